@@ -1,0 +1,135 @@
+"""The command line: thin, and without torch until a command runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from analog_lora_cli import __version__, console
+from analog_lora_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, AnaloraError
+
+app = typer.Typer(
+    name="analora",
+    help="Transformers on analog in-memory hardware, adapted with digital LoRA adapters (AHWA-LoRA).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _set_quiet(value: bool) -> bool:
+    console.set_quiet(value)
+    return value
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"analora {__version__}")
+        raise typer.Exit
+
+
+Preset = Annotated[str | None, typer.Option("--preset", help="Name of a preset; `analora presets` lists them.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file; its keys go over the preset's.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, e.g. hardware.adc_bits=6.")
+]
+Output = Annotated[Path | None, typer.Option("--output", help="Folder for the result; by default runs/PRESET.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue what was interrupted.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
+Quiet = Annotated[bool, typer.Option("--quiet", callback=_set_quiet, help="Print no progress.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    preset: Preset = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    output: Output = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    no_drift: Annotated[bool, typer.Option("--no-drift", help="Leave the drift evaluation at the end out.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train what a preset says, write a checkpoint, and evaluate it over drift."""
+    from analog_lora_cli.commands import train as command
+
+    command.run(preset, config, set_ or [], output, resume, overwrite, not no_drift)
+
+
+@app.command()
+def presets(
+    name: Annotated[str | None, typer.Argument(help="Print this preset, resolved.")] = None,
+    debug: Debug = False,
+) -> None:
+    """List the presets, or print one, resolved."""
+    from analog_lora_cli.commands import presets as command
+
+    command.run(name)
+
+
+@app.command()
+def doctor(debug: Debug = False) -> None:
+    """Check the installation: torch, GPU, aihwkit's extension, torchvision, hub."""
+    from analog_lora_cli.commands import doctor as command
+
+    command.run()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        the exit code: 0 done, 1 failed while running, 2 wrong arguments or configuration, 3 a requirement did not
+        hold, 130 interrupted.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        outcome = app(args=given, standalone_mode=False)
+        return outcome if isinstance(outcome, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except (KeyboardInterrupt, click.Abort):
+        console.error("interrupted; what is finished is kept, continue with --resume")
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if "--debug" in given:
+            raise
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    """Print an error as one clear message; returns the exit code."""
+    if isinstance(error, AnaloraError):
+        console.error(str(error))
+        return error.exit_code
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        console.error(f"{error.strerror}{where}; what is finished is kept, continue with --resume")
+        return EXIT_FAILED
+    console.error(f"{type(error).__name__}: {error}\nThis is not expected; --debug shows where it happened.")
+    return EXIT_FAILED
+
+
+def run() -> None:
+    """The entry point of the `analora` command."""
+    sys.exit(main())

@@ -1,0 +1,221 @@
+"""Put a configuration together: defaults < preset < file < `--set`, and report all its errors at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from analog_lora_cli.config.presets import preset_path
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.train_arguments import train_argument_problem, train_arguments
+from analog_lora_cli.config.yaml_file import parse_yaml, read_yaml_mapping
+from analog_lora_cli.errors import ConfigError
+
+Layer = dict[str, Any]
+
+
+def load_config(
+    preset: str | None = None, file: Path | None = None, overrides: Sequence[str] = (), base: Layer | None = None
+) -> Config:
+    """Read and check a configuration.
+
+    Args:
+        preset: name of a preset.
+        file: a YAML file; may name a preset itself with `extends`.
+        overrides: `KEY=VALUE` texts with dotted keys and YAML values.
+        base: a configuration to start from in place of a preset (that of a checkpoint).
+
+    Raises:
+        ConfigError: with every problem found, the key and the file or option it came from.
+    """
+    layers: list[tuple[str, Layer]] = []
+    if base is not None:
+        layers.append(("the checkpoint's configuration", base))
+    if preset is not None:
+        layers.extend(_with_parents(preset))
+    if file is not None:
+        content = read_yaml_mapping(file)
+        parent = content.pop("extends", None)
+        if parent is not None:
+            if preset is not None:
+                raise ConfigError([f"{file}: extends {parent!r}, and --preset {preset} was given: use one of them"])
+            layers.extend(_with_parents(_parent_name(parent, str(file))))
+        layers.append((str(file), content))
+    layers.extend(_parse_overrides(overrides))
+    merged: Layer = {}
+    sources: dict[str, str] = {}
+    for source, layer in layers:
+        for key in _dotted_keys(layer):
+            sources[key] = source
+        merged = _merge(merged, layer)
+    config = _validated(merged, sources)
+    _refuse_useless(config, [key for source, layer in layers if _from_user(source, file) for key in _dotted_keys(layer)])
+    return config
+
+
+def dump_config(config: Config) -> str:
+    """A configuration as YAML, complete, in the order of the schema; reading it back gives the same one."""
+    return cast(str, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110))
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Dotted keys in which two configurations differ, with both values."""
+    old_flat, new_flat = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    return [
+        f"{key}: {old_flat.get(key)!r} there, {new_flat.get(key)!r} here"
+        for key in sorted(old_flat.keys() | new_flat.keys())
+        if old_flat.get(key) != new_flat.get(key)
+    ]
+
+
+def _from_user(source: str, file: Path | None) -> bool:
+    return source.startswith("--set") or source == str(file)
+
+
+def _with_parents(name: str, below: tuple[str, ...] = ()) -> list[tuple[str, Layer]]:
+    if name in below:
+        raise ConfigError([f"preset {name}: extends itself through {' > '.join(below)}"])
+    content = read_yaml_mapping(preset_path(name))
+    parent = content.pop("extends", None)
+    layers = []
+    if parent is not None:
+        layers = _with_parents(_parent_name(parent, f"preset {name}"), (*below, name))
+        # A variant has its own published numbers or none: its parent's belong to other settings.
+        layers = [(source, {k: v for k, v in layer.items() if k != "reference"}) for source, layer in layers]
+    return [*layers, (f"preset {name}", content)]
+
+
+def _parent_name(parent: object, source: str) -> str:
+    if not isinstance(parent, str):
+        raise ConfigError([f"{source}: extends: expected the name of a preset, got {parent!r}"])
+    return parent
+
+
+def _parse_overrides(overrides: Sequence[str]) -> Iterator[tuple[str, Layer]]:
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        parts = key.strip().split(".")
+        if not equals or not all(parts):
+            raise ConfigError([f"--set {text}: expected KEY=VALUE, for instance --set hardware.adc_bits=6"])
+        layer: Any = parse_yaml(value, f"--set {text}")
+        for part in reversed(parts):
+            layer = {part: layer}
+        yield f"--set {text}", layer
+
+
+def _merge(lower: Layer, upper: Layer) -> Layer:
+    merged = dict(lower)
+    for key, value in upper.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _flat(value: Layer, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            flat.update(_flat(item, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = item
+    return flat
+
+
+def _dotted_keys(layer: Layer) -> list[str]:
+    return list(_flat(layer))
+
+
+def _validated(merged: Layer, sources: dict[str, str]) -> Config:
+    problems: list[str] = []
+    config = None
+    try:
+        config = Config.model_validate(merged)
+    except ValidationError as error:
+        for detail in error.errors():
+            problems.append(_problem(detail, sources))
+    train = merged.get("train")
+    if isinstance(train, dict):
+        listed = Config.model_fields["train"].annotation
+        assert listed is not None
+        for key in train.keys() - cast(type[BaseModel], listed).model_fields.keys():
+            problem = train_argument_problem(key)
+            if problem:
+                problems.append(f"train.{key}: {problem}{_origin(f'train.{key}', sources)}")
+    if problems:
+        raise ConfigError(problems)
+    assert config is not None
+    return config
+
+
+def _problem(detail: Any, sources: dict[str, str]) -> str:
+    path = [str(part) for part in detail["loc"] if part != "[key]"]
+    key = ".".join(path)
+    if detail["type"] == "extra_forbidden":
+        allowed = _allowed_keys(path[:-1])
+        near = get_close_matches(path[-1], allowed, n=1, cutoff=0.5)
+        elsewhere = [] if near else _same_key_elsewhere(path[-1])
+        hint = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"known here: {', '.join(allowed)}"
+        if elsewhere:
+            hint = f"did you mean {elsewhere[0]}?"
+        return f"{key}: unknown key; {hint}{_origin(key, sources)}"
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if detail["type"] != "value_error":
+        message = f"{message}, got {detail['input']!r}"
+    return f"{key}: {message}{_origin(key, sources)}" if key else message
+
+
+def _origin(key: str, sources: dict[str, str]) -> str:
+    for known, source in sources.items():
+        if known == key or key.startswith(f"{known}.") or known.startswith(f"{key}."):
+            return f" (from {source})"
+    return ""
+
+
+def _allowed_keys(section: list[str]) -> list[str]:
+    model: Any = Config
+    for part in section:
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)
+
+
+def _same_key_elsewhere(key: str) -> list[str]:
+    found = []
+    for section, field in Config.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and key in annotation.model_fields:
+            found.append(f"{section}.{key}")
+    if key in train_arguments():
+        found.append(f"train.{key}")
+    return found
+
+
+def _refuse_useless(config: Config, user_keys: list[str]) -> None:
+    """A key that the user gave but that cannot have an effect is an error, not a silent nothing."""
+    problems = []
+    for key in user_keys:
+        section, _, name = key.partition(".")
+        if section == "adapter" and config.method == "full":
+            problems.append(f"{key}: has no effect with method full, which trains the weights themselves")
+        elif key == "adapter.alpha" and config.adapter.variant == "vera":
+            problems.append(f"{key}: has no effect with adapter.variant vera, which has no such scale")
+        elif key == "adapter.lora_plus_ratio" and config.adapter.variant != "lora+":
+            problems.append(f"{key}: only adapter.variant lora+ uses it")
+        elif key == "adapter.adalora_init_rank" and config.adapter.variant != "adalora":
+            problems.append(f"{key}: only adapter.variant adalora uses it")
+        elif section == "task" and name in SQUAD_ONLY and not config.task.name.startswith("squad"):
+            problems.append(f"{key}: has no effect on task {config.task.name}")
+        elif key == "task.null_threshold" and config.task.name != "squad_v2":
+            problems.append(f"{key}: only task squad_v2 has unanswerable questions")
+    if problems:
+        raise ConfigError(problems)
+
+
+SQUAD_ONLY = {"doc_stride", "n_best", "max_answer_length", "null_threshold"}

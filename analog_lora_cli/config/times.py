@@ -1,0 +1,55 @@
+"""Times after programming: `0s`, `1h`, `1d`, `1w`, `30d`, `1y`, or a bare number of seconds."""
+
+from __future__ import annotations
+
+import math
+import re
+
+SECONDS_PER_UNIT = {
+    "s": 1.0,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+    "w": 604800.0,
+    "y": 31536000.0,
+}
+"""Length of each unit in seconds; a year is 365 days, as in the paper's evaluation."""
+
+_TIME = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*(?P<unit>[a-z]*)", re.IGNORECASE)
+
+
+def time_label(value: object) -> str:
+    """Bring a time from a configuration or the command line into its written form.
+
+    Args:
+        value: a number of seconds, or text such as `30d`.
+
+    Returns:
+        the number with its unit, for instance `3600s` or `1y`.
+
+    Raises:
+        ValueError: the value is negative, not finite, or not a time.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value) or value < 0:
+            raise ValueError(f"{value} is not a time: expected a finite number of seconds, 0 or more")
+        return f"{value:g}s" if value < 1e6 or value != int(value) else f"{int(value)}s"
+    if isinstance(value, str):
+        match = _TIME.fullmatch(value.strip())
+        if match is not None:
+            unit = match["unit"].lower() or "s"
+            if unit in SECONDS_PER_UNIT and math.isfinite(float(match["number"])):
+                return f"{match['number']}{unit}"
+    units = ", ".join(SECONDS_PER_UNIT)
+    raise ValueError(f"{value!r} is not a time: expected a number of seconds, or a number with a unit ({units})")
+
+
+def seconds(label: str) -> float:
+    """Seconds after programming that a label such as `1y` stands for.
+
+    Raises:
+        ValueError: the label is not a time.
+    """
+    match = _TIME.fullmatch(time_label(label))
+    assert match is not None
+    return float(match["number"]) * SECONDS_PER_UNIT[match["unit"]]

@@ -1,0 +1,59 @@
+"""Which keys `train:` may have: the fields of `transformers.TrainingArguments`, read without importing torch."""
+
+from __future__ import annotations
+
+import ast
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+RESERVED = {
+    "output_dir": "use --output",
+    "resume_from_checkpoint": "use --resume",
+    "do_train": "the command decides",
+    "do_eval": "the command decides",
+    "do_predict": "the command decides",
+    "remove_unused_columns": "the task decides",
+    "label_names": "the task decides",
+    "disable_tqdm": "use --quiet",
+    "local_rank": "accelerate launch or torchrun set it",
+    "save_strategy": "states are saved every train.save_steps steps, so that --resume works",
+    "save_only_model": "--resume needs the optimizer's state",
+    "load_best_model_at_end": "the adapter of the last step is the result",
+    "eval_strategy": "the model is evaluated at the end, and over drift",
+    "ignore_data_skip": "--resume must continue with the same data",
+    "length_column_name": "the task decides",
+    "remote_code": "code from the hub is never run",
+    "auto_find_batch_size": "a batch size that changes by itself would change the result",
+}
+"""TrainingArguments that this tool sets itself, and what to do instead."""
+
+_HUB = ("hub_", "push_to_hub", "trackio_")
+
+
+@lru_cache(maxsize=1)
+def train_arguments() -> frozenset[str]:
+    """Names of the fields of `TrainingArguments` in the installed transformers."""
+    spec = find_spec("transformers")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    source = Path(spec.origin).with_name("training_args.py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments":
+            fields = (item.target for item in node.body if isinstance(item, ast.AnnAssign))
+            return frozenset(target.id for target in fields if isinstance(target, ast.Name))
+    return frozenset()
+
+
+def train_argument_problem(key: str) -> str | None:
+    """What is wrong with a key of `train:`, or None if it is a TrainingArguments field that may be set."""
+    if key in RESERVED:
+        return f"is set by this tool: {RESERVED[key]}"
+    if key.startswith(_HUB):
+        return "training does not push to the hub"
+    known = train_arguments()
+    if key in known:
+        return None
+    near = get_close_matches(key, known - RESERVED.keys(), n=1, cutoff=0.6)
+    return f"unknown key; did you mean train.{near[0]}?" if near else "unknown key: not in transformers.TrainingArguments"
