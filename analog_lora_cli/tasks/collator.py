@@ -1,0 +1,55 @@
+"""Batches: features of different lengths, padded to the longest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from analog_lora_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+
+class PaddingCollator:
+    """Turns features into one batch of tensors: each sequence padded on the right, `length` left out.
+
+    Padding stands on the right whatever the tokenizer prefers, so that the first `length` outputs of a row are
+    those of its tokens.
+
+    Args:
+        tokenizer: gives the padding values.
+
+    Raises:
+        UsageError: the tokenizer has no padding token.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if tokenizer.pad_token_id is None:
+            raise UsageError("the model's tokenizer has no padding token, so inputs of different lengths make no batch")
+        self._padding = {
+            "input_ids": tokenizer.pad_token_id,
+            "attention_mask": 0,
+            "token_type_ids": tokenizer.pad_token_type_id,
+        }
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """A batch of (features, longest) integer sequences; labels (features,) as integers, or floats if they are."""
+        import torch
+
+        batch: dict[str, torch.Tensor] = {}
+        for name in features[0]:
+            values = [feature[name] for feature in features]
+            if name in self._padding:
+                batch[name] = self._padded(values, self._padding[name])
+            elif name != "length":
+                batch[name] = torch.tensor(values)
+        return batch
+
+    @staticmethod
+    def _padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+        import torch
+
+        longest = max(len(row) for row in rows)
+        return torch.tensor([list(row) + [value] * (longest - len(row)) for row in rows])
