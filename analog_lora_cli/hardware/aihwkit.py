@@ -1,0 +1,210 @@
+"""From the configuration to aihwkit's objects: the only module that knows aihwkit's classes."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.errors import ConfigError
+from analog_lora_cli.hardware.mapping import TileGrid, column_scales
+from analog_lora_cli.hardware.tile import TileState
+from analog_lora_cli.hardware.training_noise import TrainingNoise
+
+_CONVERTERS = {
+    "single-pair": "SinglePairConductanceConverter",
+    "dual-pair": "DualPairConductanceConverter",
+    "n-pair": "NPairConductanceConverter",
+    "custom-pair": "CustomPairConductanceConverter",
+    "single-device": "SingleDeviceConductanceConverter",
+}
+_DEVICES = {
+    "pcm": ("pcm", "PCMLikeNoiseModel"),
+    "custom-drift": ("pcm", "CustomDriftPCMLikeNoiseModel"),
+    "hermes": ("hermes", "HermesNoiseModel"),
+    "reram-cmo": ("reram", "ReRamCMONoiseModel"),
+    "reram-wan2022": ("reram", "ReRamWan2022NoiseModel"),
+    "state-independent": ("custom", "StateIndependentNoiseModel"),
+}
+
+
+def noise_model(hardware: HardwareConfig) -> Any:
+    """aihwkit's noise model for the configured device, with its conductance converter.
+
+    Raises:
+        ConfigError: a constant in `device_options` or `converter_options` that the model does not have, or does not
+            accept.
+    """
+    module, name = _DEVICES[hardware.device]
+    device_class = getattr(import_module(f"aihwkit.inference.noise.{module}"), name)
+    options = dict(hardware.device_options)
+    taken = inspect.signature(device_class.__init__).parameters
+    if {"prog_coeff", "prog_coeff_g_max_reference"} <= options.keys():
+        raise ConfigError(
+            [
+                "hardware.device_options: aihwkit cannot take prog_coeff together with prog_coeff_g_max_reference; "
+                "scale prog_coeff to g_max and leave the reference out"
+            ]
+        )
+    if "coeff_dic" in options:
+        options["coeff_dic"] = {float(time): value for time, value in options["coeff_dic"].items()}
+    if "g_converter" in taken:
+        options["g_converter"] = conductance_converter(hardware)
+    else:
+        if hardware.converter_name != "single-device" or hardware.converter_options:
+            raise ConfigError([f"hardware.converter: device {hardware.device} has one converter only: single-device"])
+        options |= _conductance_range(hardware)
+    return _construct(device_class, options, "device_options", hidden={"self", "g_converter", "g_max", "g_min"})
+
+
+def conductance_converter(hardware: HardwareConfig) -> Any:
+    """aihwkit's converter between weights and conductances (uS).
+
+    Raises:
+        ConfigError: a constant in `converter_options` that the converter does not have, or does not accept.
+    """
+    from aihwkit.inference.converter import conductance
+
+    converter_class = getattr(conductance, _CONVERTERS[hardware.converter_name])
+    options = {**hardware.converter_options, **_conductance_range(hardware)}
+    return _construct(converter_class, options, "converter_options", hidden={"self", "g_max", "g_min"})
+
+
+def _conductance_range(hardware: HardwareConfig) -> dict[str, float]:
+    g_min, g_max = hardware.conductance_range
+    return {"g_max": g_max, "g_min": g_min}
+
+
+def _construct(cls: type, options: dict[str, Any], key: str, hidden: set[str]) -> Any:
+    known = inspect.signature(cls.__init__).parameters
+    unknown = sorted(options.keys() - known)
+    if unknown:
+        allowed = ", ".join(sorted(known.keys() - hidden)) or "none"
+        raise ConfigError([f"hardware.{key}.{name}: unknown for {cls.__name__}; known: {allowed}" for name in unknown])
+    try:
+        return cls(**options)
+    except (TypeError, ValueError, AssertionError, ArithmeticError) as error:
+        raise ConfigError([f"hardware.{key}: {cls.__name__} does not accept this: {error}"]) from None
+
+
+def defined_times(model: Any) -> list[float] | None:
+    """Times in seconds that a noise model has data for; None: any time of 0 s or more."""
+    times = getattr(model, "coeff_dic", None)
+    return None if times is None else sorted(float(time) for time in times)
+
+
+def rpu_config(hardware: HardwareConfig) -> Any:
+    """aihwkit's configuration of a torch inference tile with the same arithmetic as `AnalogLinear`."""
+    from aihwkit.simulator.configs import TorchInferenceRPUConfig
+    from aihwkit.simulator.parameters.enums import (
+        BoundManagementType,
+        NoiseManagementType,
+        WeightClipType,
+        WeightModifierType,
+        WeightRemapType,
+    )
+
+    config: Any = TorchInferenceRPUConfig()
+    config.mapping.max_input_size = hardware.tile_rows
+    config.mapping.max_output_size = hardware.tile_columns
+    config.mapping.weight_scaling_omega = 1.0
+    config.mapping.weight_scaling_columnwise = True
+    config.mapping.learn_out_scaling = False
+    config.mapping.digital_bias = True
+    config.forward.inp_res = 1.0 / (2**hardware.dac_bits - 2) if hardware.dac_bits else -1
+    config.forward.out_res = 1.0 / (2**hardware.adc_bits - 2) if hardware.adc_bits else -1
+    config.forward.inp_bound = 1.0
+    config.forward.out_bound = hardware.adc_bound if hardware.adc_bound else -1
+    config.forward.out_noise = hardware.output_noise
+    config.forward.noise_management = NoiseManagementType.ABS_MAX
+    iterative = hardware.bound_management == "iterative"
+    config.forward.bound_management = BoundManagementType.ITERATIVE if iterative else BoundManagementType.NONE
+    gaussian = hardware.weight_noise_type == "gaussian" and hardware.weight_noise > 0
+    config.modifier.type = WeightModifierType.ADD_NORMAL if gaussian else WeightModifierType.NONE
+    config.modifier.std_dev = hardware.weight_noise
+    config.clip.type = WeightClipType.NONE
+    config.remap.type = WeightRemapType.NONE
+    config.drift_compensation = None
+    return config
+
+
+class AihwkitLinear(nn.Linear):
+    """aihwkit's own analog layer in the place of `AnalogLinear`, for comparison; slower.
+
+    It draws its noise from torch's default generators, decides iterative bound management for the whole batch, and
+    does not train its weights. A chip sets it in the same way.
+
+    Args:
+        weight: (out_features, in_features), already clipped.
+        bias: (out_features,) or None.
+        hardware: the hardware.
+        name: the layer's name in the model.
+        noise: the schedule of the weight noise; None: no noise in training.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, hardware: HardwareConfig, name: str, noise: TrainingNoise | None = None
+    ) -> None:
+        out_features, in_features = weight.shape
+        super().__init__(in_features, out_features, bias=False, device="meta")
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        if bias is not None:
+            self.bias = nn.Parameter(bias, requires_grad=False)
+        self.name = name
+        self.noise = noise
+        self.analog = True
+        self.state: TileState | None = None
+        self.set_hardware(hardware)
+
+    def set_hardware(self, hardware: HardwareConfig) -> None:
+        """Build the tiles anew for other hardware; forgets what a chip held."""
+        from aihwkit.nn import AnalogLinear as Layer
+
+        self.hardware = hardware
+        self.grid = TileGrid.of(self.out_features, self.in_features, hardware)
+        simulated = Layer(self.in_features, self.out_features, bias=False, rpu_config=rpu_config(hardware))
+        simulated.requires_grad_(False)
+        # Outside the module tree, because its state dict holds pickles.
+        object.__setattr__(self, "simulated", simulated)
+        self.state = None
+        self.refresh_scales()
+
+    def refresh_scales(self) -> None:
+        """Write the weights onto aihwkit's tiles; needed whenever they have changed."""
+        self.column_scale = column_scales(self.weight.detach(), self.grid)
+        self._write(None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply (..., in_features) to (..., out_features)."""
+        if not self.analog:
+            return nn.functional.linear(x, self.weight, self.bias)
+        if self._written is not self.state:
+            self._write(self.state)
+        self.simulated.train(self.training and self.noise is not None)
+        if self.training and self.noise is not None:
+            for tile in self.simulated.analog_tiles():
+                tile.rpu_config.modifier.std_dev = self.hardware.weight_noise * self.noise.strength
+        output: Tensor = self.simulated(x)
+        return output if self.bias is None else output + self.bias
+
+    def _apply(self, fn: Any, recurse: bool = True) -> AihwkitLinear:
+        super()._apply(fn, recurse)
+        self.simulated._apply(fn)
+        return self
+
+    def _write(self, state: TileState | None) -> None:
+        held = self.weight.detach() if state is None else state.weight
+        tiles = iter(self.simulated.analog_tiles())
+        for row, (start, stop) in enumerate(self.grid.rows):
+            for first, last in self.grid.columns:
+                scale = self.column_scale[row, first:last]
+                safe = torch.where(scale > 0, scale, torch.ones_like(scale))
+                tile = next(tiles)
+                tile.tile.set_weights(held[first:last, start:stop] / safe[:, None])
+                after = scale if state is None else scale * state.compensation[row, first:last]
+                tile.set_scales(after.clone())
+        self._written = state
