@@ -1,0 +1,44 @@
+"""`analora train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from analog_lora_cli import console
+from analog_lora_cli.config.load import load_config
+from analog_lora_cli.engine.libraries import prepare_libraries
+from analog_lora_cli.engine.processes import is_main
+from analog_lora_cli.errors import UsageError
+
+
+def run(
+    preset: str | None,
+    config_file: Path | None,
+    overrides: list[str],
+    output: Path | None,
+    resume: bool,
+    overwrite: bool,
+    drift: bool,
+) -> None:
+    """Train, write the checkpoint, evaluate it, and print the result."""
+    if preset is None and config_file is None:
+        raise UsageError("give --preset NAME or --config FILE; `analora presets` lists the presets")
+    if resume and overwrite:
+        raise UsageError("--resume continues a run and --overwrite replaces it: give one of them")
+    config = load_config(preset, config_file, overrides)
+    folder = output or Path("runs") / (preset or config_file.stem)  # type: ignore[union-attr]
+    if not is_main():
+        console.set_quiet(True)
+    prepare_libraries()
+
+    from analog_lora_cli.engine.run import run_training
+    from analog_lora_cli.report.progress import ConsoleReport
+    from analog_lora_cli.report.run import print_run
+
+    report = ConsoleReport()
+    try:
+        result = run_training(config, folder, report, resume, overwrite, drift)
+    finally:
+        report.close()
+    if is_main():
+        print_run(result, preset or str(config_file))

@@ -1,0 +1,1 @@
+"""The core that the commands share: build, train, evaluate, store."""

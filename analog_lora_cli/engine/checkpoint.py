@@ -1,0 +1,227 @@
+"""The checkpoint folder: prepare, write, read, verify."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from analog_lora_cli import __version__
+from analog_lora_cli.config.load import differences, dump_config, load_config
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.yaml_file import read_yaml_mapping
+from analog_lora_cli.engine import processes
+from analog_lora_cli.engine.storage import file_sha256, locked, read_json, replacing, write_json, write_text
+from analog_lora_cli.errors import CheckpointError, ConfigError, UsageError
+
+FORMAT = 1
+CONFIG = "analora.yaml"
+MANIFEST = "manifest.json"
+METRICS = "metrics.json"
+ADAPTERS = "adapters"
+TRAINER = "trainer"
+FIRST_ADAPTER = "default"
+_PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "aihwkit", "safetensors", "numpy")
+
+
+def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:
+    """See whether a run may use an output folder, without writing anything.
+
+    Args:
+        folder: the checkpoint folder.
+        config: the run's configuration.
+        resume: continue the run that is there; it must have the same configuration.
+        overwrite: replace the run that is there.
+
+    Raises:
+        UsageError: the folder holds something else or another run, or cannot be written.
+    """
+    existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
+    if not existing.is_dir():
+        raise UsageError(f"{existing}: is a file, expected a folder; choose another --output")
+    if not os.access(existing, os.W_OK):
+        raise UsageError(f"{existing}: no permission to write; choose another --output")
+    if not _in_use(folder):
+        return
+    if not (folder / CONFIG).is_file():
+        raise UsageError(f"{folder}: is not empty and holds no run of analora; choose another --output")
+    if resume:
+        changed = [line for line in differences(read_config(folder), config) if not line.startswith("description:")]
+        if changed:
+            shown = "\n".join(f"  - {line}" for line in changed)
+            raise UsageError(
+                f"{folder}: --resume continues a run with the configuration that it was started with; it differs in\n"
+                f"{shown}\nUse the old values, or another --output"
+            )
+    elif not overwrite:
+        raise UsageError(
+            f"{folder}: holds a run already; continue it with --resume, replace it with --overwrite, or choose "
+            "another --output"
+        )
+
+
+@contextmanager
+def open_run(folder: Path, config: Config, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Hold an output folder that `check_output` has accepted; only the main process writes.
+
+    With `overwrite` the old run is moved aside first and removed when the new one is complete.
+
+    Raises:
+        UsageError: another process is writing there, or the folder cannot be written.
+    """
+    if not processes.is_main():
+        yield
+        return
+    aside = None
+    if overwrite and not resume and _in_use(folder):
+        with locked(folder):
+            aside = folder.with_name(f"{folder.name}.replaced-{time.strftime('%Y%m%d-%H%M%S')}")
+            folder.rename(aside)
+    with locked(folder):
+        if not (folder / CONFIG).is_file():
+            try:
+                write_text(folder / CONFIG, dump_config(config))
+            except OSError as error:
+                raise UsageError(f"{folder}: cannot be written: {error.strerror}") from None
+        yield
+        if aside is not None and (folder / MANIFEST).is_file():
+            shutil.rmtree(aside)
+
+
+def _in_use(folder: Path) -> bool:
+    return folder.is_dir() and any(entry.name != ".lock" for entry in folder.iterdir())
+
+
+def write_adapter(folder: Path, name: str, model: Any, frozen_head: dict[str, Any]) -> Path:
+    """Store an adapter, head included, as a standard PEFT folder; replaces one of the same name in one step.
+
+    Args:
+        folder: the checkpoint folder.
+        name: of the adapter.
+        model: the PEFT model.
+        frozen_head: tensors of a head that is frozen and random, by name; may be empty.
+    """
+    from safetensors.torch import save_file
+
+    from analog_lora_cli.engine.adapters import FROZEN_HEAD_FILE
+
+    target = folder / ADAPTERS / name
+    with replacing(target) as beside:
+        model.save_pretrained(str(beside), safe_serialization=True, save_embedding_layers=False)
+        if frozen_head:
+            save_file(frozen_head, str(beside / FROZEN_HEAD_FILE))
+        (beside / "README.md").unlink(missing_ok=True)
+    return target
+
+
+def write_full_model(folder: Path, model: Any) -> Path:
+    """Store the weights of `method: full` as a plain transformers folder."""
+    target = folder / "model"
+    with replacing(target) as beside:
+        model.save_pretrained(str(beside), safe_serialization=True)
+    return target
+
+
+def write_tokenizer(folder: Path, tokenizer: Any) -> None:
+    """Store the tokenizer's files in the checkpoint folder itself."""
+    with replacing(folder / ".tokenizer") as beside:
+        beside.mkdir()
+        tokenizer.save_pretrained(str(beside))
+        for file in sorted(beside.iterdir()):
+            os.replace(file, folder / file.name)
+    shutil.rmtree(folder / ".tokenizer", ignore_errors=True)
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> None:
+    """Store the manifest, last of all: a folder with a manifest is complete."""
+    write_json(folder / MANIFEST, {"format": FORMAT, "analora": __version__, **content})
+
+
+def environment() -> dict[str, Any]:
+    """Versions that a result may depend on."""
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = None
+    return {"python": platform.python_version(), "platform": platform.platform(), "packages": packages}
+
+
+def adapter_files(folder: Path, name: str) -> dict[str, str]:
+    """sha256 of each file of an adapter."""
+    return {path.name: file_sha256(path) for path in sorted((folder / ADAPTERS / name).iterdir()) if path.is_file()}
+
+
+def read_config(folder: Path) -> Config:
+    """The configuration of a checkpoint.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{folder}: not a checkpoint folder: no {CONFIG} in it; `analora train` writes one")
+    try:
+        return load_config(base=read_yaml_mapping(folder / CONFIG))
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint folder, its manifest read and its adapters' names checked."""
+
+    folder: Path
+    config: Config
+    manifest: dict[str, Any]
+
+    @property
+    def adapters(self) -> list[str]:
+        """Names of the stored adapters; empty for `method: full`."""
+        return sorted(self.manifest["adapters"])
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Open a checkpoint.
+
+    Raises:
+        CheckpointError: it is not one, incomplete, damaged, or written by a later version.
+    """
+    config = read_config(folder)
+    if not (folder / MANIFEST).is_file():
+        raise CheckpointError(f"{folder}: the run is not complete: no {MANIFEST}; finish it with analora train --resume")
+    manifest = read_json(folder / MANIFEST)
+    needed = {"format", "base_sha256", "adapters"}
+    if not isinstance(manifest, dict) or not needed <= manifest.keys():
+        raise CheckpointError(f"{folder / MANIFEST}: damaged: expected the keys {', '.join(sorted(needed))}")
+    if manifest["format"] != FORMAT:
+        raise CheckpointError(f"{folder / MANIFEST}: format {manifest['format']}, this version reads format {FORMAT}")
+    return Checkpoint(folder, config, manifest)
+
+
+def verify_adapter(checkpoint: Checkpoint, name: str) -> None:
+    """See that an adapter's files are those that were written.
+
+    Raises:
+        CheckpointError: there is no such adapter, or a file is missing or changed.
+    """
+    if checkpoint.config.method == "full":
+        if name != FIRST_ADAPTER:
+            raise CheckpointError(f"{checkpoint.folder}: method full has no adapters, so --adapter {name} is unknown")
+        return
+    if name not in checkpoint.manifest["adapters"]:
+        raise CheckpointError(f"{checkpoint.folder}: no adapter {name!r}; it has {', '.join(checkpoint.adapters)}")
+    for file, digest in checkpoint.manifest["adapters"][name]["files"].items():
+        path = checkpoint.folder / ADAPTERS / name / file
+        if not path.is_file() or file_sha256(path) != digest:
+            state = "is damaged: its sha256 differs from the manifest's" if path.is_file() else "is missing"
+            raise CheckpointError(f"{path}: {state}; restore the file, or train again")
+
+

@@ -1,0 +1,85 @@
+"""Run a model over the validation data, batches grouped by length, and score it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from analog_lora_cli.tasks.base import EvalSet, Task
+
+
+@dataclass(frozen=True)
+class _Batch:
+    rows: list[int]
+    inputs: dict[str, torch.Tensor]
+    lengths: list[int]
+
+
+class Evaluator:
+    """The validation data of a task as batches in memory, ready to be run many times.
+
+    Args:
+        task: gives the data and scores the outputs.
+        tokenizer: the model's.
+        batch_size: features of one batch.
+        device: where the model is.
+    """
+
+    def __init__(self, task: Task, tokenizer: Any, batch_size: int, device: torch.device) -> None:
+        self.device = device
+        self.metric = task.metric
+        self._question_answering = task.config.name.startswith("squad")
+        self._sets: list[tuple[EvalSet, list[_Batch]]] = []
+        collate = task.collator(tokenizer)
+        for eval_set in task.eval_sets(tokenizer):
+            self._sets.append((eval_set, _batches(eval_set, collate, batch_size)))
+
+    @property
+    def features(self) -> int:
+        """Number of features of one evaluation."""
+        return sum(len(eval_set.features) for eval_set, _ in self._sets)
+
+    @torch.inference_mode()
+    def run(self, model: nn.Module, after_batch: Callable[[int], None] | None = None) -> dict[str, float]:
+        """The metrics of a model, in percent; the model is put into evaluation mode.
+
+        Args:
+            model: takes the task's features.
+            after_batch: called with the number of features of each batch that is done.
+
+        Raises:
+            AnaloraError: outputs that are not finite.
+        """
+        model.eval()
+        metrics: dict[str, float] = {}
+        for eval_set, batches in self._sets:
+            outputs: list[Any] = [None] * len(eval_set.features)
+            for batch in batches:
+                result = model(**{name: tensor.to(self.device) for name, tensor in batch.inputs.items()})
+                for row, output in zip(batch.rows, self._per_row(result, batch.lengths), strict=True):
+                    outputs[row] = output
+                if after_batch is not None:
+                    after_batch(len(batch.rows))
+            metrics |= eval_set.score(outputs)
+        return metrics
+
+    def _per_row(self, result: Any, lengths: list[int]) -> list[Any]:
+        if self._question_answering:
+            both = torch.stack([result.start_logits, result.end_logits], dim=1).float().cpu().numpy()
+            return [both[index, :, :length] for index, length in enumerate(lengths)]
+        return list(result.logits.float().cpu().numpy())
+
+
+def _batches(eval_set: EvalSet, collate: Any, batch_size: int) -> list[_Batch]:
+    lengths = np.asarray(eval_set.features["length"])
+    order = np.argsort(-lengths, kind="stable")
+    batches = []
+    for start in range(0, len(order), batch_size):
+        rows = [int(row) for row in order[start : start + batch_size]]
+        batches.append(_Batch(rows, collate([eval_set.features[row] for row in rows]), [int(lengths[r]) for r in rows]))
+    return batches

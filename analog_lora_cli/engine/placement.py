@@ -1,0 +1,233 @@
+"""Which layer goes onto tiles, which stays digital, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.errors import UsageError
+from analog_lora_cli.hardware.mapping import Clipping, clip_weight
+from analog_lora_cli.hardware.tile import AnalogLinear
+from analog_lora_cli.hardware.training_noise import TrainingNoise
+
+
+@dataclass(frozen=True)
+class PlacedLayer:
+    """One module with weights of its own."""
+
+    name: str
+    kind: str
+    """Class of the module in the plain model."""
+    shape: list[int]
+    parameters: int
+    """Of the base, without adapters."""
+    analog: bool
+    reason: str
+    """Why it stays digital; empty for a layer on tiles."""
+    tiles: list[int] | None = None
+    """Rows and columns of tiles."""
+    clipped: int = 0
+    """Weights moved by clipping."""
+    clip_change: float = 0.0
+    """Relative change of the matrix by clipping, Frobenius norm."""
+    adapter_parameters: int = 0
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where every layer of a model ended up."""
+
+    layers: list[PlacedLayer]
+
+    @property
+    def analog(self) -> list[PlacedLayer]:
+        """The layers on tiles."""
+        return [layer for layer in self.layers if layer.analog]
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """For the manifest."""
+        return [asdict(layer) for layer in self.layers]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A module of the plain model and the places it hangs in the wrapped one."""
+
+    name: str
+    module: nn.Module
+    parent: nn.Module
+    attribute: str
+    adapter_parameters: int
+
+
+def put_on_tiles(
+    model: nn.Module, heads: list[str], hardware: HardwareConfig, noise: TrainingNoise | None
+) -> tuple[dict[str, Any], Placement]:
+    """Replace linear layers, or the `base_layer` of adapted ones, by analog layers; clips their weights once.
+
+    Args:
+        model: the plain model (inside a PEFT model: its base model).
+        heads: names of modules that stay digital because they are the trained head; empty: none.
+        hardware: tiles, converters, and which layers.
+        noise: training noise of all layers; None: no noise in training.
+
+    Returns:
+        the analog layers by their name in the plain model, and the table of all layers.
+
+    Raises:
+        UsageError: no layer can be mapped, or a pattern of `hardware.layers` matches nothing.
+    """
+    candidates = list(_candidates(model))
+    linear = [candidate.name for candidate in candidates if _obstacle(candidate.module) is None]
+    chosen = _chosen_names(linear, hardware.layers)
+    shared = _shared_parameters(model)
+    analog: dict[str, Any] = {}
+    rows = []
+    for candidate in candidates:
+        reason = _obstacle(candidate.module)
+        if reason is None and any(_inside(candidate.name, head) for head in heads):
+            reason = "task head, trained digitally"
+        elif reason is None and id(candidate.module.weight) in shared:
+            reason = "weights shared with another layer"
+        elif reason is None and candidate.name not in chosen:
+            reason = "not in hardware.layers"
+        if reason is None:
+            layer, clipping = _analog_layer(candidate.module, hardware, candidate.name, noise)
+            setattr(candidate.parent, candidate.attribute, layer)
+            analog[candidate.name] = layer
+            rows.append(_row(candidate, "", layer, clipping))
+        else:
+            rows.append(_row(candidate, reason, None, None))
+    if not analog:
+        raise UsageError(
+            f"no layer of this model can be put on tiles: {_kinds(candidates)}. Expected linear layers (torch.nn.Linear)"
+        )
+    return analog, Placement(rows)
+
+
+def match_names(names: list[str], patterns: list[str], key: str) -> set[str]:
+    """Names that end in one of the dotted suffixes.
+
+    Raises:
+        UsageError: a pattern matches nothing.
+    """
+    chosen = set()
+    for pattern in patterns:
+        found = {name for name in names if name == pattern or name.endswith(f".{pattern}")}
+        if not found:
+            leaves = ", ".join(sorted({name.rpartition(".")[2] for name in names}))
+            raise UsageError(f"{key}: {pattern!r} matches no linear layer of this model; their last names: {leaves}")
+        chosen |= found
+    return chosen
+
+
+def linear_names(model: nn.Module) -> list[str]:
+    """Names of all linear layers of a plain model that tiles can hold."""
+    return [candidate.name for candidate in _candidates(model) if _obstacle(candidate.module) is None]
+
+
+def _chosen_names(linear: list[str], patterns: list[str] | None) -> set[str]:
+    return set(linear) if patterns is None else match_names(linear, patterns, "hardware.layers")
+
+
+def _candidates(model: nn.Module) -> Iterator[_Candidate]:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import ModulesToSaveWrapper
+
+    wrapped: dict[str, int] = {}
+    saved: list[str] = []
+    for name, module in model.named_modules():
+        if any(_inside(name, other) for other in (*wrapped, *saved)):
+            continue
+        parent, _, attribute = name.rpartition(".")
+        if isinstance(module, BaseTunerLayer):
+            base = module.get_base_layer()
+            extra = sum(p.numel() for p in module.parameters()) - sum(p.numel() for p in base.parameters())
+            wrapped[name] = extra
+            yield _Candidate(name, base, module, "base_layer", extra)
+        elif isinstance(module, ModulesToSaveWrapper):
+            saved.append(name)
+            for inner, child in module.original_module.named_modules():
+                if list(child.parameters(recurse=False)):
+                    full = f"{name}.{inner}" if inner else name
+                    yield _Candidate(full, child, module, "original_module", 0)
+        elif list(module.parameters(recurse=False)):
+            yield _Candidate(name, module, model.get_submodule(parent), attribute, 0)
+
+
+def _inside(name: str, other: str) -> bool:
+    return name == other or name.startswith(f"{other}.")
+
+
+def _obstacle(module: nn.Module) -> str | None:
+    """Why a module cannot lie on tiles; None if it can."""
+    if type(module) is nn.Linear or isinstance(module, AnalogLinear):
+        return None
+    kind = type(module).__name__
+    if isinstance(module, nn.Embedding):
+        return "embedding: a table, not a product"
+    if "Norm" in kind:
+        return "normalisation: not a product"
+    if kind == "Conv1D":
+        return "Conv1D stores its matrix transposed: not supported on tiles"
+    return f"{kind}: not a linear layer"
+
+
+def _shared_parameters(model: nn.Module) -> set[int]:
+    counts: dict[int, int] = {}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            counts[id(parameter)] = counts.get(id(parameter), 0) + 1
+    return {identity for identity, count in counts.items() if count > 1}
+
+
+def _analog_layer(
+    linear: nn.Module, hardware: HardwareConfig, name: str, noise: TrainingNoise | None
+) -> tuple[Any, Clipping]:
+    from analog_lora_cli.hardware.aihwkit import AihwkitLinear
+    from analog_lora_cli.hardware.mapping import TileGrid
+
+    weight: Tensor = linear.weight.detach()
+    grid = TileGrid.of(weight.shape[0], weight.shape[1], hardware)
+    clipped, clipping = clip_weight(weight, grid, hardware.clip_sigma, hardware.clip_scope)
+    bias = None if linear.bias is None else linear.bias.detach().clone()
+    build = AnalogLinear if hardware.simulator == "fast" else AihwkitLinear
+    layer = build(clipped, bias, hardware, name, noise)
+    layer.train(linear.training)
+    return layer, clipping
+
+
+@torch.no_grad()
+def clip_in_place(layers: dict[str, AnalogLinear]) -> None:
+    """Clip the weights of trained layers again and take new column scales from them."""
+    for layer in layers.values():
+        hardware = layer.hardware
+        clipped, _ = clip_weight(layer.weight, layer.grid, hardware.clip_sigma, hardware.clip_scope)
+        layer.weight.copy_(clipped)
+        layer.refresh_scales()
+
+
+def _row(candidate: _Candidate, reason: str, layer: Any, clipping: Clipping | None) -> PlacedLayer:
+    weight = getattr(candidate.module, "weight", None)
+    return PlacedLayer(
+        name=candidate.name,
+        kind=type(candidate.module).__name__,
+        shape=list(weight.shape) if weight is not None else [],
+        parameters=sum(p.numel() for p in candidate.module.parameters(recurse=False)),
+        analog=layer is not None,
+        reason=reason,
+        tiles=[len(layer.grid.rows), len(layer.grid.columns)] if layer is not None else None,
+        clipped=clipping.clipped if clipping else 0,
+        clip_change=clipping.change if clipping else 0.0,
+        adapter_parameters=candidate.adapter_parameters,
+    )
+
+
+def _kinds(candidates: list[_Candidate]) -> str:
+    kinds = sorted({type(candidate.module).__name__ for candidate in candidates})
+    return f"it has only {', '.join(kinds)}" if kinds else "it has no weights"

@@ -1,0 +1,195 @@
+"""One training run from a configuration to a complete checkpoint."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.engine import checkpoint as store
+from analog_lora_cli.engine import processes
+from analog_lora_cli.engine.build import Built, build, build_from, frozen_head
+from analog_lora_cli.engine.callbacks import TrainingReport
+from analog_lora_cli.engine.drift import (
+    CONVERTERS,
+    DIGITAL,
+    WITHOUT_CHIPS,
+    CellLog,
+    DriftResult,
+    Metrics,
+    Progress,
+    check_times,
+    evaluate_drift,
+    measure,
+)
+from analog_lora_cli.engine.evaluation import Evaluator
+from analog_lora_cli.engine.models import weights_sha256
+from analog_lora_cli.engine.storage import file_sha256, write_json
+from analog_lora_cli.engine.training import TrainingResult, train, training_arguments
+from analog_lora_cli.errors import AnaloraError
+
+
+class RunReport(Protocol):
+    """Hears how a run goes."""
+
+    training: TrainingReport
+
+    def stage(self, text: str) -> None:
+        """A stage begins."""
+
+    def built(self, built: Built) -> None:
+        """The model is built: its placement can be shown."""
+
+    @property
+    def drift(self) -> Progress:
+        """Hears of each measurement."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run ended with."""
+
+    folder: Path
+    task_metric: str
+    metrics: dict[str, Any]
+    """The content of metrics.json."""
+    guess: Metrics
+    """What a guesser that ignores the input gets."""
+    drift: DriftResult | None
+
+
+def run_training(
+    config: Config, folder: Path, report: RunReport, resume: bool = False, overwrite: bool = False, drift: bool = True
+) -> RunResult:
+    """Train what the configuration says, write the checkpoint, and evaluate what was written, over drift.
+
+    Args:
+        config: the configuration.
+        folder: the checkpoint folder.
+        report: hears how it goes.
+        resume: continue what is in the folder; starts afresh if there is nothing.
+        overwrite: replace what is in the folder.
+        drift: evaluate over drift at the end.
+
+    Raises:
+        UsageError: before anything is written.
+        AnaloraError: while running.
+    """
+    check_times(config.hardware, config.drift.times)
+    store.check_output(folder, config, resume, overwrite)
+    report.stage("reading data and model")
+    arguments = training_arguments(config, folder / store.TRAINER)
+    finished = resume and (folder / store.MANIFEST).is_file()
+    built = None if finished else build(config)
+    if built is not None:
+        report.built(built)
+    with store.open_run(folder, config, resume, overwrite):
+        processes.wait_for_all()
+        if built is not None:
+            training = train(built, arguments, resume, report.training)
+            if processes.is_main():
+                report.stage("writing the checkpoint")
+                _store(built, folder, training)
+            processes.wait_for_all()
+        return _evaluate(config, folder, report, drift)
+
+
+def _store(built: Built, folder: Path, training: TrainingResult) -> None:
+    config = built.config
+    manifest: dict[str, Any] = {
+        "method": config.method,
+        "seed": config.train.seed,
+        "base": {"name": config.model.name, "revision": config.model.revision},
+        "base_sha256": built.base_sha256,
+        "adapters": {},
+    }
+    manifest |= _stored_weights(built, folder)
+    store.write_tokenizer(folder, built.tokenizer)
+    manifest |= {
+        "data": {role: {"file": str(path), "sha256": file_sha256(path)} for role, path in built.task.data_files().items()},
+        "parameters": parameter_counts(built),
+        "placement": built.placement.as_json() if built.placement is not None else None,
+        "training": asdict(training),
+        "environment": store.environment(),
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    store.write_manifest(folder, manifest)
+
+
+def _stored_weights(built: Built, folder: Path) -> dict[str, Any]:
+    if built.config.method == "full":
+        store.write_full_model(folder, built.model)
+        return {"model_sha256": weights_sha256(built.model, leave_out=set())}
+    store.write_adapter(folder, store.FIRST_ADAPTER, built.model, frozen_head(built))
+    entry = {"task": built.config.task.name, "files": store.adapter_files(folder, store.FIRST_ADAPTER)}
+    stored: dict[str, Any] = {"adapters": {store.FIRST_ADAPTER: entry}}
+    if built.layers:
+        after = built.analog_sha256()
+        if after != built.placed_sha256:
+            raise AnaloraError("the weights on the tiles changed during training: this is a bug, please report it")
+        stored["analog_sha256"] = after
+    return stored
+
+
+def parameter_counts(built: Built) -> dict[str, int]:
+    """How many parameters there are of each kind."""
+    placed = built.placement.layers if built.placement is not None else []
+    total = sum(p.numel() for p in built.plain_model.parameters())
+    adapters = sum(layer.adapter_parameters for layer in placed)
+    return {
+        "total": total,
+        "trainable": built.trainable_parameters,
+        "on_tiles": sum(layer.parameters for layer in placed if layer.analog),
+        "adapters": adapters,
+    }
+
+
+def _evaluate(config: Config, folder: Path, report: RunReport, drift: bool) -> RunResult:
+    """Evaluate what lies in the folder, as a user who loads it would."""
+    report.stage("evaluating")
+    checkpoint = store.read_checkpoint(folder)
+    store.verify_adapter(checkpoint, store.FIRST_ADAPTER)
+    built = build_from(folder, config, store.FIRST_ADAPTER, checkpoint.manifest).to(device())
+    evaluator = Evaluator(built.task, built.tokenizer, config.train.per_device_eval_batch_size, device())
+    log = CellLog(folder / "drift" / store.FIRST_ADAPTER / "cells.jsonl", measurement_key(built, checkpoint, "default"))
+    result = None
+    if drift:
+        result = evaluate_drift(built, evaluator, config.drift, store.FIRST_ADAPTER, log, report.drift)
+        done = {DIGITAL: result.digital, CONVERTERS: result.converters_only}
+    else:
+        done = measure(built, evaluator, WITHOUT_CHIPS, log, report.drift)
+    training = {key: value for key, value in checkpoint.manifest["training"].items() if key != "log"}
+    metrics = {"digital": done[DIGITAL], "analog": done[CONVERTERS], "train": training}
+    if processes.is_main():
+        write_json(folder / store.METRICS, metrics)
+    return RunResult(folder, built.task.metric, metrics, built.task.guess_score(), result)
+
+
+def measurement_key(built: Built, checkpoint: store.Checkpoint, adapter: str) -> dict[str, Any]:
+    """Everything that a measurement depends on, besides chip and time."""
+    config = built.config
+    files = {role: file_sha256(path) for role, path in built.task.data_files().items() if role != "train"}
+    task = config.task.model_dump(exclude={"train_file", "validation_file", "max_train_samples"})
+    weights = checkpoint.manifest["adapters"].get(adapter, {}).get("files") or checkpoint.manifest["model_sha256"]
+    return {
+        "format": 1,
+        "hardware": config.hardware.model_dump(mode="json"),
+        "task": task,
+        "data": files,
+        "base_sha256": checkpoint.manifest["base_sha256"],
+        "weights": weights,
+        "eval_batch_size": config.train.per_device_eval_batch_size,
+    }
+
+
+def device() -> torch.device:
+    """The device of this process."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+

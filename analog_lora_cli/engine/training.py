@@ -1,0 +1,282 @@
+"""Training through transformers' Trainer: set up so that a run can be killed, resumed, and shared by processes."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.engine import processes
+from analog_lora_cli.engine.build import Built
+from analog_lora_cli.engine.callbacks import AdaLoraBudget, AfterEachStep, NoiseClock, ProgressReport, TrainingReport
+from analog_lora_cli.engine.sampling import EpochSampler, planned_steps
+from analog_lora_cli.engine.storage import file_sha256, write_json
+from analog_lora_cli.errors import AnaloraError, ConfigError
+
+COMPLETE = "complete.json"
+"""Written last into a saved state: names and hashes of its files. A state without it is not used."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training run amounted to."""
+
+    steps: int
+    epochs: float
+    final_loss: float | None
+    """Mean loss of the last logged steps."""
+    seconds: float
+    """Of this process, without what was done before a resume."""
+    samples_per_second: float
+    resumed_from: int | None
+    """Step that the run was continued from."""
+    log: list[dict[str, float]]
+    """Loss, learning rate and step of each logged step."""
+
+
+def training_arguments(config: Config, folder: Path) -> TrainingArguments:
+    """The Trainer's arguments from the `train` section.
+
+    Args:
+        config: the configuration.
+        folder: where the states for `--resume` go.
+
+    Raises:
+        ConfigError: a value that TrainingArguments does not accept.
+    """
+    problems = _wrong_types(config)
+    if problems:
+        raise ConfigError(problems)
+    values = config.train.model_dump()
+    if values["report_to"]:
+        _require_reporters(values["report_to"])
+    else:
+        values["report_to"] = "none"
+    cuda = torch.cuda.is_available()
+    values.setdefault("use_cpu", not cuda)
+    values.setdefault("dataloader_pin_memory", cuda)
+    if processes.world_size() > 1:
+        values.setdefault("ddp_find_unused_parameters", False)
+        if not cuda:
+            values.setdefault("ddp_backend", "gloo")
+    try:
+        return TrainingArguments(
+            output_dir=str(folder),
+            save_strategy="steps",
+            eval_strategy="no",
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            label_names=["start_positions", "end_positions"] if config.task.name.startswith("squad") else ["labels"],
+            logging_first_step=True,
+            **{key: value for key, value in values.items() if key != "logging_first_step"},
+        )
+    except (ValueError, TypeError, ImportError) as error:
+        raise ConfigError([f"train: {str(error).splitlines()[0]}"]) from None
+
+
+def _wrong_types(config: Config) -> list[str]:
+    """Fields that the schema does not list are checked against TrainingArguments' own annotations."""
+    import typing
+
+    from pydantic import TypeAdapter, ValidationError
+
+    hints = typing.get_type_hints(TrainingArguments)
+    problems = []
+    for key, value in (config.train.model_extra or {}).items():
+        try:
+            TypeAdapter(hints[key]).validate_python(value, strict=False)
+        except ValidationError as error:
+            detail = error.errors()[0]
+            problems.append(f"train.{key}: {detail['msg'][:1].lower()}{detail['msg'][1:]}, got {value!r}")
+        except Exception:  # Some annotations name classes that pydantic has no schema for.
+            continue
+    return problems
+
+
+def _require_reporters(names: list[str]) -> None:
+    from importlib.util import find_spec
+
+    packages = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",)}
+    for name in names:
+        if name not in packages:
+            raise ConfigError([f"train.report_to: {name!r} is not supported; known: {', '.join(packages)}"])
+        if not any(find_spec(package) for package in packages[name]):
+            raise ConfigError([f"train.report_to: {name} is not installed; pip install {name}"])
+
+
+class _Trainer(Trainer):
+    """The Trainer with a reproducible order of samples and states that are whole or not used."""
+
+    def __init__(self, *args: Any, lora_plus_ratio: float | None = None, **kwargs: Any) -> None:
+        self.lora_plus_ratio = lora_plus_ratio
+        super().__init__(*args, **kwargs)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        self.epoch_sampler = EpochSampler(
+            lengths=list(dataset["length"]),
+            strategy=self.args.train_sampling_strategy,
+            step_samples=self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size,
+            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+        )
+        return self.epoch_sampler
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        if self.lora_plus_ratio is None or self.optimizer is not None:
+            return super().create_optimizer(model)
+        from peft.optimizers import create_loraplus_optimizer
+
+        cls, kwargs = Trainer.get_optimizer_cls_and_kwargs(self.args, self.model)
+        kwargs["weight_decay"] = self.args.weight_decay
+        self.optimizer = create_loraplus_optimizer(
+            self.model, cls, loraplus_lr_ratio=self.lora_plus_ratio, **kwargs
+        )
+        return self.optimizer
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        processes.wait_for_all()
+        if processes.is_main():
+            for callback in self.callback_handler.callbacks:
+                if isinstance(callback, AdaLoraBudget):
+                    callback.save(folder)
+            files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+            write_json(folder / COMPLETE, {name: file_sha256(folder / name) for name in files if name != COMPLETE})
+        processes.wait_for_all()
+
+
+def train(
+    built: Built,
+    arguments: TrainingArguments,
+    resume: bool,
+    report: TrainingReport,
+) -> TrainingResult:
+    """Train a built model in place.
+
+    Args:
+        built: from `build`.
+        arguments: from `training_arguments`.
+        resume: continue from the newest whole state in the folder, if there is one.
+        report: told about each step.
+
+    Raises:
+        AnaloraError: out of memory, a full disk, or a loss that is not finite at the end.
+    """
+    config = built.config
+    folder = Path(arguments.output_dir)
+    state = newest_state(folder) if resume else None
+    total = planned_steps(config, len(built.train_features))
+    plus = config.adapter.lora_plus_ratio if config.method != "full" and config.adapter.variant == "lora+" else None
+    trainer = _Trainer(
+        model=built.model,
+        args=arguments,
+        train_dataset=built.train_features,
+        data_collator=built.task.collator(built.tokenizer),
+        callbacks=_callbacks(built, total, report),
+        lora_plus_ratio=plus,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(_EpochOrder(trainer))
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, AdaLoraBudget) and state is not None:
+            callback.restore_from = state
+    started = time.monotonic()
+    try:
+        with report:
+            trainer.train(resume_from_checkpoint=str(state) if state is not None else None)
+    except torch.OutOfMemoryError as error:
+        raise AnaloraError(_out_of_memory(config, error)) from None
+    except RuntimeError as error:
+        if "not enough memory" in str(error):
+            raise AnaloraError(_out_of_memory(config, error)) from None
+        raise
+    elapsed = time.monotonic() - started
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    resumed = int(state.name.rpartition("-")[2]) if state is not None else None
+    samples = (trainer.state.global_step - (resumed or 0)) * trainer.epoch_sampler.step_samples
+    final_loss = log[-1]["loss"] if log else None
+    if final_loss is not None and not math.isfinite(final_loss):
+        raise AnaloraError(
+            f"the loss is {final_loss} at step {trainer.state.global_step}: the training diverged; try a smaller "
+            "train.learning_rate or hardware.weight_noise"
+        )
+    return TrainingResult(
+        steps=trainer.state.global_step,
+        epochs=float(trainer.state.epoch or 0.0),
+        final_loss=final_loss,
+        seconds=elapsed,
+        samples_per_second=samples / elapsed if elapsed > 0 else 0.0,
+        resumed_from=resumed,
+        log=[{key: entry[key] for key in ("step", "epoch", "loss", "learning_rate") if key in entry} for entry in log],
+    )
+
+
+def _callbacks(built: Built, total_steps: int, report: TrainingReport) -> list[TrainerCallback]:
+    config = built.config
+    callbacks: list[TrainerCallback] = [ProgressReport(report)]
+    if built.noise is not None:
+        callbacks.append(NoiseClock(built, total_steps))
+    if config.method == "full":
+        callbacks.append(AfterEachStep(built))
+    elif config.adapter.variant == "adalora":
+        callbacks.append(AdaLoraBudget(built.model))
+    return callbacks
+
+
+class _EpochOrder(TrainerCallback):
+    """Tell the sampler which epoch begins; wrappers of the data loader lose the call on the way."""
+
+    def __init__(self, trainer: _Trainer) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.epoch_sampler.set_epoch(int((state.epoch or 0.0) + 1e-6))
+
+
+def newest_state(folder: Path) -> Path | None:
+    """The newest whole state to resume from; half-written ones are removed.
+
+    Args:
+        folder: the run's `trainer` folder.
+    """
+    newest: tuple[int, Path] | None = None
+    for state in folder.glob("checkpoint-*"):
+        number = state.name.rpartition("-")[2]
+        if not number.isdigit():
+            continue
+        if not is_whole(state):
+            if processes.is_main():
+                shutil.rmtree(state, ignore_errors=True)
+        elif newest is None or int(number) > newest[0]:
+            newest = (int(number), state)
+    processes.wait_for_all()
+    return None if newest is None else newest[1]
+
+
+def is_whole(state: Path) -> bool:
+    """Whether all files of a saved state are there and as they were written."""
+    try:
+        hashes = json.loads((state / COMPLETE).read_text(encoding="utf-8"))
+        return all(file_sha256(state / name) == digest for name, digest in hashes.items())
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
+
+
+def _out_of_memory(config: Config, error: Exception) -> str:
+    return (
+        f"out of memory with train.per_device_train_batch_size {config.train.per_device_train_batch_size} and "
+        f"task.max_length {config.task.max_length}: {str(error).splitlines()[0]}\n"
+        "Halve the batch and double train.gradient_accumulation_steps: the result is the same. "
+        "train.gradient_checkpointing=true saves more, for time"
+    )

@@ -1,0 +1,74 @@
+"""The picture of a drift result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from analog_lora_cli.config.times import seconds
+from analog_lora_cli.engine.drift import DriftResult
+
+FIRST_READ = 20.0
+"""Where 0 s stands on the logarithmic axis: aihwkit's first read, 20 s after programming (t_0 of PCM)."""
+
+
+def drift_plot(result: DriftResult, path: Path, title: str) -> None:
+    """Draw the metric over time: every chip thin, the mean, its 95 % band, digital and published lines.
+
+    Args:
+        result: the measurements.
+        path: where the PNG goes, whatever its name ends in.
+        title: above the plot.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=160, layout="constrained")
+    draw_result(axes, result, "tab:blue", "mean of the chips")
+    axes.axhline(result.digital[result.metric], color="black", linestyle="--", linewidth=1.2, label="digital")
+    axes.axhline(
+        result.converters_only[result.metric], color="gray", linestyle=":", linewidth=1.2, label="converters only"
+    )
+    _draw_reference(axes, result)
+    finish(axes, result, title)
+    figure.savefig(str(path), format="png")
+    pyplot.close(figure)
+
+
+def draw_result(axes: Any, result: DriftResult, color: str, label: str) -> None:
+    """Draw one result's chips, mean and band."""
+    positions = [max(seconds(time), FIRST_READ) for time in result.times]
+    chips = [[values[index] for values in (result.values(result.metric, t) for t in result.times)] for index in range(len(result.chips))]
+    for values in chips:
+        axes.plot(positions, values, color=color, linewidth=0.6, alpha=0.35)
+    summaries = [result.summary(result.metric, time) for time in result.times]
+    axes.plot(positions, [s["mean"] for s in summaries], color=color, linewidth=2.2, marker="o", markersize=5, label=label)
+    if len(result.chips) > 1:
+        low, high = zip(*(s["ci95"] for s in summaries), strict=True)
+        axes.fill_between(positions, low, high, color=color, alpha=0.18, linewidth=0, label="95 % interval of the mean")
+
+
+def finish(axes: Any, result: DriftResult, title: str) -> None:
+    """Axes, ticks, title and legend."""
+    positions = [max(seconds(time), FIRST_READ) for time in result.times]
+    axes.set_xscale("log")
+    axes.set_xticks(positions, result.times)
+    axes.minorticks_off()
+    axes.set_xlabel("time after programming")
+    axes.set_ylabel(f"{result.metric} (%)")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9, loc="best")
+
+
+def _draw_reference(axes: Any, result: DriftResult) -> None:
+    published = (result.reference or {}).get("drift", {}).get(result.metric, {})
+    times = [time for time in published if seconds(time) <= max(map(seconds, result.times))]
+    if times:
+        axes.plot(
+            [max(seconds(time), FIRST_READ) for time in times], [published[time] for time in times],
+            color="tab:orange", linewidth=1.4, marker="s", markersize=4, linestyle="-.", label="paper",
+        )

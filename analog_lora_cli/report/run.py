@@ -1,0 +1,30 @@
+"""The end of a training run: its tables and where its files are."""
+
+from __future__ import annotations
+
+from analog_lora_cli import console
+from analog_lora_cli.engine.run import RunResult
+from analog_lora_cli.report.drift import drift_table, write_drift
+from analog_lora_cli.report.progress import duration
+
+
+def print_run(result: RunResult, title: str) -> None:
+    """Print what a run ended with, and write the drift files."""
+    metric = result.task_metric
+    guess = result.guess.get(metric)
+    if result.drift is not None:
+        write_drift(result.drift, result.folder / "drift" / result.drift.adapter, title)
+        console.results().print(drift_table(result.drift, f"{title}: {metric} over time", guess))
+    else:
+        made = console.table(f"{title}: {metric}", "", metric, "drop")
+        digital = result.metrics["digital"][metric]
+        for name, key in (("digital", "digital"), ("converters only", "analog")):
+            value = result.metrics[key][metric]
+            made.add_row(name, f"{value:.2f}", "" if key == "digital" else f"{digital - value:.2f}")
+        console.results().print(made)
+    training = result.metrics["train"]
+    loss = "" if training["final_loss"] is None else f", loss {training['final_loss']:.3f}"
+    console.note(
+        f"trained {training['steps']} steps in {duration(training['seconds'])} "
+        f"({training['samples_per_second']:.1f} samples/s{loss}); checkpoint: {result.folder}"
+    )
