@@ -54,7 +54,7 @@ def load_config(
             sources[key] = source
         merged = _merge(merged, layer)
     config = _validated(merged, sources)
-    _refuse_useless(config, [key for source, layer in layers if _from_user(source, file) for key in _dotted_keys(layer)])
+    _refuse_useless(config, _chosen_keys(layers, file))
     return config
 
 
@@ -73,8 +73,18 @@ def differences(old: Config, new: Config) -> list[str]:
     ]
 
 
-def _from_user(source: str, file: Path | None) -> bool:
-    return source.startswith("--set") or source == str(file)
+def _chosen_keys(layers: list[tuple[str, Layer]], file: Path | None) -> list[str]:
+    """Keys that the user set on purpose: those of `--set` and of the file.
+
+    A file with all sections is a checkpoint's configuration: it names every key, with or without effect.
+    """
+    complete = Config.model_fields.keys()
+    return [
+        key
+        for source, layer in layers
+        if source.startswith("--set") or (source == str(file) and not complete <= layer.keys())
+        for key in _dotted_keys(layer)
+    ]
 
 
 def _with_parents(name: str, below: tuple[str, ...] = ()) -> list[tuple[str, Layer]]:

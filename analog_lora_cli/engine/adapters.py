@@ -91,11 +91,15 @@ def _peft_config(
 ) -> Any:
     import peft
 
-    common: dict[str, Any] = {"target_modules": targets, "exclude_modules": excluded or None}
+    common: dict[str, Any] = {"target_modules": targets}
+    if excluded:
+        common["exclude_modules"] = excluded
     if adapter.train_head:
         # With the task type PEFT knows the head and saves it; without, it would insist on training it.
         common |= {"task_type": "QUESTION_ANS" if task.config.name.startswith("squad") else "SEQ_CLS", "modules_to_save": heads}
     if adapter.variant == "vera":
+        if common.pop("exclude_modules", None):
+            raise UsageError("adapter.targets: PEFT's VeRA cannot leave the trained head out; name targets outside it")
         return peft.VeraConfig(r=adapter.rank, vera_dropout=adapter.dropout, **common)
     common |= {
         "r": adapter.rank,

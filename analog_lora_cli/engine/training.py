@@ -21,9 +21,13 @@ from analog_lora_cli.engine.callbacks import AdaLoraBudget, AfterEachStep, Noise
 from analog_lora_cli.engine.sampling import EpochSampler, planned_steps
 from analog_lora_cli.engine.storage import file_sha256, write_json
 from analog_lora_cli.errors import AnaloraError, ConfigError
+from analog_lora_cli.hardware.tile import AnalogLinear
 
 COMPLETE = "complete.json"
 """Written last into a saved state: names and hashes of its files. A state without it is not used."""
+
+TRAINED = "trained.safetensors"
+"""The trained parameters of a saved state, by their names in the model."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,25 @@ class _Trainer(Trainer):
         )
         return self.optimizer
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Save what is trained, exactly: PEFT's own format leaves out what AdaLoRA has masked."""
+        from safetensors.torch import save_file
+
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: p.detach().cpu().contiguous() for name, p in _trainable(self.model)}, str(folder / TRAINED))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        from safetensors.torch import load_file
+
+        tensors = load_file(str(Path(resume_from_checkpoint) / TRAINED))
+        with torch.no_grad():
+            for name, parameter in _trainable(self.model):
+                parameter.copy_(tensors[name])
+        for module in self.model.modules():
+            if isinstance(module, AnalogLinear):
+                module.refresh_scales()
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
@@ -153,6 +176,10 @@ class _Trainer(Trainer):
             files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
             write_json(folder / COMPLETE, {name: file_sha256(folder / name) for name in files if name != COMPLETE})
         processes.wait_for_all()
+
+
+def _trainable(model: Any) -> list[tuple[str, torch.nn.Parameter]]:
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 def train(

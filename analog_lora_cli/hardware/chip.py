@@ -160,12 +160,18 @@ def undefined_times(hardware: HardwareConfig, times: list[float]) -> tuple[list[
 
 @contextmanager
 def seeded(*parts: object) -> Iterator[None]:
-    """Give torch's CPU generator a seed made of the parts, and restore it afterwards."""
-    state = torch.get_rng_state()
+    """Give torch's CPU generator a seed made of the parts, and restore it afterwards.
+
+    One thread meanwhile: torch cuts powers and sums into pieces for its threads, whose last bits differ, so that
+    another number of threads would be another chip. More threads would gain nothing: the normals take the time.
+    """
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
     torch.default_generator.manual_seed(derive_seed(*parts))
+    torch.set_num_threads(1)
     try:
         yield
     finally:
+        torch.set_num_threads(threads)
         torch.set_rng_state(state)
 
 

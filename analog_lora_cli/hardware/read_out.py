@@ -141,7 +141,7 @@ def _read_one(
         (tokens, rows) the inputs as the DAC gave them, in [-1, 1].
     """
     factor = x.abs().amax(dim=1, keepdim=True)
-    inverse_scale = torch.where(scale > 0, 1.0 / scale, torch.zeros_like(scale))
+    inverse_scale = torch.where(_without_inverse(scale), torch.zeros_like(scale), 1.0 / scale)
     seen = _convert_input(x, factor, converters)
     read = _product(seen, held, inverse_scale, product_dtype)
     read = converters.digitize(read, generator)
@@ -159,10 +159,15 @@ def _read_one(
 
 
 def _convert_input(x: Tensor, factor: Tensor, converters: Converters) -> Tensor:
-    scaled = x * (1.0 / torch.where(factor == 0, torch.ones_like(factor), factor))
+    scaled = x * (1.0 / torch.where(_without_inverse(factor), torch.ones_like(factor), factor))
     if converters.dac_step:
         scaled.div_(converters.dac_step).round_().mul_(converters.dac_step)
     return scaled.clamp_(-1.0, 1.0)
+
+
+def _without_inverse(scale: Tensor) -> Tensor:
+    """Where a magnitude is zero, or so small (below 1e-38 in float32) that its inverse would be infinite."""
+    return scale < torch.finfo(scale.dtype).tiny
 
 
 def _product(seen: Tensor, held: Tensor, inverse_scale: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,0 +1,121 @@
+"""A tiny pretrained model and tiny data, made in-process: no test needs a hub or a download."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from analog_lora_cli.engine.libraries import prepare_libraries
+
+prepare_libraries()
+
+WORDS = "the tile reads drifts fast slow chip noise holds weight a of good bad cold warm is was unit array".split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` are skipped where there is no GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of 2 layers and hidden size 32 with random weights and a word-level tokenizer."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-model")
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = {word: index for index, word in enumerate([*special, *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sst2_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Training and validation CSV: a sentence is positive if it says `good`."""
+    folder = tmp_path_factory.mktemp("sst2")
+    draw = random.Random(0)
+    files = (folder / "train.csv", folder / "validation.csv")
+    for file, rows in zip(files, (96, 24), strict=True):
+        with file.open("w", newline="") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(["sentence", "label"])
+            for row in range(rows):
+                words = draw.choices([w for w in WORDS if w not in ("good", "bad")], k=draw.randint(3, 12))
+                words.insert(draw.randrange(len(words)), "good" if row % 2 else "bad")
+                writer.writerow([" ".join(words), row % 2])
+    return files
+
+
+@pytest.fixture(scope="session")
+def squad_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Training and validation SQuAD JSON of a few short passages."""
+    folder = tmp_path_factory.mktemp("squad")
+    draw = random.Random(1)
+    files = (folder / "train.json", folder / "validation.json")
+    for file, count in zip(files, (24, 8), strict=True):
+        paragraphs = []
+        for number in range(count):
+            words = draw.choices(WORDS, k=20)
+            context = " ".join(words)
+            at = draw.randrange(10)
+            answer = " ".join(words[at : at + 2])
+            start = len(" ".join(words[:at])) + (1 if at else 0)
+            question = {"id": f"q{number}", "question": f"the {words[at]}", "answers": [{"text": answer, "answer_start": start}]}
+            paragraphs.append({"context": context, "qas": [question]})
+        file.write_text(json.dumps({"version": "1.1", "data": [{"title": "t", "paragraphs": paragraphs}]}))
+    return files
+
+
+@pytest.fixture
+def make_config(tiny_model: Path, sst2_files: tuple[Path, Path], squad_files: tuple[Path, Path]) -> Callable[..., Any]:
+    """Builds a configuration of the tiny model on tiny data; sections are merged key by key."""
+    from analog_lora_cli.config.schema import Config
+
+    def build(name: str = "sst2", **sections: Any) -> Config:
+        files = squad_files if name.startswith("squad") else sst2_files
+        content: dict[str, Any] = {
+            "model": {"name": str(tiny_model)},
+            "task": {
+                "name": name, "train_file": str(files[0]), "validation_file": str(files[1]), "max_length": 32,
+                "doc_stride": 8,
+            },
+            "train": {
+                "max_steps": 8, "per_device_train_batch_size": 8, "save_steps": 2, "logging_steps": 1,
+                "learning_rate": 1e-3,
+            },
+            "drift": {"times": ["0s", "1y"], "chips": 2},
+        }
+        for section, values in sections.items():
+            content[section] = {**content[section], **values} if isinstance(content.get(section), dict) else values
+        return Config.model_validate(content)
+
+    return build
