@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
 import sys
+import time
 import warnings
+from functools import lru_cache
+from typing import Any
+
+HUB_TIMEOUT = 5.0
+"""Seconds that the hub has to accept a connection."""
+
+_hidden_because: str | None = None
 
 
 def prepare_libraries() -> str | None:
@@ -26,6 +35,7 @@ def prepare_libraries() -> str | None:
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
     warnings.filterwarnings("ignore", message=".*save_embedding_layers.*")
+    fail_fast_without_hub()
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -36,9 +46,10 @@ def prepare_libraries() -> str | None:
 
 
 def hide_broken_torchvision() -> str | None:
-    """Make torchvision invisible if it cannot be imported; returns the reason."""
+    """Make torchvision invisible if it cannot be imported; returns the reason, also when it is called again."""
+    global _hidden_because
     if "torchvision" in sys.modules and sys.modules["torchvision"] is None:
-        return "it was hidden before"
+        return _hidden_because or "it was hidden before"
     if importlib.util.find_spec("torchvision") is None:
         return None
     try:
@@ -47,5 +58,58 @@ def hide_broken_torchvision() -> str | None:
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
         sys.modules["torchvision"] = None  # type: ignore[assignment]
-        return f"{type(error).__name__}: {error}".splitlines()[0]
+        _hidden_because = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _hidden_because
     return None
+
+
+def fail_fast_without_hub() -> None:
+    """Let the first request to the hub find out whether it can be reached, before anything is waited for.
+
+    huggingface_hub repeats each request five times with growing pauses, about 25 seconds for each file, also where
+    there is no network at all. With this, an unreachable hub is known after a second or two, and what is in the cache
+    is used as with `HF_HUB_OFFLINE=1`. A hub that can be reached is asked with all of the library's own patience.
+    Nothing is asked before something is needed from the hub.
+    """
+    try:
+        from huggingface_hub import constants, set_client_factory
+        from huggingface_hub.errors import OfflineModeIsEnabled
+        from huggingface_hub.utils._http import default_client_factory
+    except ImportError:  # Another release: its own behaviour is slower, not wrong.
+        return
+
+    def connect() -> Any:
+        client = default_client_factory()
+        reason = None if constants.is_offline_mode() else hub_obstacle()
+        if reason is not None:
+            client.close()
+            raise OfflineModeIsEnabled(f"Cannot reach {constants.ENDPOINT}: {reason}")
+        return client
+
+    set_client_factory(connect)
+
+
+@lru_cache(maxsize=1)
+def hub_obstacle(timeout: float = HUB_TIMEOUT, attempts: int = 2) -> str | None:
+    """Why the hub (or the mirror that `HF_ENDPOINT` names) cannot be reached; None if it can. Asked once.
+
+    Args:
+        timeout: seconds for one attempt.
+        attempts: how often to try, a second apart.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils._http import default_client_factory
+
+    reason = None
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(1.0)
+        try:
+            with default_client_factory() as client:
+                client.head(constants.ENDPOINT, timeout=timeout, follow_redirects=False)
+            return None
+        except Exception as error:  # The HTTP library differs between releases of huggingface_hub.
+            if type(error).__name__ == "ReadTimeout":
+                return None
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return reason

@@ -123,6 +123,9 @@ class _Trainer(Trainer):
     def __init__(self, *args: Any, lora_plus_ratio: float | None = None, **kwargs: Any) -> None:
         self.lora_plus_ratio = lora_plus_ratio
         super().__init__(*args, **kwargs)
+        # The heads of these tasks return a mean and ignore `num_items_in_batch`. Believing otherwise, the Trainer would
+        # multiply the loss by the number of processes, and sum over accumulated batches instead of averaging.
+        self.model_accepts_loss_kwargs = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset

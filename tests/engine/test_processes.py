@@ -1,0 +1,60 @@
+"""Two gloo processes on one machine against one: the same loss curve, the same adapter, the same drift result."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from analog_lora_cli.config.load import dump_config
+from analog_lora_cli.config.schema import Config
+
+
+def launch(config: Config, folder: Path, processes: int) -> Path:
+    """Train in a number of processes, as a user starts them; returns the checkpoint folder."""
+    file = folder / f"{processes}.yaml"
+    file.write_text(dump_config(config))
+    output = folder / f"{processes}-processes"
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
+    command = [sys.executable, *launcher, "-m", "analog_lora_cli", "train"]
+    command += ["--config", str(file), "--output", str(output)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert finished.stdout.count("converters only") == 1, "only one process prints"
+    return output
+
+
+def test_two_processes_train_like_one_and_measure_the_same(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    """Without dropout and output noise, which depend on the rank; the weight noise is one draw for all ranks."""
+    sections = {"hardware": {"output_noise": 0.0}, "adapter": {"dropout": 0.0}}
+
+    def config(batch: int) -> Config:
+        train = {"per_device_train_batch_size": batch, "max_steps": 18, "save_steps": 100}
+        return make_config(**sections, train=train, drift={"chips": 3})
+
+    dropout_free(make_config)
+    one, two = launch(config(8), tmp_path, 1), launch(config(4), tmp_path, 2)
+    losses = [
+        [entry["loss"] for entry in json.loads((folder / "manifest.json").read_text())["training"]["log"]]
+        for folder in (one, two)
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    first, second = (load_file(str(f / "adapters/default/adapter_model.safetensors")) for f in (one, two))
+    for key in first:
+        assert torch.allclose(first[key], second[key], atol=1e-4), key
+
+
+def dropout_free(make_config: Callable[..., Config]) -> None:
+    """Turn the tiny model's own dropout off."""
+    file = Path(make_config().model.name) / "config.json"
+    content = json.loads(file.read_text())
+    content["hidden_dropout_prob"] = content["attention_probs_dropout_prob"] = 0.0
+    file.write_text(json.dumps(content))
