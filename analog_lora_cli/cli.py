@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
-import click
 import typer
 
 from analog_lora_cli import __version__, console
 from analog_lora_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, AnaloraError
+
+# Newer releases of Typer carry their own copy of Click: this is the base class of whichever one is in use.
+_ClickException = cast(
+    type[Exception], next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+)
 
 app = typer.Typer(
     name="analora",
@@ -72,6 +77,38 @@ def train(
     command.run(preset, config, set_ or [], output, resume, overwrite, not no_drift)
 
 
+@app.command("evaluate-drift")
+def evaluate_drift(
+    checkpoints: Annotated[list[Path], typer.Argument(metavar="CHECKPOINT...", help="Checkpoint folders.")],
+    adapter: Annotated[
+        list[str] | None, typer.Option("--adapter", metavar="NAME", help="Which adapter; several are compared.")
+    ] = None,
+    times: Annotated[
+        str | None, typer.Option("--times", help="Times after programming, e.g. 0s,1h,1d,1w,30d,1y,10y.")
+    ] = None,
+    chips: Annotated[int | None, typer.Option("--chips", help="How many chips are programmed.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the first chip.")] = None,
+    set_: Overrides = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder for the result; by default in the checkpoint.")
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option("--require", metavar="RULE", help="Exit with 3 unless e.g. f1>=85@1y, f1:min>=80@1y or f1:lower>84@1y."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="What happens anyway: existing measurements are used again.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure anew what was measured before.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Program simulated chips, age them through all times, and report the task's metrics."""
+    from analog_lora_cli.commands import evaluate_drift as command
+
+    command.run(checkpoints, adapter or [], times, chips, seed, set_ or [], output, require or [], overwrite)
+
+
 @app.command()
 def presets(
     name: Annotated[str | None, typer.Argument(help="Print this preset, resolved.")] = None,
@@ -103,18 +140,19 @@ def main(arguments: list[str] | None = None) -> int:
     """
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        outcome = app(args=given, standalone_mode=False)
-        return outcome if isinstance(outcome, int) else 0
-    except click.ClickException as error:
-        error.show()
+        outcome = app(args=given, prog_name="analora", standalone_mode=False)
+    except _ClickException as error:
+        error.show()  # type: ignore[attr-defined]
         return EXIT_USAGE
-    except (KeyboardInterrupt, click.Abort):
-        console.error("interrupted; what is finished is kept, continue with --resume")
-        return EXIT_INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort):
+        outcome = EXIT_INTERRUPTED
     except Exception as error:
         if "--debug" in given:
-            raise
+            traceback.print_exc()
         return _explain(error)
+    if outcome == EXIT_INTERRUPTED:  # Typer turns Ctrl-C into this outcome.
+        console.error("interrupted; what is finished is kept, continue with --resume")
+    return outcome if isinstance(outcome, int) else 0
 
 
 def _explain(error: Exception) -> int:

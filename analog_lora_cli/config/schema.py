@@ -295,6 +295,9 @@ class DriftConfig(Section):
     seed: int = Field(default=0, ge=0)
     """Seed of the first chip; the others count up from it."""
 
+    reads: int = Field(default=1, ge=1)
+    """Readings of each chip at each time, each with read noise of its own: shows the spread within a chip."""
+
 
 class ReferenceConfig(Section):
     """Published numbers to show beside the measured ones. Never inherited through `extends`."""

@@ -40,13 +40,21 @@ def load_tokenizer(source: str, revision: str | None = None) -> Any:
 
     Raises:
         HubError: it is not to be had.
+        UsageError: the folder or the repository holds no vocabulary.
     """
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(source, revision=revision)
-    except (OSError, ValueError, ImportError) as error:
-        raise _not_loadable("tokenizer", source, error) from None
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    except Exception as error:  # What a damaged file makes each library raise changes from release to release.
+        raise _not_loadable("tokenizer", source, error) from error
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        # transformers makes an empty tokenizer where there are no files, and every word would be unknown to it.
+        raise UsageError(
+            f"model.name: {source}: no vocabulary: the tokenizer's files are missing; expected tokenizer.json or vocab.txt "
+            "beside config.json"
+        )
+    return tokenizer
 
 
 def load_model(task: Task, source: str, revision: str | None = None) -> tuple[Any, list[str]]:
@@ -68,10 +76,10 @@ def load_model(task: Task, source: str, revision: str | None = None) -> tuple[An
             ignore_mismatched_sizes=False,
             **task.model_options(),
         )
-    except (OSError, ValueError, ImportError) as error:
-        raise _not_loadable("model", source, error) from None
     except RuntimeError as error:
-        raise UsageError(f"model.name: {source}: the weights do not fit: {_first_line(error)}") from None
+        raise UsageError(f"model.name: {source}: the weights do not fit: {_first_line(error)}") from error
+    except Exception as error:  # As above; safetensors has an error of its own.
+        raise _not_loadable("model", source, error) from error
     new = sorted(info["missing_keys"])
     heads = head_modules(model)
     body = [name for name in new if not _in_head(name, heads) and "pooler" not in name]

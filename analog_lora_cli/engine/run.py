@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.engine import checkpoint as store
 from analog_lora_cli.engine import processes
-from analog_lora_cli.engine.build import Built, build, build_from, frozen_head
+from analog_lora_cli.engine.assessment import Subject, assess
+from analog_lora_cli.engine.build import Built, build, frozen_head
 from analog_lora_cli.engine.callbacks import TrainingReport
-from analog_lora_cli.engine.drift import (
-    CONVERTERS,
-    DIGITAL,
-    WITHOUT_CHIPS,
-    CellLog,
-    DriftResult,
-    Metrics,
-    Progress,
-    check_times,
-    evaluate_drift,
-    measure,
-)
-from analog_lora_cli.engine.evaluation import Evaluator
+from analog_lora_cli.engine.cells import Metrics
+from analog_lora_cli.engine.drift import Progress, check_times
+from analog_lora_cli.engine.drift_result import DriftResult
 from analog_lora_cli.engine.models import weights_sha256
 from analog_lora_cli.engine.storage import file_sha256, write_json
 from analog_lora_cli.engine.training import TrainingResult, train, training_arguments
@@ -46,7 +34,7 @@ class RunReport(Protocol):
         """The model is built: its placement can be shown."""
 
     @property
-    def drift(self) -> Progress:
+    def measured(self) -> Progress:
         """Hears of each measurement."""
 
 
@@ -151,45 +139,10 @@ def parameter_counts(built: Built) -> dict[str, int]:
 
 def _evaluate(config: Config, folder: Path, report: RunReport, drift: bool) -> RunResult:
     """Evaluate what lies in the folder, as a user who loads it would."""
-    report.stage("evaluating")
-    checkpoint = store.read_checkpoint(folder)
-    store.verify_adapter(checkpoint, store.FIRST_ADAPTER)
-    built = build_from(folder, config, store.FIRST_ADAPTER, checkpoint.manifest).to(device())
-    evaluator = Evaluator(built.task, built.tokenizer, config.train.per_device_eval_batch_size, device())
-    log = CellLog(folder / "drift" / store.FIRST_ADAPTER / "cells.jsonl", measurement_key(built, checkpoint, "default"))
-    result = None
-    if drift:
-        result = evaluate_drift(built, evaluator, config.drift, store.FIRST_ADAPTER, log, report.drift)
-        done = {DIGITAL: result.digital, CONVERTERS: result.converters_only}
-    else:
-        done = measure(built, evaluator, WITHOUT_CHIPS, log, report.drift)
-    training = {key: value for key, value in checkpoint.manifest["training"].items() if key != "log"}
-    metrics = {"digital": done[DIGITAL], "analog": done[CONVERTERS], "train": training}
+    subject = Subject(store.read_checkpoint(folder), config, store.FIRST_ADAPTER)
+    assessment = assess(subject, subject.own_folder, report, with_chips=drift)
+    training = {key: value for key, value in subject.checkpoint.manifest["training"].items() if key != "log"}
+    metrics = {"digital": assessment.digital, "analog": assessment.converters_only, "train": training}
     if processes.is_main():
         write_json(folder / store.METRICS, metrics)
-    return RunResult(folder, built.task.metric, metrics, built.task.guess_score(), result)
-
-
-def measurement_key(built: Built, checkpoint: store.Checkpoint, adapter: str) -> dict[str, Any]:
-    """Everything that a measurement depends on, besides chip and time."""
-    config = built.config
-    files = {role: file_sha256(path) for role, path in built.task.data_files().items() if role != "train"}
-    task = config.task.model_dump(exclude={"train_file", "validation_file", "max_train_samples"})
-    weights = checkpoint.manifest["adapters"].get(adapter, {}).get("files") or checkpoint.manifest["model_sha256"]
-    return {
-        "format": 1,
-        "hardware": config.hardware.model_dump(mode="json"),
-        "task": task,
-        "data": files,
-        "base_sha256": checkpoint.manifest["base_sha256"],
-        "weights": weights,
-        "eval_batch_size": config.train.per_device_eval_batch_size,
-    }
-
-
-def device() -> torch.device:
-    """The device of this process."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
-
+    return RunResult(folder, assessment.metric, metrics, assessment.guess, assessment.drift)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from analog_lora_cli import console
 from analog_lora_cli.config.times import seconds
-from analog_lora_cli.engine.drift import DriftResult
+from analog_lora_cli.engine.drift_result import DriftResult
 from analog_lora_cli.engine.storage import replacing, write_json, write_text
 from analog_lora_cli.report.plot import drift_plot
 
@@ -27,15 +27,15 @@ def drift_csv(result: DriftResult) -> str:
     """One line for each metric of each measurement; time in seconds after programming."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["adapter", "measurement", "time", "seconds", "chip", "metric", "value"])
+    writer.writerow(["adapter", "measurement", "time", "seconds", "chip", "read", "metric", "value"])
     for name, metrics in (("digital", result.digital), ("converters only", result.converters_only)):
         for metric, value in metrics.items():
-            writer.writerow([result.adapter, name, "", "", "", metric, value])
+            writer.writerow([result.adapter, name, "", "", "", "", metric, value])
     labels = {seconds(label): label for label in result.times}
     for cell in result.cells:
         for metric, value in cell.metrics.items():
             time = f"{cell.seconds:.17g}"
-            writer.writerow([result.adapter, "chip", labels[cell.seconds], time, cell.chip, metric, value])
+            writer.writerow([result.adapter, "chip", labels[cell.seconds], time, cell.chip, cell.read, metric, value])
     return text.getvalue()
 
 

@@ -123,7 +123,7 @@ class ConsoleReport:
         if built.placement is not None:
             console.note(placement_table(built.placement))
 
-    def drift(self, done: int, total: int, name: str, metrics: dict[str, float]) -> None:
+    def measured(self, done: int, total: int, name: str, metrics: dict[str, float]) -> None:
         """Show one finished measurement."""
         if self._drift is None:
             self._drift = Meter("drift")

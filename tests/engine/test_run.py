@@ -38,7 +38,7 @@ class Silent:
 
     def built(self, built: Any) -> None: ...
 
-    def drift(self, done: int, total: int, name: str, metrics: dict[str, float]) -> None: ...
+    def measured(self, done: int, total: int, name: str, metrics: dict[str, float]) -> None: ...
 
 
 def adapter(folder: Path) -> dict[str, torch.Tensor]:
@@ -57,7 +57,7 @@ def test_each_method_writes_the_files_of_the_contract(
     folder = tmp_path / "run"
     result = run_training(make_config(task, method=method), folder, Silent())
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    names = {name for name in names if not name.startswith("trainer/") and name != ".lock"}
+    names = {name for name in names if not name.startswith("trainer/") and not name.endswith(".lock")}
     weights = {"model/config.json", "model/model.safetensors"}
     if method != "full":
         weights = {"adapters/default/adapter_config.json", "adapters/default/adapter_model.safetensors"}

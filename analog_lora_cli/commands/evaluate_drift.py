@@ -1,0 +1,147 @@
+"""`analora evaluate-drift`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analog_lora_cli import console
+from analog_lora_cli.config.load import load_config
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.yaml_file import read_yaml_mapping
+from analog_lora_cli.engine.libraries import prepare_libraries
+from analog_lora_cli.engine.processes import is_main
+from analog_lora_cli.errors import RequirementError, UsageError
+
+if TYPE_CHECKING:
+    from analog_lora_cli.engine.assessment import Assessment, Subject
+    from analog_lora_cli.engine.requirements import Requirement
+
+MAY_CHANGE = ("hardware.", "drift.", "reference.", "model.name", "model.revision", "task.validation_file",
+              "task.max_eval_samples", "task.n_best", "task.max_answer_length", "task.null_threshold",
+              "train.per_device_eval_batch_size")  # fmt: skip
+"""Keys that `--set` may change here; the others belong to the training."""
+
+
+def run(
+    checkpoints: list[Path],
+    adapters: list[str],
+    times: str | None,
+    chips: int | None,
+    seed: int | None,
+    overrides: list[str],
+    output: Path | None,
+    requirements: list[str],
+    overwrite: bool,
+) -> None:
+    """Measure the checkpoints on chips over time, print the table, write the files, check the requirements."""
+    if not is_main():
+        console.set_quiet(True)
+    overrides = [*overrides, *_drift_overrides(times, chips, seed)]
+    _check_overrides(overrides)
+    from analog_lora_cli.engine import checkpoint as store
+
+    folders = [store.read_checkpoint(folder) for folder in checkpoints]
+    prepare_libraries()
+
+    from analog_lora_cli.engine.assessment import Subject, assess, check_comparable
+    from analog_lora_cli.engine.drift import check_times
+    from analog_lora_cli.engine.requirements import parse_requirement
+    from analog_lora_cli.report.progress import ConsoleReport
+    from analog_lora_cli.tasks import make_task
+
+    names = adapters or [store.FIRST_ADAPTER]
+    subjects = [Subject(c, _config(c.folder, overrides), name) for c in folders for name in names]
+    first = subjects[0].config
+    if len(subjects) > 1:
+        subjects = [_with_drift_of(subject, first) for subject in subjects]
+    wanted = [
+        parse_requirement(text, make_task(first.task, 0).metric_names, first.drift.times) for text in requirements
+    ]
+    for subject in subjects:
+        check_times(subject.config.hardware, subject.config.drift.times)
+        store.verify_adapter(subject.checkpoint, subject.adapter)
+    if len(subjects) > 1:
+        check_comparable(subjects)
+    report = ConsoleReport()
+    try:
+        done = [assess(s, _prepared(s, output, len(subjects) > 1, overwrite), report) for s in subjects]
+    finally:
+        report.close()
+    if is_main():
+        _write_and_print(done, output)
+        _gate(done, wanted)
+
+
+def _drift_overrides(times: str | None, chips: int | None, seed: int | None) -> list[str]:
+    listed = None if times is None else f"[{','.join(part.strip() for part in times.split(','))}]"
+    values = {"times": listed, "chips": chips, "seed": seed}
+    return [f"drift.{key}={value}" for key, value in values.items() if value is not None]
+
+
+def _check_overrides(overrides: list[str]) -> None:
+    for text in overrides:
+        key = text.partition("=")[0].strip()
+        if key.startswith("hardware.weight_noise"):
+            raise UsageError(f"--set {text}: {key} acts in training only; it would change nothing here")
+        if key in ("hardware", "drift") or key.startswith(MAY_CHANGE):
+            continue
+        raise UsageError(
+            f"--set {text}: {key} belongs to the training and cannot change here; what can: hardware.*, drift.*, "
+            "model.name, task.validation_file, task.max_eval_samples, train.per_device_eval_batch_size"
+        )
+
+
+def _config(folder: Path, overrides: list[str]) -> Config:
+    return load_config(base=read_yaml_mapping(folder / "analora.yaml"), overrides=overrides)
+
+
+def _with_drift_of(subject: Subject, first: Config) -> Subject:
+    from dataclasses import replace
+
+    return replace(subject, config=subject.config.model_copy(update={"drift": first.drift}))
+
+
+def _prepared(subject: Subject, output: Path | None, several: bool, overwrite: bool) -> Path:
+    """The folder for a subject's measurements; with `--overwrite` without the old ones."""
+    from analog_lora_cli.engine.assessment import CELLS
+
+    folder = subject.own_folder
+    if output is not None:
+        folder = output / subject.name.replace("/", "-") if several else output
+    if overwrite and is_main():
+        (folder / CELLS).unlink(missing_ok=True)
+    return folder
+
+
+def _write_and_print(done: list[Assessment], output: Path | None) -> None:
+    from analog_lora_cli.report.comparison import comparison_table, write_comparison
+    from analog_lora_cli.report.drift import drift_table, write_drift
+
+    several = len(done) > 1
+    for one in done:
+        assert one.drift is not None
+        folder = _prepared(one.subject, output, several, overwrite=False)
+        write_drift(one.drift, folder, one.subject.name)
+        if not several:
+            title = f"{one.subject.name}: {one.metric} over time"
+            console.results().print(drift_table(one.drift, title, one.guess.get(one.metric)))
+        console.note(f"written: {folder}/drift.json, drift.csv, drift.png")
+    if several:
+        console.results().print(comparison_table(done))
+        if output is not None:
+            write_comparison(done, output)
+            console.note(f"written: {output}/comparison.json, comparison.png")
+
+
+def _gate(done: list[Assessment], wanted: list[Requirement]) -> None:
+    failed = [(one, rule) for one in done for rule in wanted if one.drift is not None and not rule.holds(one.drift)]
+    if not failed:
+        return
+    made = console.table("Requirements that do not hold", "checkpoint", "required", "measured", left=2)
+    for one, rule in failed:
+        assert one.drift is not None
+        measured = rule.measured(one.drift)
+        made.add_row(one.subject.name, rule.text, "unknown with one chip" if measured is None else f"{measured:.2f}")
+    console.messages().print(made)
+    raise RequirementError(f"{len(failed)} of {len(wanted) * len(done)} requirements do not hold")

@@ -1,0 +1,68 @@
+"""Several methods on the same chips: one table, one plot, paired differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+
+from analog_lora_cli import console
+from analog_lora_cli.engine.assessment import Assessment
+from analog_lora_cli.engine.drift_result import DriftResult, paired_difference
+from analog_lora_cli.engine.storage import replacing, write_json
+from analog_lora_cli.report.plot import comparison_plot
+
+
+def _results(done: list[Assessment]) -> list[DriftResult]:
+    return [one.drift for one in done if one.drift is not None]
+
+
+def comparison_table(done: list[Assessment]) -> Table:
+    """The mean of each method at each time, and the paired difference of each to the first."""
+    results = _results(done)
+    first = results[0]
+    metric = first.metric
+    names = [one.subject.name for one in done]
+    made = console.table(
+        f"{metric} over time, {len(first.chips)} chips", "after programming", *names,
+        *(f"{name} - {names[0]}" for name in names[1:]),
+        caption="mean over the chips; differences are paired chip by chip, with the 95 % interval of their mean",
+    )
+    for column in made.columns[1:]:
+        column.no_wrap = False
+    for label, values in (
+        ("digital", [result.digital[metric] for result in results]),
+        ("converters only", [result.converters_only[metric] for result in results]),
+    ):
+        made.add_row(label, *(f"{v:.2f}" for v in values), *(f"{v - values[0]:+.2f}" for v in values[1:]))
+    made.add_section()
+    for label in first.times:
+        differences = []
+        for other in results[1:]:
+            difference = paired_difference(first, other, label)
+            interval = "" if difference["ci95"] is None else " ({:+.2f} .. {:+.2f})".format(*difference["ci95"])
+            differences.append(f"{difference['mean']:+.2f}{interval}")
+        made.add_row(label, *(f"{result.summary(metric, label)['mean']:.2f}" for result in results), *differences)
+    return made
+
+
+def write_comparison(done: list[Assessment], folder: Path) -> None:
+    """Write comparison.json and comparison.png."""
+    results = _results(done)
+    first = results[0]
+    names = [one.subject.name for one in done]
+    write_json(
+        folder / "comparison.json",
+        {
+            "format": 1,
+            "metric": first.metric,
+            "first": names[0],
+            "chips": first.chips,
+            "differences": {
+                name: {label: paired_difference(first, other, label) for label in first.times}
+                for name, other in zip(names[1:], results[1:], strict=True)
+            },
+        },
+    )
+    with replacing(folder / "comparison.png") as beside:
+        comparison_plot(dict(zip(names, results, strict=True)), beside)
