@@ -94,7 +94,9 @@ def evaluate_drift(
     ] = None,
     require: Annotated[
         list[str] | None,
-        typer.Option("--require", metavar="RULE", help="Exit with 3 unless e.g. f1>=85@1y, f1:min>=80@1y or f1:lower>84@1y."),
+        typer.Option(
+            "--require", metavar="RULE", help="Exit with 3 unless e.g. f1>=85@1y, f1:min>=80@1y or f1:lower>84@1y."
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="What happens anyway: existing measurements are used again.")

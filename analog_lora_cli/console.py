@@ -62,8 +62,16 @@ def table(title: str, *columns: str, caption: str | None = None, left: int = 1, 
         left: how many columns from the left hold text; the others hold numbers.
     """
     made = Table(
-        title=title, title_justify="left", title_style="bold", caption=caption, caption_justify="left",
-        caption_style="dim", box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, **options,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption=caption,
+        caption_justify="left",
+        caption_style="dim",
+        box=box.SIMPLE_HEAD,
+        header_style="bold",
+        pad_edge=False,
+        **options,
     )
     for index, heading in enumerate(columns):
         made.add_column(heading, justify="left" if index < left else "right", no_wrap=index >= left)

@@ -51,7 +51,11 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
         max_position_embeddings=64,
     )
     BertModel(config).save_pretrained(folder)
@@ -89,7 +93,11 @@ def squad_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             at = draw.randrange(10)
             answer = " ".join(words[at : at + 2])
             start = len(" ".join(words[:at])) + (1 if at else 0)
-            question = {"id": f"q{number}", "question": f"the {words[at]}", "answers": [{"text": answer, "answer_start": start}]}
+            question = {
+                "id": f"q{number}",
+                "question": f"the {words[at]}",
+                "answers": [{"text": answer, "answer_start": start}],
+            }
             paragraphs.append({"context": context, "qas": [question]})
         file.write_text(json.dumps({"version": "1.1", "data": [{"title": "t", "paragraphs": paragraphs}]}))
     return files
@@ -105,11 +113,17 @@ def make_config(tiny_model: Path, sst2_files: tuple[Path, Path], squad_files: tu
         content: dict[str, Any] = {
             "model": {"name": str(tiny_model)},
             "task": {
-                "name": name, "train_file": str(files[0]), "validation_file": str(files[1]), "max_length": 32,
+                "name": name,
+                "train_file": str(files[0]),
+                "validation_file": str(files[1]),
+                "max_length": 32,
                 "doc_stride": 8,
             },
             "train": {
-                "max_steps": 8, "per_device_train_batch_size": 8, "save_steps": 2, "logging_steps": 1,
+                "max_steps": 8,
+                "per_device_train_batch_size": 8,
+                "save_steps": 2,
+                "logging_steps": 1,
                 "learning_rate": 1e-3,
             },
             "drift": {"times": ["0s", "1y"], "chips": 2},

@@ -41,4 +41,4 @@ def run(
     finally:
         report.close()
     if is_main():
-        print_run(result, preset or str(config_file))
+        print_run(result, preset or config_file.stem)  # type: ignore[union-attr]

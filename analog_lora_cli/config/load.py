@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from analog_lora_cli.config.presets import preset_path
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.config.train_arguments import train_argument_problem, train_arguments
-from analog_lora_cli.config.yaml_file import parse_yaml, read_yaml_mapping
+from analog_lora_cli.config.train_arguments import RESERVED, train_argument_problem, train_arguments
+from analog_lora_cli.config.yaml_file import dump_yaml, parse_yaml, read_yaml_mapping
 from analog_lora_cli.errors import ConfigError
 
 Layer = dict[str, Any]
@@ -44,13 +43,14 @@ def load_config(
         if parent is not None:
             if preset is not None:
                 raise ConfigError([f"{file}: extends {parent!r}, and --preset {preset} was given: use one of them"])
-            layers.extend(_with_parents(_parent_name(parent, str(file))))
+            layers.extend(_without_reference(_parents(parent, str(file))))
         layers.append((str(file), content))
     layers.extend(_parse_overrides(overrides))
     merged: Layer = {}
     sources: dict[str, str] = {}
     for source, layer in layers:
-        for key in _dotted_keys(layer):
+        for key in _flat(layer):
+            sources.pop(key, None)  # So that the order is that of precedence.
             sources[key] = source
         merged = _merge(merged, layer)
     config = _validated(merged, sources)
@@ -60,7 +60,7 @@ def load_config(
 
 def dump_config(config: Config) -> str:
     """A configuration as YAML, complete, in the order of the schema; reading it back gives the same one."""
-    return cast(str, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110))
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def differences(old: Config, new: Config) -> list[str]:
@@ -83,7 +83,7 @@ def _chosen_keys(layers: list[tuple[str, Layer]], file: Path | None) -> list[str
         key
         for source, layer in layers
         if source.startswith("--set") or (source == str(file) and not complete <= layer.keys())
-        for key in _dotted_keys(layer)
+        for key in _flat(layer)
     ]
 
 
@@ -92,30 +92,47 @@ def _with_parents(name: str, below: tuple[str, ...] = ()) -> list[tuple[str, Lay
         raise ConfigError([f"preset {name}: extends itself through {' > '.join(below)}"])
     content = read_yaml_mapping(preset_path(name))
     parent = content.pop("extends", None)
-    layers = []
-    if parent is not None:
-        layers = _with_parents(_parent_name(parent, f"preset {name}"), (*below, name))
-        # A variant has its own published numbers or none: its parent's belong to other settings.
-        layers = [(source, {k: v for k, v in layer.items() if k != "reference"}) for source, layer in layers]
+    layers = [] if parent is None else _without_reference(_parents(parent, f"preset {name}", (*below, name)))
     return [*layers, (f"preset {name}", content)]
 
 
-def _parent_name(parent: object, source: str) -> str:
+def _parents(parent: object, source: str, below: tuple[str, ...] = ()) -> list[tuple[str, Layer]]:
     if not isinstance(parent, str):
         raise ConfigError([f"{source}: extends: expected the name of a preset, got {parent!r}"])
-    return parent
+    try:
+        preset_path(parent)
+    except ConfigError as error:
+        raise ConfigError([f"{source}: extends: {problem}" for problem in error.problems]) from None
+    return _with_parents(parent, below)
 
 
-def _parse_overrides(overrides: Sequence[str]) -> Iterator[tuple[str, Layer]]:
+def _without_reference(layers: list[tuple[str, Layer]]) -> list[tuple[str, Layer]]:
+    """A variant has its own published numbers or none: its parent's belong to other settings."""
+    return [(source, {key: value for key, value in layer.items() if key != "reference"}) for source, layer in layers]
+
+
+def _parse_overrides(overrides: Sequence[str]) -> list[tuple[str, Layer]]:
+    layers: list[tuple[str, Layer]] = []
+    problems: list[str] = []
     for text in overrides:
         key, equals, value = text.partition("=")
         parts = key.strip().split(".")
         if not equals or not all(parts):
-            raise ConfigError([f"--set {text}: expected KEY=VALUE, for instance --set hardware.adc_bits=6"])
-        layer: Any = parse_yaml(value, f"--set {text}")
-        for part in reversed(parts):
-            layer = {part: layer}
-        yield f"--set {text}", layer
+            problems.append(f"--set {text}: expected KEY=VALUE, for instance --set hardware.adc_bits=6")
+        elif not value.strip():
+            problems.append(f"--set {text}: no value after the equals sign; write null to set nothing")
+        else:
+            try:
+                layer: Any = parse_yaml(value, f"--set {text}")
+            except ConfigError as error:
+                problems.extend(error.problems)
+                continue
+            for part in reversed(parts):
+                layer = {part: layer}
+            layers.append((f"--set {text}", layer))
+    if problems:
+        raise ConfigError(problems)
+    return layers
 
 
 def _merge(lower: Layer, upper: Layer) -> Layer:
@@ -136,10 +153,6 @@ def _flat(value: Layer, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _dotted_keys(layer: Layer) -> list[str]:
-    return list(_flat(layer))
-
-
 def _validated(merged: Layer, sources: dict[str, str]) -> Config:
     problems: list[str] = []
     config = None
@@ -154,6 +167,8 @@ def _validated(merged: Layer, sources: dict[str, str]) -> Config:
         assert listed is not None
         for key in train.keys() - cast(type[BaseModel], listed).model_fields.keys():
             problem = train_argument_problem(key)
+            if problem and key not in train_arguments() and key in _keys_by_name():
+                problem = f"unknown key; did you mean {' or '.join(_keys_by_name()[key])}?"
             if problem:
                 problems.append(f"train.{key}: {problem}{_origin(f'train.{key}', sources)}")
     if problems:
@@ -163,28 +178,61 @@ def _validated(merged: Layer, sources: dict[str, str]) -> Config:
 
 
 def _problem(detail: Any, sources: dict[str, str]) -> str:
+    """One error of pydantic's in the words of this tool: key, what is wrong, what to do, where it came from."""
     path = [str(part) for part in detail["loc"] if part != "[key]"]
     key = ".".join(path)
-    if detail["type"] == "extra_forbidden":
-        allowed = _allowed_keys(path[:-1])
-        near = get_close_matches(path[-1], allowed, n=1, cutoff=0.5)
-        elsewhere = [] if near else _same_key_elsewhere(path[-1])
-        hint = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"known here: {', '.join(allowed)}"
-        if elsewhere:
-            hint = f"did you mean {elsewhere[0]}?"
-        return f"{key}: unknown key; {hint}{_origin(key, sources)}"
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    if detail["type"] != "value_error":
-        message = f"{message}, got {detail['input']!r}"
+    kind, given = detail["type"], detail["input"]
+    if kind == "missing":
+        return f"{key}: is missing{_origin('.'.join(path[:-1]), sources)}"
+    if kind == "extra_forbidden":
+        message = f"unknown key; {_unknown_key_hint(path)}"
+    elif kind in ("model_type", "model_attributes_type"):
+        message = f"is a section: expected keys below it, such as {key}.{_allowed_keys(path)[0]}, got {_shown(given)}"
+    elif kind == "literal_error":
+        message = _not_one_of(given, detail["ctx"]["expected"])
+    else:
+        message = detail["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        if kind != "value_error":
+            message = f"{message}, got {_shown(given)}"
+        if kind == "string_type" and isinstance(given, (bool, int, float)):
+            message += "; put it in quotes"
     return f"{key}: {message}{_origin(key, sources)}" if key else message
 
 
+def _not_one_of(given: object, expected: str) -> str:
+    """`expected` is pydantic's enumeration: 'a', 'b' or 'c'."""
+    options = expected.replace(" or ", ", ").replace("'", "").split(", ")
+    near = get_close_matches(str(given), options, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"expected one of {', '.join(options)}, got {_shown(given)}{hint}"
+
+
+def _shown(value: object) -> str:
+    """A value as it would stand in YAML."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _unknown_key_hint(path: list[str]) -> str:
+    """What may have been meant: the same key in another section, a like one here, a like one elsewhere."""
+    *section, name = path
+    if path == ["extends"]:
+        return "only a preset or a --config file can extend a preset; on the command line use --preset"
+    everywhere = _keys_by_name()
+    near_here = [".".join([*section, near]) for near in get_close_matches(name, _allowed_keys(section), n=1)]
+    near_there = [key for near in get_close_matches(name, everywhere, n=1, cutoff=0.75) for key in everywhere[near]]
+    meant = everywhere.get(name) or near_here or near_there
+    return f"did you mean {' or '.join(meant)}?" if meant else f"known here: {', '.join(_allowed_keys(section))}"
+
+
 def _origin(key: str, sources: dict[str, str]) -> str:
-    for known, source in sources.items():
-        if known == key or key.startswith(f"{known}.") or known.startswith(f"{key}."):
-            return f" (from {source})"
-    return ""
+    """Which layer a key came from; for a section, the last layer that set something in it."""
+    around = [source for known, source in sources.items() if key.startswith(f"{known}.")]
+    below = [source for known, source in sources.items() if known.startswith(f"{key}.")]
+    found = [sources[key]] if key in sources else around or below
+    return f" (from {found[-1]})" if found else ""
 
 
 def _allowed_keys(section: list[str]) -> list[str]:
@@ -196,15 +244,17 @@ def _allowed_keys(section: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _same_key_elsewhere(key: str) -> list[str]:
-    found = []
+def _keys_by_name() -> dict[str, list[str]]:
+    """The dotted keys of all sections by their last part."""
+    by_name: dict[str, list[str]] = {}
     for section, field in Config.model_fields.items():
         annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and key in annotation.model_fields:
-            found.append(f"{section}.{key}")
-    if key in train_arguments():
-        found.append(f"train.{key}")
-    return found
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            for name in annotation.model_fields:
+                by_name.setdefault(name, []).append(f"{section}.{name}")
+    for name in train_arguments() - RESERVED.keys() - by_name.keys():
+        by_name[name] = [f"train.{name}"]
+    return by_name
 
 
 def _refuse_useless(config: Config, user_keys: list[str]) -> None:

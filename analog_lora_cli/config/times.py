@@ -33,7 +33,7 @@ def time_label(value: object) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not math.isfinite(value) or value < 0:
             raise ValueError(f"{value} is not a time: expected a finite number of seconds, 0 or more")
-        return f"{value:g}s" if value < 1e6 or value != int(value) else f"{int(value)}s"
+        return f"{int(value)}s" if value == int(value) else f"{value!r}s"
     if isinstance(value, str):
         match = _TIME.fullmatch(value.strip())
         if match is not None:

@@ -56,4 +56,5 @@ def train_argument_problem(key: str) -> str | None:
     if key in known:
         return None
     near = get_close_matches(key, known - RESERVED.keys(), n=1, cutoff=0.6)
-    return f"unknown key; did you mean train.{near[0]}?" if near else "unknown key: not in transformers.TrainingArguments"
+    hint = f"did you mean train.{near[0]}?" if near else "transformers.TrainingArguments has no such field"
+    return f"unknown key; {hint}"

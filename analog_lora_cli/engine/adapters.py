@@ -46,7 +46,9 @@ def load_adapter(model: nn.Module, folder: Path, trainable: bool) -> Any:
     from peft import PeftModel
 
     if not (folder / "adapter_config.json").is_file() or not (folder / "adapter_model.safetensors").is_file():
-        raise CheckpointError(f"{folder}: not an adapter folder: adapter_config.json or adapter_model.safetensors is missing")
+        raise CheckpointError(
+            f"{folder}: not an adapter folder: adapter_config.json or adapter_model.safetensors is missing"
+        )
     try:
         wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)  # type: ignore[arg-type]
         load_frozen_head(model, folder)
@@ -81,7 +83,9 @@ def adapter_targets(model: nn.Module, adapter: AdapterConfig, heads: list[str]) 
     chosen = match_names(names, patterns, "adapter.targets")
     excluded = sorted(chosen & in_head) if adapter.train_head else []
     if not chosen - set(excluded):
-        raise UsageError("adapter.targets: only the trained head matches; name a layer of the model, or use null for all")
+        raise UsageError(
+            "adapter.targets: only the trained head matches; name a layer of the model, or use null for all"
+        )
     kept = [p for p in patterns if any(n == p or n.endswith(f".{p}") for n in chosen - set(excluded))]
     return kept, [name for name in excluded if any(name == p or name.endswith(f".{p}") for p in kept)]
 
@@ -96,7 +100,10 @@ def _peft_config(
         common["exclude_modules"] = excluded
     if adapter.train_head:
         # With the task type PEFT knows the head and saves it; without, it would insist on training it.
-        common |= {"task_type": "QUESTION_ANS" if task.config.name.startswith("squad") else "SEQ_CLS", "modules_to_save": heads}
+        common |= {
+            "task_type": "QUESTION_ANS" if task.config.name.startswith("squad") else "SEQ_CLS",
+            "modules_to_save": heads,
+        }
     if adapter.variant == "vera":
         if common.pop("exclude_modules", None):
             raise UsageError("adapter.targets: PEFT's VeRA cannot leave the trained head out; name targets outside it")

@@ -17,7 +17,15 @@ from analog_lora_cli.engine import checkpoint as store
 from analog_lora_cli.engine import processes
 from analog_lora_cli.engine.build import build_from
 from analog_lora_cli.engine.cells import CellLog, Metrics
-from analog_lora_cli.engine.drift import CONVERTERS, DIGITAL, WITHOUT_CHIPS, Progress, check_times, evaluate_drift, measure
+from analog_lora_cli.engine.drift import (
+    CONVERTERS,
+    DIGITAL,
+    WITHOUT_CHIPS,
+    Progress,
+    check_times,
+    evaluate_drift,
+    measure,
+)
 from analog_lora_cli.engine.drift_result import DriftResult
 from analog_lora_cli.engine.evaluation import Evaluator
 from analog_lora_cli.engine.storage import file_sha256, locked
@@ -142,7 +150,9 @@ def check_comparable(subjects: list[Subject]) -> None:
     for other in subjects[1:]:
         conditions = flatten(other.conditions())
         clipping = {"hardware.clip_sigma", "hardware.clip_scope"}
-        keys = sorted(key for key in (first.keys() | conditions.keys()) - clipping if first.get(key) != conditions.get(key))
+        keys = sorted(
+            key for key in (first.keys() | conditions.keys()) - clipping if first.get(key) != conditions.get(key)
+        )
         if keys:
             shown = "; ".join(f"{key}: {first.get(key)!r} and {conditions.get(key)!r}" for key in keys[:3])
             raise UsageError(

@@ -90,7 +90,9 @@ def build(config: Config) -> Built:
         HubError: model or tokenizer cannot be fetched.
     """
     if config.method == "full" and config.hardware.simulator == "aihwkit":
-        raise UsageError("hardware.simulator: aihwkit's tiles cannot be trained here; use simulator fast with method full")
+        raise UsageError(
+            "hardware.simulator: aihwkit's tiles cannot be trained here; use simulator fast with method full"
+        )
     built = _plain(config, model_source(config.model), config.model.revision)
     built.train_features = built.task.train_features(built.tokenizer)
     if config.method != "full":
@@ -155,7 +157,9 @@ def _plain(config: Config, source: str, revision: str | None, tokenizer_source: 
     model, new = load_model(task, source, revision)
     longest = getattr(model.config, "max_position_embeddings", None)
     if longest is not None and config.task.max_length > longest:
-        raise UsageError(f"task.max_length: {config.task.max_length} is more than the {longest} tokens that the model takes")
+        raise UsageError(
+            f"task.max_length: {config.task.max_length} is more than the {longest} tokens that the model takes"
+        )
     sha256 = weights_sha256(model, leave_out=set(new))
     return Built(config, task, tokenizer, model, head_modules(model), new, sha256)
 
@@ -170,4 +174,3 @@ def frozen_head(built: Built) -> dict[str, Any]:
         module, _, leaf = name.rpartition(".")
         tensors[name] = parameters.get(name, parameters.get(f"{module}.base_layer.{leaf}"))
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items() if tensor is not None}
-

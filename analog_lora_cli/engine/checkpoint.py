@@ -146,7 +146,7 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
 
 def environment() -> dict[str, Any]:
     """Versions that a result may depend on."""
-    packages = {}
+    packages: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
             packages[name] = version(name)
@@ -196,7 +196,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     """
     config = read_config(folder)
     if not (folder / MANIFEST).is_file():
-        raise CheckpointError(f"{folder}: the run is not complete: no {MANIFEST}; finish it with analora train --resume")
+        raise CheckpointError(
+            f"{folder}: the run is not complete: no {MANIFEST}; finish it with analora train --resume"
+        )
     manifest = read_json(folder / MANIFEST)
     needed = {"format", "base_sha256", "adapters"}
     if not isinstance(manifest, dict) or not needed <= manifest.keys():
@@ -223,5 +225,3 @@ def verify_adapter(checkpoint: Checkpoint, name: str) -> None:
         if not path.is_file() or file_sha256(path) != digest:
             state = "is damaged: its sha256 differs from the manifest's" if path.is_file() else "is missing"
             raise CheckpointError(f"{path}: {state}; restore the file, or train again")
-
-

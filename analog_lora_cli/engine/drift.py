@@ -119,7 +119,9 @@ def measure(
         if log is not None:
             log.append(name, measured[name])
         if progress is not None:
-            progress(min(len(done) + len(measured) * processes.world_size(), len(names)), len(names), name, measured[name])
+            progress(
+                min(len(done) + len(measured) * processes.world_size(), len(names)), len(names), name, measured[name]
+            )
     built.set_analog(True)
     for layer in built.layers.values():
         layer.state = None

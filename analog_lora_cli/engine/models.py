@@ -51,8 +51,8 @@ def load_tokenizer(source: str, revision: str | None = None) -> Any:
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         # transformers makes an empty tokenizer where there are no files, and every word would be unknown to it.
         raise UsageError(
-            f"model.name: {source}: no vocabulary: the tokenizer's files are missing; expected tokenizer.json or vocab.txt "
-            "beside config.json"
+            f"model.name: {source}: no vocabulary: the tokenizer's files are missing; expected tokenizer.json or "
+            "vocab.txt beside config.json"
         )
     return tokenizer
 
@@ -68,7 +68,8 @@ def load_model(task: Task, source: str, revision: str | None = None) -> tuple[An
         UsageError: the pretrained weights do not fit the architecture.
     """
     try:
-        model, info = task.auto_class().from_pretrained(
+        auto_class: Any = task.auto_class()
+        model, info = auto_class.from_pretrained(
             source,
             revision=revision,
             dtype=torch.float32,

@@ -91,7 +91,7 @@ def put_on_tiles(
     for candidate in candidates:
         reason = _obstacle(candidate.module)
         if reason is None and any(_inside(candidate.name, head) for head in heads):
-            reason = "task head, trained digitally"
+            reason = "task head, trained"
         elif reason is None and id(candidate.module.weight) in shared:
             reason = "weights shared with another layer"
         elif reason is None and candidate.name not in chosen:
@@ -170,9 +170,9 @@ def _obstacle(module: nn.Module) -> str | None:
         return None
     kind = type(module).__name__
     if isinstance(module, nn.Embedding):
-        return "embedding: a table, not a product"
+        return "look-up table"
     if "Norm" in kind:
-        return "normalisation: not a product"
+        return "normalisation"
     if kind == "Conv1D":
         return "Conv1D stores its matrix transposed: not supported on tiles"
     return f"{kind}: not a linear layer"
@@ -187,7 +187,7 @@ def _shared_parameters(model: nn.Module) -> set[int]:
 
 
 def _analog_layer(
-    linear: nn.Module, hardware: HardwareConfig, name: str, noise: TrainingNoise | None
+    linear: Any, hardware: HardwareConfig, name: str, noise: TrainingNoise | None
 ) -> tuple[Any, Clipping]:
     from analog_lora_cli.hardware.aihwkit import AihwkitLinear
     from analog_lora_cli.hardware.mapping import TileGrid

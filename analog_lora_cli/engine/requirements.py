@@ -61,7 +61,9 @@ def parse_requirement(text: str, metrics: tuple[str, ...], times: list[str]) -> 
     if match["metric"] not in metrics:
         near = get_close_matches(match["metric"], metrics, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"--require {text!r}: the task has no metric {match['metric']!r}, only {', '.join(metrics)}{hint}")
+        raise UsageError(
+            f"--require {text!r}: the task has no metric {match['metric']!r}, only {', '.join(metrics)}{hint}"
+        )
     statistic = match["statistic"] or "mean"
     if statistic not in _STATISTICS:
         raise UsageError(f"--require {text!r}: unknown statistic {statistic!r}; known: {', '.join(_STATISTICS)}")

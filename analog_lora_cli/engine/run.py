@@ -99,7 +99,9 @@ def _store(built: Built, folder: Path, training: TrainingResult) -> None:
     manifest |= _stored_weights(built, folder)
     store.write_tokenizer(folder, built.tokenizer)
     manifest |= {
-        "data": {role: {"file": str(path), "sha256": file_sha256(path)} for role, path in built.task.data_files().items()},
+        "data": {
+            role: {"file": str(path), "sha256": file_sha256(path)} for role, path in built.task.data_files().items()
+        },
         "parameters": parameter_counts(built),
         "placement": built.placement.as_json() if built.placement is not None else None,
         "training": asdict(training),

@@ -54,7 +54,7 @@ class EpochSampler(Sampler[int]):
 
     def _grouped(self, order: list[int], generator: torch.Generator) -> list[int]:
         size = self.step_samples
-        batches = []
+        batches: list[list[int]] = []
         for start in range(0, len(order), MEGA_BATCHES * size):
             part = sorted(order[start : start + MEGA_BATCHES * size], key=lambda index: -self.lengths[index])
             batches.extend(part[i : i + size] for i in range(0, len(part), size))

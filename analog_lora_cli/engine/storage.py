@@ -96,5 +96,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UsageError(f"{folder}: another process is writing to this folder; wait for it or use another") from None
+            raise UsageError(
+                f"{folder}: another process is writing to this folder; wait for it or use another"
+            ) from None
         yield

@@ -120,6 +120,8 @@ def _require_reporters(names: list[str]) -> None:
 class _Trainer(Trainer):
     """The Trainer with a reproducible order of samples and states that are whole or not used."""
 
+    optimizer: Any
+
     def __init__(self, *args: Any, lora_plus_ratio: float | None = None, **kwargs: Any) -> None:
         self.lora_plus_ratio = lora_plus_ratio
         super().__init__(*args, **kwargs)
@@ -144,9 +146,7 @@ class _Trainer(Trainer):
 
         cls, kwargs = Trainer.get_optimizer_cls_and_kwargs(self.args, self.model)
         kwargs["weight_decay"] = self.args.weight_decay
-        self.optimizer = create_loraplus_optimizer(
-            self.model, cls, loraplus_lr_ratio=self.lora_plus_ratio, **kwargs
-        )
+        self.optimizer = create_loraplus_optimizer(self.model, cls, loraplus_lr_ratio=self.lora_plus_ratio, **kwargs)
         return self.optimizer
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:

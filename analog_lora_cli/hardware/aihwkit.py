@@ -79,7 +79,7 @@ def _conductance_range(hardware: HardwareConfig) -> dict[str, float]:
     return {"g_max": g_max, "g_min": g_min}
 
 
-def _construct(cls: type, options: dict[str, Any], key: str, hidden: set[str]) -> Any:
+def _construct(cls: Any, options: dict[str, Any], key: str, hidden: set[str]) -> Any:
     known = inspect.signature(cls.__init__).parameters
     unknown = sorted(options.keys() - known)
     if unknown:
@@ -147,7 +147,12 @@ class AihwkitLinear(nn.Linear):
     """
 
     def __init__(
-        self, weight: Tensor, bias: Tensor | None, hardware: HardwareConfig, name: str, noise: TrainingNoise | None = None
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        hardware: HardwareConfig,
+        name: str,
+        noise: TrainingNoise | None = None,
     ) -> None:
         out_features, in_features = weight.shape
         super().__init__(in_features, out_features, bias=False, device="meta")
@@ -159,6 +164,8 @@ class AihwkitLinear(nn.Linear):
         self.analog = True
         self.state: TileState | None = None
         self.set_hardware(hardware)
+
+    simulated: Any
 
     def set_hardware(self, hardware: HardwareConfig) -> None:
         """Build the tiles anew for other hardware; forgets what a chip held."""

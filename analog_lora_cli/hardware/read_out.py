@@ -148,7 +148,9 @@ def _read_one(
     if converters.iterative:
         reduction = 1.0
         pending = (read.abs() > converters.adc_bound).any(dim=1).nonzero()[:, 0]
-        while len(pending) and reduction <= MAX_HALVINGS_FACTOR and reduction * converters.dac_step <= MAX_HALVINGS_STEPS:
+        while (
+            len(pending) and reduction <= MAX_HALVINGS_FACTOR and reduction * converters.dac_step <= MAX_HALVINGS_STEPS
+        ):
             reduction *= 2.0
             factor[pending] *= 2.0
             seen[pending] = _convert_input(x[pending], factor[pending], converters)

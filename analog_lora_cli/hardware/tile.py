@@ -57,7 +57,12 @@ class AnalogLinear(nn.Linear):
     column_scale: Tensor
 
     def __init__(
-        self, weight: Tensor, bias: Tensor | None, hardware: HardwareConfig, name: str, noise: TrainingNoise | None = None
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        hardware: HardwareConfig,
+        name: str,
+        noise: TrainingNoise | None = None,
     ) -> None:
         out_features, in_features = weight.shape
         super().__init__(in_features, out_features, bias=False, device="meta")
@@ -129,7 +134,13 @@ class _AnalogProduct(torch.autograd.Function):
         generator: torch.Generator | None,
     ) -> Tensor:
         reading = read_tiles(
-            x, held, layer.column_scale, compensation, layer.grid, layer.converters, generator,
+            x,
+            held,
+            layer.column_scale,
+            compensation,
+            layer.grid,
+            layer.converters,
+            generator,
             keep_inputs=ctx.needs_input_grad[1],
         )
         ctx.grid = layer.grid

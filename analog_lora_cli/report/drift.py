@@ -52,13 +52,28 @@ def drift_table(result: DriftResult, title: str, guess: float | None = None) -> 
     if with_paper and result.reference is not None:
         caption.append(f"paper: {result.reference['source']}")
     made = console.table(
-        title, "after programming", metric, "std", "95 % interval", "min", "drop",
-        *(["paper"] if with_paper else []), *others, caption="\n".join(caption),
+        title,
+        "after programming",
+        metric,
+        "std",
+        "95 % interval",
+        "min",
+        "drop",
+        *(["paper"] if with_paper else []),
+        *others,
+        caption="\n".join(caption),
     )
     digital = result.digital[metric]
 
     def without_chips(name: str, metrics: dict[str, float], published: float | None) -> None:
-        row = [name, f"{metrics[metric]:.2f}", "", "", "", f"{digital - metrics[metric]:.2f}" if metrics is not result.digital else ""]
+        row = [
+            name,
+            f"{metrics[metric]:.2f}",
+            "",
+            "",
+            "",
+            f"{digital - metrics[metric]:.2f}" if metrics is not result.digital else "",
+        ]
         made.add_row(*row, *([_number(published)] if with_paper else []), *(f"{metrics[o]:.2f}" for o in others))
 
     without_chips("digital", result.digital, paper_digital)
@@ -68,7 +83,14 @@ def drift_table(result: DriftResult, title: str, guess: float | None = None) -> 
         summary = result.summary(metric, label)
         interval = "" if summary["ci95"] is None else "{:.2f} .. {:.2f}".format(*summary["ci95"])
         std = "" if summary["std"] is None else f"{summary['std']:.2f}"
-        row = [label, f"{summary['mean']:.2f}", std, interval, f"{summary['min']:.2f}", f"{digital - summary['mean']:.2f}"]
+        row = [
+            label,
+            f"{summary['mean']:.2f}",
+            std,
+            interval,
+            f"{summary['min']:.2f}",
+            f"{digital - summary['mean']:.2f}",
+        ]
         made.add_row(
             *row,
             *([_number(paper.get(label))] if with_paper else []),

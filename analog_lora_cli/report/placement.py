@@ -19,32 +19,40 @@ def placement_table(placement: Placement) -> Table:
     tiles = sum(layer.tiles[0] * layer.tiles[1] for layer in analog if layer.tiles)
     made = console.table(
         f"Placement: {len(analog)} layers on {tiles} tiles, {on_tiles / total:.1%} of {total / 1e6:.1f} M parameters",
-        "layers", "shape", "where", "tiles", "clipped", "change",
-        caption="clipped: share of weights moved by clipping; change: relative change of the matrix (Frobenius norm)",
-        left=3,
-    )
-    for group in _groups(placement.layers):
+        "layers", "number", "shape", "tiles", "clipped", "change",
+        caption="tiles: rows x columns for each layer; clipped: share of the weights\n"
+        "change: largest relative change of a matrix by clipping (Frobenius norm)",
+    )  # fmt: skip
+    body = analog[0].name.partition(".")[0] + "."
+    for group in _groups(analog):
         first = group[0]
-        count = f" x {len(group)}" if len(group) > 1 else ""
-        shape = "x".join(map(str, first.shape))
-        if first.analog and first.tiles:
-            weights = sum(layer.shape[0] * layer.shape[1] for layer in group)
-            clipped = sum(layer.clipped for layer in group) / weights
-            change = max(layer.clip_change for layer in group)
-            grid = f"{first.tiles[0]}x{first.tiles[1]}"
-            made.add_row(_pattern(first.name) + count, shape, "tiles", grid, f"{clipped:.2%}", f"{change:.2%}")
-        else:
-            made.add_row(_pattern(first.name) + count, shape, f"digital: {first.reason}", "", "", "")
+        assert first.tiles is not None
+        weights = sum(layer.shape[0] * layer.shape[1] for layer in group)
+        made.add_row(
+            _pattern(first.name).removeprefix(body),
+            str(len(group)),
+            "x".join(map(str, first.shape)),
+            f"{first.tiles[0]}x{first.tiles[1]}",
+            f"{sum(layer.clipped for layer in group) / weights:.2%}",
+            f"{max(layer.clip_change for layer in group):.2%}",
+        )
+    made.add_section()
+    reasons: dict[tuple[str, str], list[PlacedLayer]] = {}
+    for layer in placement.layers:
+        if not layer.analog:
+            reasons.setdefault((layer.kind, layer.reason), []).append(layer)
+    for (kind, reason), group in reasons.items():
+        name = group[0].name if len(group) == 1 else kind
+        shape = "x".join(map(str, group[0].shape)) if len(group) == 1 else ""
+        made.add_row(f"[dim]{name}: digital, {reason}[/dim]", str(len(group)), shape, "", "", "")
     return made
 
 
 def _groups(layers: Iterable[PlacedLayer]) -> list[list[PlacedLayer]]:
     groups: dict[tuple[object, ...], list[PlacedLayer]] = {}
     for layer in layers:
-        # Digital layers of one kind need no rows of their own for each place that they stand in.
-        place = _pattern(layer.name) if layer.analog else layer.reason
-        groups.setdefault((place, tuple(layer.shape) if layer.analog else layer.kind), []).append(layer)
-    return sorted(groups.values(), key=lambda group: not group[0].analog)
+        groups.setdefault((_pattern(layer.name), *layer.shape), []).append(layer)
+    return list(groups.values())
 
 
 def _pattern(name: str) -> str:

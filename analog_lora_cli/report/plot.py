@@ -70,7 +70,9 @@ def _draw_result(axes: Any, result: DriftResult, color: str, label: str) -> None
     for values in zip(*by_time, strict=True):
         axes.plot(positions, values, color=color, linewidth=0.6, alpha=0.35)
     summaries = [result.summary(result.metric, time) for time in result.times]
-    axes.plot(positions, [s["mean"] for s in summaries], color=color, linewidth=2.2, marker="o", markersize=5, label=label)
+    axes.plot(
+        positions, [s["mean"] for s in summaries], color=color, linewidth=2.2, marker="o", markersize=5, label=label
+    )
     if len(result.chips) > 1:
         low, high = zip(*(s["ci95"] for s in summaries), strict=True)
         axes.fill_between(positions, low, high, color=color, alpha=0.18, linewidth=0)
@@ -94,6 +96,12 @@ def _draw_reference(axes: Any, result: DriftResult) -> None:
     times = [time for time in published if seconds(time) <= max(map(seconds, result.times))]
     if times:
         axes.plot(
-            [max(seconds(time), FIRST_READ) for time in times], [published[time] for time in times],
-            color="tab:orange", linewidth=1.4, marker="s", markersize=4, linestyle="-.", label="paper",
+            [max(seconds(time), FIRST_READ) for time in times],
+            [published[time] for time in times],
+            color="tab:orange",
+            linewidth=1.4,
+            marker="s",
+            markersize=4,
+            linestyle="-.",
+            label="paper",
         )

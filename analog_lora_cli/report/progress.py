@@ -18,9 +18,16 @@ LINE_EVERY = 10.0
 
 def _bar() -> Progress:
     return Progress(
-        TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(),
-        TextColumn("{task.fields[values]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-        console=console.messages(), transient=True, refresh_per_second=4,
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[values]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console.messages(),
+        transient=True,
+        refresh_per_second=4,
     )
 
 

@@ -109,7 +109,9 @@ def test_plain_peft_loads_the_adapter_with_its_head(make_config: MakeConfig, tmp
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
-def test_each_adapter_trains_resumes_and_loads(options: dict[str, Any], make_config: MakeConfig, tmp_path: Path) -> None:
+def test_each_adapter_trains_resumes_and_loads(
+    options: dict[str, Any], make_config: MakeConfig, tmp_path: Path
+) -> None:
     config = make_config(adapter=options)
     run_training(config, tmp_path / "whole", Silent())
     interrupt_after(config, tmp_path / "cut", steps=5)
@@ -160,8 +162,10 @@ def test_a_run_killed_at_any_point_resumes_to_the_same_adapter(make_config: Make
 
     def start(folder: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [*command, "--output", str(tmp_path / folder)], env=environment,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [*command, "--output", str(tmp_path / folder)],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
 
     assert start("whole").wait() == 0
@@ -286,7 +290,7 @@ def test_the_head_is_digital_and_everything_else_on_tiles(make_config: MakeConfi
     built = build(make_config("squad"))
     assert built.placement is not None
     reasons = {layer.name: layer.reason for layer in built.placement.layers if not layer.analog}
-    assert reasons["qa_outputs"] == "task head, trained digitally"
+    assert reasons["qa_outputs"] == "task head, trained"
     assert len(built.placement.analog) == 12
     frozen = build(make_config("squad", adapter={"train_head": False}))
     assert "qa_outputs" in frozen.layers
