@@ -103,7 +103,7 @@ def squad_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return files
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config(tiny_model: Path, sst2_files: tuple[Path, Path], squad_files: tuple[Path, Path]) -> Callable[..., Any]:
     """Builds a configuration of the tiny model on tiny data; sections are merged key by key."""
     from analog_lora_cli.config.schema import Config

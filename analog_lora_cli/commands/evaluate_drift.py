@@ -10,7 +10,7 @@ from analog_lora_cli.config.load import load_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.yaml_file import read_yaml_mapping
 from analog_lora_cli.engine.libraries import prepare_libraries
-from analog_lora_cli.engine.processes import is_main
+from analog_lora_cli.engine.processes import is_main, join
 from analog_lora_cli.errors import RequirementError, UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def run(
 
     folders = [store.read_checkpoint(folder) for folder in checkpoints]
     prepare_libraries()
+    join()
 
     from analog_lora_cli.engine.assessment import Subject, assess, check_comparable
     from analog_lora_cli.engine.drift import check_times

@@ -169,9 +169,14 @@ def read_config(folder: Path) -> Config:
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder}: not a checkpoint folder: no {CONFIG} in it; `analora train` writes one")
     try:
-        return load_config(base=read_yaml_mapping(folder / CONFIG))
+        content = read_yaml_mapping(folder / CONFIG)
+        config = load_config(base=content)
     except ConfigError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
+    missing = sorted(Config.model_fields.keys() - content.keys())
+    if missing:
+        raise CheckpointError(f"{folder / CONFIG}: damaged: no {', '.join(missing)}")
+    return config
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ import warnings
 from functools import lru_cache
 from typing import Any
 
+from analog_lora_cli import console
+
 HUB_TIMEOUT = 5.0
 """Seconds that the hub has to accept a connection."""
 
@@ -31,6 +33,7 @@ def prepare_libraries() -> str | None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("DATASETS_VERBOSITY", "error")
     reason = hide_broken_torchvision()
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
@@ -84,10 +87,17 @@ def fail_fast_without_hub() -> None:
         reason = None if constants.is_offline_mode() else hub_obstacle()
         if reason is not None:
             client.close()
+            _say_once(f"{constants.ENDPOINT} cannot be reached ({reason}): taking from the local cache what is there")
             raise OfflineModeIsEnabled(f"Cannot reach {constants.ENDPOINT}: {reason}")
         return client
 
     set_client_factory(connect)
+
+
+@lru_cache(maxsize=1)
+def _say_once(text: str) -> None:
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # It would say so for each file.
+    console.warn(text)
 
 
 @lru_cache(maxsize=1)

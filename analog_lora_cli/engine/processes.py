@@ -21,6 +21,16 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def join() -> None:
+    """Meet the other processes, if there are any: gloo on CPUs, NCCL on GPUs."""
+    if world_size() > 1:
+        import torch
+        from accelerate import PartialState
+
+        cuda = torch.cuda.is_available()
+        PartialState(cpu=not cuda, backend=None if cuda else "gloo")
+
+
 def wait_for_all() -> None:
     """Return when all processes are here."""
     import torch.distributed as dist

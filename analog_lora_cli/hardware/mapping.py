@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ def split_evenly(size: int, limit: int) -> list[Span]:
     count = 1 if limit == 0 else -(-size // limit)
     base, extra = divmod(size, count)
     starts = [index * base + min(index, extra) for index in range(count + 1)]
-    return list(zip(starts[:-1], starts[1:], strict=True))
+    return list(pairwise(starts))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from analog_lora_cli.commands import doctor
 from analog_lora_cli.commands.doctor import NOTE, OK, WRONG, Finding, Requirements
 from analog_lora_cli.engine import libraries
 
+TORCH = Requirements().by_name["torch"]
+
 
 def run_doctor(packages: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, with the packages in a folder going before the installed ones."""
@@ -66,7 +68,7 @@ def test_an_extension_that_cannot_be_loaded_is_wrong(tmp_path: Path) -> None:
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr == "error: needed and broken: aihwkit, peft; the table says what mends it\n"
     assert "its C++ extension or a module cannot be loaded: ImportError: rpu_base.so: undefined symbol: _ZN3c10" in text
-    assert "-> it needs torch <2.14,>=2.10 and a wheel for this Python: pip install --force-reinstall" in text
+    assert f"-> it needs torch {TORCH} and a wheel for this Python: pip install --force-reinstall" in text
     assert "peft wrong cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'" in text
     assert "hub note HF_HUB_OFFLINE is set" in text
 
@@ -78,7 +80,7 @@ def test_a_torch_that_cannot_be_imported_hides_nothing_else(monkeypatch: pytest.
     monkeypatch.setattr(doctor, "_hub", lambda: Finding("hub", OK, "answers"))
     found = {finding.what: finding for finding in doctor.findings()}
     assert found["torch"].state == WRONG and found["torch"].detail.startswith("cannot be imported: ModuleNotFoundError")
-    assert found["torch"].mend == 'pip install --force-reinstall "torch<2.14,>=2.10"'
+    assert found["torch"].mend == f'pip install --force-reinstall "torch{TORCH}"'
     assert found["aihwkit"].state == WRONG and found["Python"].state == found["packages"].state == OK
     with pytest.raises(doctor.AnaloraError, match="needed and broken: torch, aihwkit"):
         doctor.run()
@@ -102,7 +104,7 @@ def test_versions_outside_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(doctor, "version", installed)
     assert requirements.finding("torch") == Finding(
-        "torch", WRONG, "2.9.1, but analog-lora-cli needs <2.14,>=2.10", 'pip install "torch<2.14,>=2.10"'
+        "torch", WRONG, f"2.9.1, but analog-lora-cli needs {TORCH}", f'pip install "torch{TORCH}"'
     )
     assert requirements.finding("torch+").state == WRONG
     rows = list(doctor._packages(requirements))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 Files = dict[str, bytes]
 
@@ -124,16 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
         if what == "tree":
             return self._tree(files, "/".join(rest[2:]))
         if what == "paths-info":
-            text = body.decode()
-            wanted = (
-                json.loads(text)["paths"]
-                if text.startswith("{")
-                else [
-                    unquote(pair.partition("=")[2].replace("+", " "))
-                    for pair in text.split("&")
-                    if pair.startswith("paths=")
-                ]
-            )
+            wanted = parse_qs(body.decode()).get("paths", [])
             everything = {entry["path"]: entry for entry in self._tree(files, "")}
             return [everything[path] for path in wanted if path in everything]
         raise NotFoundError("EntryNotFound")
