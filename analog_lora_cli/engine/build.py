@@ -95,6 +95,8 @@ def build(config: Config) -> Built:
         )
     built = _plain(config, model_source(config.model), config.model.revision)
     built.train_features = built.task.train_features(built.tokenizer)
+    # What is wrong with the validation data should be known before the training, not after.
+    built.task.eval_sets(built.tokenizer)
     if config.method != "full":
         total_steps = planned_steps(config, len(built.train_features))
         built.model = add_adapter(built.model, config, built.task, built.heads, total_steps)
@@ -160,6 +162,9 @@ def _plain(config: Config, source: str, revision: str | None, tokenizer_source: 
         raise UsageError(
             f"task.max_length: {config.task.max_length} is more than the {longest} tokens that the model takes"
         )
+    known = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > known:
+        raise UsageError(f"model.name: {source}: the tokenizer has {len(tokenizer)} tokens, the model only {known}")
     sha256 = weights_sha256(model, leave_out=set(new))
     return Built(config, task, tokenizer, model, head_modules(model), new, sha256)
 

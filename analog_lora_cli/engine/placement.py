@@ -104,9 +104,7 @@ def put_on_tiles(
         else:
             rows.append(_row(candidate, reason, None, None))
     if not analog:
-        raise UsageError(
-            f"no layer of this model can be put on tiles: {_kinds(candidates)}; expected torch.nn.Linear"
-        )
+        raise UsageError(f"no layer of this model can be put on tiles: {_kinds(candidates)}; expected torch.nn.Linear")
     return analog, Placement(rows)
 
 

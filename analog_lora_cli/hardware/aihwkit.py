@@ -42,7 +42,6 @@ def noise_model(hardware: HardwareConfig) -> Any:
     module, name = _DEVICES[hardware.device]
     device_class = getattr(import_module(f"aihwkit.inference.noise.{module}"), name)
     options = dict(hardware.device_options)
-    taken = inspect.signature(device_class.__init__).parameters
     if {"prog_coeff", "prog_coeff_g_max_reference"} <= options.keys():
         raise ConfigError(
             [
@@ -51,14 +50,16 @@ def noise_model(hardware: HardwareConfig) -> Any:
             ]
         )
     if "coeff_dic" in options:
-        options["coeff_dic"] = {float(time): value for time, value in options["coeff_dic"].items()}
-    if "g_converter" in taken:
-        options["g_converter"] = conductance_converter(hardware)
+        options["coeff_dic"] = _by_seconds(options["coeff_dic"])
+    if "g_converter" in inspect.signature(device_class.__init__).parameters:
+        ours = {"g_converter": conductance_converter(hardware)}
     else:
         if hardware.converter_name != "single-device" or hardware.converter_options:
             raise ConfigError([f"hardware.converter: device {hardware.device} has one converter only: single-device"])
-        options |= _conductance_range(hardware)
-    return _construct(device_class, options, "device_options", hidden={"self", "g_converter", "g_max", "g_min"})
+        ours = _conductance_range(hardware)
+    model = _construct(device_class, options, ours, "device_options")
+    _try_out(model)
+    return model
 
 
 def conductance_converter(hardware: HardwareConfig) -> Any:
@@ -70,25 +71,47 @@ def conductance_converter(hardware: HardwareConfig) -> Any:
     from aihwkit.inference.converter import conductance
 
     converter_class = getattr(conductance, _CONVERTERS[hardware.converter_name])
-    options = {**hardware.converter_options, **_conductance_range(hardware)}
-    return _construct(converter_class, options, "converter_options", hidden={"self", "g_max", "g_min"})
+    return _construct(converter_class, hardware.converter_options, _conductance_range(hardware), "converter_options")
 
 
-def _conductance_range(hardware: HardwareConfig) -> dict[str, float]:
+def _conductance_range(hardware: HardwareConfig) -> dict[str, Any]:
     g_min, g_max = hardware.conductance_range
     return {"g_max": g_max, "g_min": g_min}
 
 
-def _construct(cls: Any, options: dict[str, Any], key: str, hidden: set[str]) -> Any:
-    known = inspect.signature(cls.__init__).parameters
+def _by_seconds(table: Any) -> dict[float, Any]:
+    """YAML and JSON may give the times as text."""
+    try:
+        return {float(time): value for time, value in table.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise ConfigError(["hardware.device_options.coeff_dic: expected coefficients by time in seconds"]) from None
+
+
+def _construct(cls: Any, options: dict[str, Any], ours: dict[str, Any], key: str) -> Any:
+    # The range and the converter have keys of their own: aihwkit would ignore them here without a word.
+    known = inspect.signature(cls.__init__).parameters.keys() - {"self", "g_converter", "g_max", "g_min"}
     unknown = sorted(options.keys() - known)
     if unknown:
-        allowed = ", ".join(sorted(known.keys() - hidden)) or "none"
+        allowed = ", ".join(sorted(known)) or "none"
         raise ConfigError([f"hardware.{key}.{name}: unknown for {cls.__name__}; known: {allowed}" for name in unknown])
     try:
-        return cls(**options)
+        return cls(**options, **ours)
     except (TypeError, ValueError, AssertionError, ArithmeticError) as error:
         raise ConfigError([f"hardware.{key}: {cls.__name__} does not accept this: {error}"]) from None
+
+
+def _try_out(model: Any) -> None:
+    """Program and read a few devices: aihwkit checks hardly any constant before it computes with it."""
+    name = type(model).__name__
+    try:
+        with torch.random.fork_rng(devices=[]):
+            held, parameters = model.apply_programming_noise(torch.tensor([[1.0, -0.5], [0.0, 0.25]]))
+            for time in defined_times(model) or [0.0, 3600.0]:
+                held = held + model.apply_drift_noise(held, parameters, time)
+    except Exception as error:  # Whatever aihwkit makes of a wrong type or length.
+        raise ConfigError([f"hardware.device_options: {name} cannot compute with this: {error!r}"]) from None
+    if not torch.isfinite(held).all():
+        raise ConfigError([f"hardware.device_options: {name} gives weights that are not finite with this"])
 
 
 def defined_times(model: Any) -> list[float] | None:

@@ -102,7 +102,6 @@ def test_data_files(settings: Settings, capsys: Captured, tmp_path: Path) -> Non
         assert message in told(text, name), (text, name)
 
 
-@pytest.mark.xfail(strict=True, reason="engine/run.py reads the validation data only after the training")
 def test_the_validation_file_is_looked_at_before_anything_is_trained(
     settings: Settings, capsys: Captured, tmp_path: Path
 ) -> None:

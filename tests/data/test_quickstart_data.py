@@ -114,7 +114,7 @@ def test_each_passage_asks_for_different_answers(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_each_answer_has_a_rival_of_the_same_kind(name: str) -> None:
     """So that knowing what kind of answer is wanted is not enough."""
-    values = {kind: pattern for kind, pattern in _patterns().items()}
+    values = _patterns()
     for paragraph in paragraphs(name):
         for question in paragraph["qas"]:
             kind = kind_of(answer(question))

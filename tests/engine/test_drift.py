@@ -100,7 +100,9 @@ def test_other_conditions_are_never_mixed_in(checkpoints: Path, capsys: pytest.C
     assert result(checkpoints / "lora")["hardware"]["adc_bits"] == 3  # type: ignore[index]
 
 
-def test_several_methods_on_the_same_chips(checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_methods_on_the_same_chips(
+    checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folders = [checkpoints / "lora", checkpoints / "digital", checkpoints / "full"]
     assert evaluate(*folders, "--chips", 3, "--times", "0s,1y", "--output", tmp_path / "out") == 0
     table = capsys.readouterr().out

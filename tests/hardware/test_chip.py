@@ -260,7 +260,7 @@ class TestPhysics:
         values = [0.2, 0.5, 0.9, -0.5]
         (held,) = devices_at(values, 40_000, [0.0], **QUIET_READS)
         at_zero = sigma_programming(0)
-        for value, sample in zip(values, held):
+        for value, sample in zip(values, held, strict=True):
             sigma = math.hypot(sigma_programming(abs(value)), at_zero * math.sqrt(0.5 - 0.5 / math.pi))
             close(sample * G_MAX * np.sign(value), abs(value) * G_MAX - at_zero / math.sqrt(2 * math.pi), sigma, 3.2)
         rng = np.random.default_rng(0)

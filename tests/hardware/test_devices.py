@@ -61,14 +61,19 @@ def test_devices_have_the_constants_of_aihwkit(device: str) -> None:
     for name, value in published.items():
         if name == "g_converter":
             assert type(ours[name]) is type(value)
-            assert (ours[name].g_min, ours[name].g_max) == (value.g_min, value.g_max)
-        elif not callable(value):
+            # aihwkit's default for Wan's devices is 25 uS, but their constants were measured with 40.
+            g_max = 40.0 if device == "reram-wan2022" else value.g_max
+            assert (ours[name].g_min, ours[name].g_max) == (value.g_min, g_max)
+        elif not (callable(value) or (device == "reram-wan2022" and "g_max" in name)):
             assert str(ours[name]) == str(value), name
 
 
 @pytest.mark.parametrize("device", CLASSES)
 def test_devices_program_and_age(device: str) -> None:
-    """Errors of the first day are there, but small beside the weights; and zeros do no harm."""
+    """Errors of the first day are there, but small beside the weights; and zeros do no harm.
+
+    The largest are those of `state-independent`, whose drift exponents spread by half their mean.
+    """
     hardware = HardwareConfig(device=device, device_options=OPTIONS.get(device, {}))  # type: ignore[arg-type]
     weight = torch.randn(30, 50, generator=torch.Generator().manual_seed(1))
     weight[4] = 0
@@ -79,7 +84,7 @@ def test_devices_program_and_age(device: str) -> None:
         assert layer.state is not None
         held = layer.state.weight * layer.state.compensation.T
         assert torch.isfinite(held).all()
-        assert 0.01 < (held - weight).norm() / weight.norm() < 0.35
+        assert 0.01 < (held - weight).norm() / weight.norm() < (0.5 if device == "state-independent" else 0.25)
         assert (held[4] == 0).all()
 
 
@@ -93,7 +98,7 @@ def test_converters(name: str) -> None:
     assert (converter.g_min, converter.g_max) == (0.0, 25.0)
     weights = torch.linspace(-1, 1, 21).reshape(3, 7)
     conductances, parameters = converter.convert_to_conductances(weights)
-    assert all(((0 <= each) & (each <= 25.0001)).all() for each in conductances)
+    assert all(((each >= 0) & (each <= 25.0001)).all() for each in conductances)
     assert max(float(each.max()) for each in conductances) == pytest.approx(25, rel=1e-5)
     assert torch.allclose(converter.convert_back_to_weights(conductances, parameters), weights, atol=1e-5)
     assert type(noise_model(hardware).g_converter) is kind
@@ -164,6 +169,13 @@ def test_constants_that_only_other_keys_may_set() -> None:
         ({"device_options": {"prog_noise_scale": "much"}}, "hardware.device_options"),
         ({"device_options": {"t_0": "20s"}}, "hardware.device_options"),
         ({"device_options": {"prog_coeff": []}}, "hardware.device_options"),
+        ({"device_options": {"t_0": 0.0}}, "hardware.device_options"),
+        ({"device": "reram-wan2022", "device_options": {"coeff_dic": [1.0]}}, "hardware.device_options.coeff_dic"),
+        ({"device": "reram-wan2022", "device_options": {"coeff_g_max_reference": 40.0}}, "hardware.device_options"),
+        (
+            {"device": "custom-drift", "device_options": {"custom_drift_model": {"g_lst": [0.0, 25.0]}}},
+            "hardware.device_options",
+        ),
     ],
 )
 def test_constants_that_are_not_accepted(changes: dict[str, Any], key: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def test_splits_are_those_of_aihwkit(size: int, limit: int) -> None:
     assert [stop - start for start, stop in spans] == TileModuleArray.get_split_sizes(None, size, limit)
     assert spans[0][0] == 0
     assert spans[-1][1] == size
-    assert all(before[1] == after[0] for before, after in zip(spans, spans[1:]))
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
 
 
 def test_grid() -> None:

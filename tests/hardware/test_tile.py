@@ -163,7 +163,7 @@ def test_ideal_tiles_are_a_linear_layer(shape: tuple[int, int, int], tile: tuple
     assert torch.allclose(y, expected, rtol=1e-10, atol=1e-10)
     inputs = [x, layer.weight, layer.bias]
     actual = torch.autograd.grad((y * upstream).sum(), inputs)
-    for gradient, wanted in zip(actual, torch.autograd.grad((expected * upstream).sum(), inputs)):
+    for gradient, wanted in zip(actual, torch.autograd.grad((expected * upstream).sum(), inputs), strict=True):
         assert torch.allclose(gradient, wanted, rtol=1e-10, atol=1e-10)
 
 
@@ -247,7 +247,7 @@ def test_autocast(tiled: bool) -> None:
         gradients.append((inputs.grad, layer.weight.grad.clone()))
     assert (results[0] - results[1]).norm() / results[0].norm() < 0.02
     assert not torch.equal(results[0], results[1])
-    for plain, mixed in zip(*gradients):
+    for plain, mixed in zip(*gradients, strict=True):
         assert (plain - mixed).norm() / plain.norm() < 0.01
 
 
@@ -339,7 +339,6 @@ def test_text_form_tells_the_tiles() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_same_on_a_gpu() -> None:
     x = normal(50, 96, seed=3)
     for changes in CONVERTERS:

@@ -136,7 +136,7 @@ def test_gradient_checkpointing_changes_nothing() -> None:
                 network(x).square().sum().backward()
         gradients.append([x.grad, *(p.grad for p in network.parameters() if p.requires_grad)])
     assert len(gradients[0]) == 4
-    for plain, recomputed in zip(*gradients):
+    for plain, recomputed in zip(*gradients, strict=True):
         assert plain is not None and recomputed is not None
         assert plain.abs().sum() > 0
         assert torch.equal(plain, recomputed)
