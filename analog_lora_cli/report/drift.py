@@ -53,7 +53,7 @@ def drift_table(result: DriftResult, title: str, guess: float | None = None) -> 
         caption.append(f"paper: {result.reference['source']}")
     made = console.table(
         title,
-        "after programming",
+        "time",
         metric,
         "std",
         "95 % interval",
