@@ -25,7 +25,7 @@ def comparison_table(done: list[Assessment]) -> Table:
     names = [one.subject.name for one in done]
     made = console.table(
         f"{metric} over time, {len(first.chips)} chips",
-        "time",
+        "",
         *names,
         *(f"{name} - {names[0]}" for name in names[1:]),
         caption="mean over the chips; differences are paired chip by chip, with the 95 % interval of their mean",

@@ -52,32 +52,21 @@ def drift_table(result: DriftResult, title: str, guess: float | None = None) -> 
     if with_paper and result.reference is not None:
         caption.append(f"paper: {result.reference['source']}")
     made = console.table(
-        title,
-        "time",
-        metric,
-        "std",
-        "95 % interval",
-        "min",
-        "drop",
-        *(["paper"] if with_paper else []),
-        *others,
-        caption="\n".join(caption),
-    )
+        title, "", "mean", "std", "95 % interval", "min", "drop", *(["paper"] if with_paper else []),
+        *(name.replace("_", " ") for name in others), caption="\n".join(caption),
+    )  # fmt: skip
+    made.columns[-1].no_wrap = False
     digital = result.digital[metric]
 
-    def without_chips(name: str, metrics: dict[str, float], published: float | None) -> None:
-        row = [
-            name,
-            f"{metrics[metric]:.2f}",
-            "",
-            "",
-            "",
-            f"{digital - metrics[metric]:.2f}" if metrics is not result.digital else "",
-        ]
-        made.add_row(*row, *([_number(published)] if with_paper else []), *(f"{metrics[o]:.2f}" for o in others))
-
-    without_chips("digital", result.digital, paper_digital)
-    without_chips("converters only", result.converters_only, None)
+    for name, measured, published in (
+        ("digital", result.digital, paper_digital),
+        ("converters only", result.converters_only, None),
+    ):
+        drop = "" if name == "digital" else f"{digital - measured[metric]:.2f}"
+        made.add_row(
+            name, f"{measured[metric]:.2f}", "", "", "", drop, *([_number(published)] if with_paper else []),
+            *(f"{measured[other]:.2f}" for other in others),
+        )  # fmt: skip
     made.add_section()
     for label in result.times:
         summary = result.summary(metric, label)
