@@ -114,6 +114,7 @@ def evaluate_drift(
 @app.command()
 def presets(
     name: Annotated[str | None, typer.Argument(help="Print this preset, resolved.")] = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """List the presets, or print one, resolved."""
@@ -123,7 +124,7 @@ def presets(
 
 
 @app.command()
-def doctor(debug: Debug = False) -> None:
+def doctor(quiet: Quiet = False, debug: Debug = False) -> None:
     """Check the installation: torch, GPU, aihwkit's extension, torchvision, hub."""
     from analog_lora_cli.commands import doctor as command
 

@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.engine.run import run_training
+from tests.engine.test_run import Silent
 
 
 def launch(config: Config, folder: Path, processes: int) -> Path:
@@ -40,7 +42,6 @@ def test_two_processes_train_like_one_and_measure_the_same(make_config: Callable
         train = {"per_device_train_batch_size": batch, "max_steps": 18, "save_steps": 100}
         return make_config(**sections, train=train, drift={"chips": 3})
 
-    dropout_free(make_config)
     one, two = launch(config(8), tmp_path, 1), launch(config(4), tmp_path, 2)
     losses = [
         [entry["loss"] for entry in json.loads((folder / "manifest.json").read_text())["training"]["log"]]
@@ -52,9 +53,13 @@ def test_two_processes_train_like_one_and_measure_the_same(make_config: Callable
         assert torch.allclose(first[key], second[key], atol=1e-4), key
 
 
-def dropout_free(make_config: Callable[..., Config]) -> None:
-    """Turn the tiny model's own dropout off."""
-    file = Path(make_config().model.name) / "config.json"
-    content = json.loads(file.read_text())
-    content["hidden_dropout_prob"] = content["attention_probs_dropout_prob"] = 0.0
-    file.write_text(json.dumps(content))
+def test_accumulated_batches_train_like_one_batch(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    sections = {"hardware": {"output_noise": 0.0, "weight_noise": 0.0}, "adapter": {"dropout": 0.0}}
+    stored = []
+    for batch, accumulated in ((8, 1), (2, 4)):
+        train = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulated, "max_steps": 12}
+        folder = tmp_path / str(batch)
+        run_training(make_config(**sections, train=train), folder, Silent(), drift=False)
+        stored.append(load_file(str(folder / "adapters/default/adapter_model.safetensors")))
+    for key, tensor in stored[0].items():
+        assert torch.allclose(tensor, stored[1][key], atol=1e-4), key

@@ -21,7 +21,7 @@ TIMES = ["0s", "1h", "1d", "1w", "30d", "1y", "10y"]
 def result() -> DriftResult:
     names = ("accuracy", "accuracy_mismatched")
     cells = [
-        Cell(chip, seconds(time), 0, {name: 85.0 - index - chip / 10 for name in names})
+        Cell(chip, seconds(time), 0, dict.fromkeys(names, 85.0 - index - chip / 10))
         for chip in range(3)
         for index, time in enumerate(TIMES)
     ]
@@ -29,7 +29,7 @@ def result() -> DriftResult:
     reference = {
         "source": "arXiv 2411.17367v4, Table III",
         "digital": {"accuracy": 83.3},
-        "drift": {"accuracy": {time: 82.8 for time in TIMES}},
+        "drift": {"accuracy": dict.fromkeys(TIMES, 82.8)},
     }
     return DriftResult("accuracy", True, "default", plain, plain, HardwareConfig(), [0, 1, 2], TIMES, cells, reference)
 
