@@ -127,7 +127,8 @@ def assess(subject: Subject, folder: Path, report: MeasuringReport, with_chips: 
     log.read()
     report.stage(f"evaluating {subject.name}")
     place = _device()
-    built = build_from(subject.checkpoint.folder, config, subject.adapter, subject.checkpoint.manifest).to(place)
+    checkpoint = subject.checkpoint
+    built = build_from(checkpoint.folder, config, subject.adapter, checkpoint.manifest, checkpoint.config).to(place)
     evaluator = Evaluator(built.task, built.tokenizer, config.train.per_device_eval_batch_size, place)
     with _held(folder):
         processes.wait_for_all()

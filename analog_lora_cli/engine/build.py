@@ -42,6 +42,10 @@ class Built:
     placement: Placement | None = None
     placed_sha256: str | None = None
     """`analog_sha256` when the layers were put onto tiles."""
+    expected_sha256: str | None = None
+    """What `placed_sha256` must be; None where nothing is known about it."""
+    frozen_head: dict[str, torch.Tensor] = field(default_factory=dict)
+    """A random head that is never trained (`train_head: false`), by parameter name, before clipping."""
     noise: TrainingNoise | None = None
     train_features: Any = None
     """The task's training features; None where only an evaluation was asked for."""
@@ -98,6 +102,8 @@ def build(config: Config) -> Built:
     # What is wrong with the validation data should be known before the training, not after.
     built.task.eval_sets(built.tokenizer)
     if config.method != "full":
+        if not config.adapter.train_head:
+            built.frozen_head = _copies(built.model, built.new_parameters)
         total_steps = planned_steps(config, len(built.train_features))
         built.model = add_adapter(built.model, config, built.task, built.heads, total_steps)
     if config.method != "digital":
@@ -111,7 +117,7 @@ def build(config: Config) -> Built:
     return built
 
 
-def build_from(folder: Path, config: Config, adapter: str, manifest: dict[str, Any]) -> Built:
+def build_from(folder: Path, config: Config, adapter: str, manifest: dict[str, Any], stored: Config) -> Built:
     """Build the model of a checkpoint for evaluation; nothing lies on tiles yet, see `place`.
 
     Args:
@@ -119,6 +125,7 @@ def build_from(folder: Path, config: Config, adapter: str, manifest: dict[str, A
         config: its configuration, hardware possibly changed.
         adapter: which adapter; for `method: full` there is none.
         manifest: its manifest.
+        stored: its configuration as it was trained.
 
     Raises:
         CheckpointError: the pretrained weights are others than those of the training, or the adapter is damaged.
@@ -139,15 +146,31 @@ def build_from(folder: Path, config: Config, adapter: str, manifest: dict[str, A
         )
     if config.method != "full":
         built.model = load_adapter(built.model, folder / "adapters" / adapter, trainable=False)
+        if _mapping(config) == _mapping(stored):
+            built.expected_sha256 = manifest.get("analog_sha256")
     built.model.eval()
     return built
 
 
+def _mapping(config: Config) -> dict[str, Any]:
+    """What decides which weights lie on the tiles."""
+    return config.hardware.model_dump(include={"layers", "tile_rows", "tile_columns", "clip_sigma", "clip_scope"})
+
+
 def place(built: Built, hardware: HardwareConfig) -> None:
-    """Put the model's layers onto tiles."""
+    """Put the model's layers onto tiles.
+
+    Raises:
+        CheckpointError: the weights on tiles are not those that the adapter was trained with.
+    """
     heads = built.heads if built.config.method == "full" or built.config.adapter.train_head else []
     built.layers, built.placement = put_on_tiles(built.plain_model, heads, hardware, built.noise)
     built.placed_sha256 = built.analog_sha256()
+    if built.expected_sha256 is not None and built.placed_sha256 != built.expected_sha256:
+        raise CheckpointError(
+            f"the weights on tiles are not those of the training (sha256 {built.placed_sha256[:12]}..., the manifest "
+            f"says {built.expected_sha256[:12]}...); the base model or this tool has changed, train again"
+        )
 
 
 def _plain(config: Config, source: str, revision: str | None, tokenizer_source: str | None = None) -> Built:
@@ -169,13 +192,5 @@ def _plain(config: Config, source: str, revision: str | None, tokenizer_source: 
     return Built(config, task, tokenizer, model, head_modules(model), new, sha256)
 
 
-def frozen_head(built: Built) -> dict[str, Any]:
-    """The tensors of a random head that stays frozen, by their name in the plain model; empty if it is trained."""
-    if built.config.method == "full" or built.config.adapter.train_head:
-        return {}
-    tensors = {}
-    parameters = dict(built.plain_model.named_parameters())
-    for name in built.new_parameters:
-        module, _, leaf = name.rpartition(".")
-        tensors[name] = parameters.get(name, parameters.get(f"{module}.base_layer.{leaf}"))
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items() if tensor is not None}
+def _copies(model: nn.Module, names: list[str]) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone().contiguous() for name, p in model.named_parameters() if name in names}

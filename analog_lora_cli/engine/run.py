@@ -11,7 +11,7 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.engine import checkpoint as store
 from analog_lora_cli.engine import processes
 from analog_lora_cli.engine.assessment import Subject, assess
-from analog_lora_cli.engine.build import Built, build, frozen_head
+from analog_lora_cli.engine.build import Built, build
 from analog_lora_cli.engine.callbacks import TrainingReport
 from analog_lora_cli.engine.cells import Metrics
 from analog_lora_cli.engine.drift import Progress, check_times
@@ -115,7 +115,7 @@ def _stored_weights(built: Built, folder: Path) -> dict[str, Any]:
     if built.config.method == "full":
         store.write_full_model(folder, built.model)
         return {"model_sha256": weights_sha256(built.model, leave_out=set())}
-    store.write_adapter(folder, store.FIRST_ADAPTER, built.model, frozen_head(built))
+    store.write_adapter(folder, store.FIRST_ADAPTER, built.model, built.frozen_head)
     entry = {"task": built.config.task.name, "files": store.adapter_files(folder, store.FIRST_ADAPTER)}
     stored: dict[str, Any] = {"adapters": {store.FIRST_ADAPTER: entry}}
     if built.layers:

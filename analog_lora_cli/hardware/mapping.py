@@ -84,7 +84,8 @@ def clip_weight(weight: Tensor, grid: TileGrid, sigma: float, scope: str) -> tup
 
     `column`: each column of a tile at sigma times its own standard deviation (arXiv 2411.17367: "each channel").
     `tile`: the weights in tile units at sigma times the standard deviation of the whole tile (the paper's
-    repository, aihwkit's LAYER_GAUSSIAN). The standard deviation is the sample's (n - 1), as in aihwkit.
+    repository, aihwkit's LAYER_GAUSSIAN). The standard deviation is the sample's (n - 1), as in aihwkit, and taken in
+    float64, so that the clipped weights do not depend on a machine's order of summation.
 
     Args:
         weight: (out_features, in_features).
@@ -104,10 +105,11 @@ def clip_weight(weight: Tensor, grid: TileGrid, sigma: float, scope: str) -> tup
             if scope == "tile":
                 scale = block.abs().amax(dim=1, keepdim=True)
                 units = block / torch.where(scale > 0, scale, torch.ones_like(scale))
-                bound = (units.std() if units.numel() > 1 else units.new_zeros(())) * sigma * scale
+                bound = (units.double().std() if units.numel() > 1 else units.new_zeros(())) * sigma * scale
             else:
                 bound = _column_std(block) * sigma
             # A column whose weights are all equal has no spread to clip at.
+            bound = bound.to(block.dtype)
             bound = torch.where(bound > 0, bound, torch.full_like(bound, torch.inf))
             block.copy_(torch.maximum(torch.minimum(block, bound), -bound))
     norm = weight.norm()
@@ -118,4 +120,4 @@ def clip_weight(weight: Tensor, grid: TileGrid, sigma: float, scope: str) -> tup
 def _column_std(block: Tensor) -> Tensor:
     if block.shape[1] == 1:
         return block.new_zeros((block.shape[0], 1))
-    return block.std(dim=1, keepdim=True)
+    return block.double().std(dim=1, keepdim=True)

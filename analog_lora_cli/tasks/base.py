@@ -77,9 +77,6 @@ class Task(ABC):
 
     higher_is_better: bool = True
 
-    head_names: tuple[str, ...]
-    """What transformers' models may call the task's head, most usual first."""
-
     def __init__(self, config: TaskConfig, seed: int) -> None:
         self.config = config
         self.seed = seed

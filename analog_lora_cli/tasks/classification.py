@@ -32,8 +32,6 @@ class Classification(Task):
     `validation_file` counts as matched, and then there is no second one.
     """
 
-    head_names = ("classifier", "score")
-
     def __init__(self, config: TaskConfig, seed: int) -> None:
         super().__init__(config, seed)
         self.spec = GLUE[config.name]

@@ -40,7 +40,6 @@ class Window:
 class QuestionAnswering(Task):
     """SQuAD: the answer to a question is a span of its context; in v2 it may also be missing."""
 
-    head_names = ("qa_outputs",)
     metric = "f1"
 
     def __init__(self, config: TaskConfig, seed: int) -> None:

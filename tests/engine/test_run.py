@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.engine.build import build, build_from
+from analog_lora_cli.engine.build import build, build_from, place
 from analog_lora_cli.engine.checkpoint import read_checkpoint
 from analog_lora_cli.engine.run import run_training
 from analog_lora_cli.errors import AnaloraError, CheckpointError, UsageError
@@ -82,7 +82,7 @@ def test_plain_peft_loads_the_adapter_with_its_head(make_config: MakeConfig, tmp
     config = make_config(method="digital", train={"max_steps": 30, "learning_rate": 5e-3})
     run_training(config, tmp_path / "run", Silent())
     checkpoint = read_checkpoint(tmp_path / "run")
-    ours = build_from(checkpoint.folder, config, "default", checkpoint.manifest)
+    ours = build_from(checkpoint.folder, config, "default", checkpoint.manifest, config)
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification
 
@@ -296,3 +296,14 @@ def test_the_head_is_digital_and_everything_else_on_tiles(make_config: MakeConfi
     assert "qa_outputs" in frozen.layers
     qkv = build(make_config("squad", adapter={"targets": ["query", "key", "value"]}))
     assert len(qkv.layers) == 12, "layers without an adapter lie on tiles all the same"
+
+
+def test_a_frozen_random_head_comes_back_as_it_was(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Clipped hard, so that clipping it twice would show; another seed would draw another head."""
+    config = make_config("squad", adapter={"train_head": False}, hardware={"clip_sigma": 1.0}, train={"max_steps": 2})
+    run_training(config, tmp_path / "run", Silent(), drift=False)
+    checkpoint = read_checkpoint(tmp_path / "run")
+    other = config.model_copy(update={"train": config.train.model_copy(update={"seed": 7})})
+    loaded = build_from(checkpoint.folder, other, "default", checkpoint.manifest, config)
+    place(loaded, config.hardware)
+    assert torch.equal(loaded.layers["qa_outputs"].weight, build(config).layers["qa_outputs"].weight)

@@ -59,7 +59,7 @@ def test_what_the_engine_needs_to_know() -> None:
     plain, second = task(), task(name="squad_v2")
     assert isinstance(plain, QuestionAnswering)
     assert plain.auto_class() is AutoModelForQuestionAnswering
-    assert (plain.metric, plain.metric_names, plain.head_names) == ("f1", ("f1", "exact_match"), ("qa_outputs",))
+    assert (plain.metric, plain.metric_names) == ("f1", ("f1", "exact_match"))
     assert second.metric_names == ("f1", "exact_match", "has_answer_f1", "no_answer_f1")
     assert plain.higher_is_better and plain.model_options() == {} and plain.data_files() == {}
 
