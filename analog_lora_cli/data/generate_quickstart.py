@@ -2,9 +2,9 @@
 
 Run as `python -m analog_lora_cli.data.generate_quickstart [FOLDER]`. Same code, same files, on every machine.
 
-Every passage compares two chips in the same respects, so that each answer has a rival of the same kind in the same
-passage: only the question says which one is meant. Training and validation share no chip, laboratory, designer,
-application, conductance, integration time or drift coefficient.
+Every passage compares two chips in the same respects, or two parts or stages of one chip, so that each answer has a
+rival of the same kind in the same passage: only the question says which one is meant. Training and validation share no
+chip, laboratory, designer, application, conductance, integration time or drift coefficient.
 """
 
 from __future__ import annotations
