@@ -10,7 +10,7 @@ from analog_lora_cli.config.load import load_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.yaml_file import read_yaml_mapping
 from analog_lora_cli.engine.libraries import prepare_libraries
-from analog_lora_cli.engine.processes import is_main, join
+from analog_lora_cli.engine.processes import is_main, join, leave
 from analog_lora_cli.errors import RequirementError, UsageError
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def run(
         report.close()
     if is_main():
         _write_and_print(done, output)
+    leave()
+    if is_main():
         _gate(done, wanted)
 
 

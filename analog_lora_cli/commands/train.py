@@ -7,7 +7,7 @@ from pathlib import Path
 from analog_lora_cli import console
 from analog_lora_cli.config.load import load_config
 from analog_lora_cli.engine.libraries import prepare_libraries
-from analog_lora_cli.engine.processes import is_main
+from analog_lora_cli.engine.processes import is_main, leave
 from analog_lora_cli.errors import UsageError
 
 
@@ -42,3 +42,4 @@ def run(
         report.close()
     if is_main():
         print_run(result, preset or config_file.stem)  # type: ignore[union-attr]
+    leave()

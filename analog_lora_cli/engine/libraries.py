@@ -39,6 +39,7 @@ def prepare_libraries() -> str | None:
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
     warnings.filterwarnings("ignore", message=".*save_embedding_layers.*")
+    warnings.filterwarnings("ignore", message=".*rank_pattern keys did not match.*")
     fail_fast_without_hub()
     import transformers
 

@@ -31,6 +31,15 @@ def join() -> None:
         PartialState(cpu=not cuda, backend=None if cuda else "gloo")
 
 
+def leave() -> None:
+    """Part from the other processes; without this, gloo's threads abort those that end first."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def wait_for_all() -> None:
     """Return when all processes are here."""
     import torch.distributed as dist

@@ -70,6 +70,7 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
     values.setdefault("dataloader_pin_memory", cuda)
     if processes.world_size() > 1:
         values.setdefault("ddp_find_unused_parameters", False)
+        values.setdefault("log_level_replica", "error")
         if not cuda:
             values.setdefault("ddp_backend", "gloo")
     try:
