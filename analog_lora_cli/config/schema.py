@@ -15,6 +15,7 @@ from analog_lora_cli.config.times import seconds, time_label
 TaskName = Literal["squad", "squad_v2", "cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
 Method = Literal["lora", "full", "digital"]
 Variant = Literal["lora", "rslora", "dora", "adalora", "vera", "lora+"]
+Init = Literal["default", "gaussian"]
 Device = Literal["pcm", "hermes", "reram-cmo", "reram-wan2022", "state-independent", "custom-drift"]
 Converter = Literal["single-pair", "dual-pair", "n-pair", "custom-pair", "single-device"]
 Compensation = Literal["none", "global", "global-exact", "per-column"]
@@ -31,6 +32,19 @@ CHARACTERIZED: dict[Device, tuple[float, float]] = {
 }
 """Smallest and largest conductance in uS that the constants of each noise model belong to (aihwkit's defaults; for
 `hermes` with two devices a weight)."""
+
+
+REWRITES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
+"""Initialisations of PEFT that subtract the adapter's start from the base weights."""
+
+
+def _leaves_base_alone(value: object) -> object:
+    if isinstance(value, str) and value.lower() in REWRITES_BASE:
+        raise ValueError(
+            f"{value} rewrites the base weights: the chip would have to hold the rewritten ones, and could not serve "
+            "other adapters; use default or gaussian with variant lora"
+        )
+    return value
 
 
 def _unique_times(times: list[str]) -> list[str]:
@@ -96,7 +110,7 @@ class TaskConfig(Section):
 class AdapterConfig(Section):
     """The digital adapter that PEFT puts beside the analog layers. Not used by `method: full`."""
 
-    variant: Variant = "lora"
+    variant: Annotated[Variant, BeforeValidator(_leaves_base_alone)] = "lora"
     """`lora`; `rslora` (scaled by 1/sqrt(rank)); `dora` (magnitude and direction, needs `dropout: 0`); `adalora`
     (rank spread over the layers while training); `vera` (frozen shared projections, trained vectors); `lora+`
     (larger learning rate for B)."""
@@ -120,7 +134,7 @@ class AdapterConfig(Section):
     """True: the task head is digital, trained and saved with the adapter. False, as in the paper's repository: the
     head is random and frozen, on tiles like every other linear layer, and gets an adapter if it is a target."""
 
-    init: Literal["default", "gaussian"] = "default"
+    init: Annotated[Init, BeforeValidator(_leaves_base_alone)] = "default"
     """How LoRA's A starts: `default` (Kaiming uniform) or `gaussian`. B starts at zero in both."""
 
     lora_plus_ratio: float = Field(default=16.0, ge=1)

@@ -241,3 +241,9 @@ def test_what_is_dumped_is_read_back(content: dict[str, object]) -> None:
     text = dump_config(config)
     assert load_config(base=parse_yaml(text, "dumped")) == config
     assert dump_config(load_config(base=parse_yaml(text, "dumped"))) == text
+
+
+@pytest.mark.parametrize("key", ["adapter.init=pissa", "adapter.variant=OLoRA"])
+def test_what_rewrites_the_base_is_refused_with_the_reason(key: str) -> None:
+    with pytest.raises(ConfigError, match="rewrites the base weights"):
+        load_config(preset="quickstart", overrides=[key])
