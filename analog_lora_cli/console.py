@@ -74,5 +74,5 @@ def table(title: str, *columns: str, caption: str | None = None, left: int = 1, 
         **options,
     )
     for index, heading in enumerate(columns):
-        made.add_column(heading, justify="left" if index < left else "right", no_wrap=index >= left)
+        made.add_column(heading, justify="left" if index < left else "right", no_wrap=index >= left, overflow="fold")
     return made

@@ -19,7 +19,7 @@ def placement_table(placement: Placement) -> Table:
     tiles = sum(layer.tiles[0] * layer.tiles[1] for layer in analog if layer.tiles)
     made = console.table(
         f"Placement: {len(analog)} layers on {tiles} tiles, {on_tiles / total:.1%} of {total / 1e6:.1f} M parameters",
-        "layers", "number", "shape", "tiles", "clipped", "change",
+        "layers", "n", "shape", "tiles", "clipped", "change",
         caption="tiles: rows x columns for each layer; clipped: share of the weights\n"
         "change: largest relative change of a matrix by clipping (Frobenius norm)",
     )  # fmt: skip

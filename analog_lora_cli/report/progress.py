@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from analog_lora_cli import console
 from analog_lora_cli.engine.build import Built
@@ -17,13 +17,12 @@ LINE_EVERY = 10.0
 
 
 def _bar() -> Progress:
+    # Narrow enough for 80 columns with everything in it; the last column is the time left.
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=8),
         MofNCompleteColumn(),
         TextColumn("{task.fields[values]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
         TimeRemainingColumn(),
         console=console.messages(),
         transient=True,
@@ -102,11 +101,11 @@ class TrainingMeter(TrainingReport):
     def step(self, step: int, samples: int) -> None:
         self._samples += samples
         rate = self._samples / max(time.monotonic() - self._started, 1e-9)
-        self.meter.values = f"{self._logged}{rate:.1f} samples/s"
+        self.meter.values = f"{self._logged}{rate:.0f} samples/s"
         self.meter.update(step, self.total)
 
     def values(self, step: int, values: dict[str, float]) -> None:
-        self._logged = f"loss {values['loss']:.3f}  lr {values.get('learning_rate', 0.0):.1e}  "
+        self._logged = f"loss {values['loss']:.3f} lr {values.get('learning_rate', 0.0):.1e} "
 
     def __exit__(self, *error: object) -> None:
         self.meter.end()
