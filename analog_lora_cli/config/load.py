@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
+from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.presets import preset_path
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.train_arguments import RESERVED, train_argument_problem, train_arguments
@@ -49,7 +50,7 @@ def load_config(
     merged: Layer = {}
     sources: dict[str, str] = {}
     for source, layer in layers:
-        for key in _flat(layer):
+        for key in flatten(layer):
             sources.pop(key, None)  # So that the order is that of precedence.
             sources[key] = source
         merged = _merge(merged, layer)
@@ -65,7 +66,7 @@ def dump_config(config: Config) -> str:
 
 def differences(old: Config, new: Config) -> list[str]:
     """Dotted keys in which two configurations differ, with both values."""
-    old_flat, new_flat = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    old_flat, new_flat = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
     return [
         f"{key}: {old_flat.get(key)!r} there, {new_flat.get(key)!r} here"
         for key in sorted(old_flat.keys() | new_flat.keys())
@@ -83,7 +84,7 @@ def _chosen_keys(layers: list[tuple[str, Layer]], file: Path | None) -> list[str
         key
         for source, layer in layers
         if source.startswith("--set") or (source == str(file) and not complete <= layer.keys())
-        for key in _flat(layer)
+        for key in flatten(layer)
     ]
 
 
@@ -141,16 +142,6 @@ def _merge(lower: Layer, upper: Layer) -> Layer:
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merge(merged[key], value) if both else value
     return merged
-
-
-def _flat(value: Layer, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, dict) and item:
-            flat.update(_flat(item, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = item
-    return flat
 
 
 def _validated(merged: Layer, sources: dict[str, str]) -> Config:

@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.errors import ConfigError
-from analog_lora_cli.hardware.mapping import TileGrid, column_scales
-from analog_lora_cli.hardware.tile import TileState
-from analog_lora_cli.hardware.training_noise import TrainingNoise
+from analog_lora_cli.hardware.tile import AnalogLinear, TileState
 
 _CONVERTERS = {
     "single-pair": "SinglePairConductanceConverter",
@@ -155,38 +153,12 @@ def rpu_config(hardware: HardwareConfig) -> Any:
     return config
 
 
-class AihwkitLinear(nn.Linear):
-    """aihwkit's own analog layer in the place of `AnalogLinear`, for comparison; slower.
+class AihwkitLinear(AnalogLinear):
+    """aihwkit's own analog layer in the place of this project's tile, for comparison; slower.
 
     It draws its noise from torch's default generators, decides iterative bound management for the whole batch, and
     does not train its weights. A chip sets it in the same way.
-
-    Args:
-        weight: (out_features, in_features), already clipped.
-        bias: (out_features,) or None.
-        hardware: the hardware.
-        name: the layer's name in the model.
-        noise: the schedule of the weight noise; None: no noise in training.
     """
-
-    def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor | None,
-        hardware: HardwareConfig,
-        name: str,
-        noise: TrainingNoise | None = None,
-    ) -> None:
-        out_features, in_features = weight.shape
-        super().__init__(in_features, out_features, bias=False, device="meta")
-        self.weight = nn.Parameter(weight, requires_grad=False)
-        if bias is not None:
-            self.bias = nn.Parameter(bias, requires_grad=False)
-        self.name = name
-        self.noise = noise
-        self.analog = True
-        self.state: TileState | None = None
-        self.set_hardware(hardware)
 
     simulated: Any
 
@@ -194,18 +166,15 @@ class AihwkitLinear(nn.Linear):
         """Build the tiles anew for other hardware; forgets what a chip held."""
         from aihwkit.nn import AnalogLinear as Layer
 
-        self.hardware = hardware
-        self.grid = TileGrid.of(self.out_features, self.in_features, hardware)
         simulated = Layer(self.in_features, self.out_features, bias=False, rpu_config=rpu_config(hardware))
         simulated.requires_grad_(False)
         # Outside the module tree, because its state dict holds pickles.
         object.__setattr__(self, "simulated", simulated)
-        self.state = None
-        self.refresh_scales()
+        super().set_hardware(hardware)
 
     def refresh_scales(self) -> None:
         """Write the weights onto aihwkit's tiles; needed whenever they have changed."""
-        self.column_scale = column_scales(self.weight.detach(), self.grid)
+        super().refresh_scales()
         self._write(None)
 
     def forward(self, x: Tensor) -> Tensor:
