@@ -81,7 +81,10 @@ def train(
 def evaluate_drift(
     checkpoints: Annotated[list[Path], typer.Argument(metavar="CHECKPOINT...", help="Checkpoint folders.")],
     adapter: Annotated[
-        list[str] | None, typer.Option("--adapter", metavar="NAME", help="Which adapter; several are compared.")
+        list[str] | None,
+        typer.Option(
+            "--adapter", metavar="NAME", help="Which adapter; several are compared; all: every one of a checkpoint."
+        ),
     ] = None,
     times: Annotated[
         str | None, typer.Option("--times", help="Times after programming, e.g. 0s,1h,1d,1w,30d,1y,10y.")
@@ -109,6 +112,32 @@ def evaluate_drift(
     from analog_lora_cli.commands import evaluate_drift as command
 
     command.run(checkpoints, adapter or [], times, chips, seed, set_ or [], output, require or [], overwrite)
+
+
+@app.command()
+def adapt(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder.")],
+    preset: Preset = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    adapter: Annotated[
+        str | None, typer.Option("--adapter", metavar="NAME", help="Name of the new adapter; by default the preset's.")
+    ] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="ADAPTER", help="Start from this adapter; with --chip: default.")
+    ] = None,
+    chip: Annotated[int | None, typer.Option("--chip", metavar="SEED", min=0, help="Train on this one chip.")] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Age of that chip, e.g. 1y.")] = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    no_drift: Annotated[bool, typer.Option("--no-drift", help="Leave the drift evaluation at the end out.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train one more adapter for a checkpoint's analog weights: a new task, new hardware, or an aged chip."""
+    from analog_lora_cli.commands import adapt as command
+
+    command.run(checkpoint, preset, config, set_ or [], adapter, from_, chip, at, resume, overwrite, not no_drift)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -52,6 +52,17 @@ def error(text: str) -> None:
     messages().print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
 
 
+class _Table(Table):
+    """A table whose remarks stand below it in lines as wide as the console, however narrow the table is."""
+
+    remarks: str | None = None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from super().__rich_console__(console, options)
+        if self.remarks is not None:
+            yield Text.from_markup(self.remarks, style="dim")
+
+
 def table(title: str, *columns: str, caption: str | None = None, left: int = 1, **options: Any) -> Table:
     """An empty table in the house style.
 
@@ -61,18 +72,16 @@ def table(title: str, *columns: str, caption: str | None = None, left: int = 1, 
         caption: below the table.
         left: how many columns from the left hold text; the others hold numbers.
     """
-    made = Table(
+    made = _Table(
         title=title,
         title_justify="left",
         title_style="bold",
-        caption=caption,
-        caption_justify="left",
-        caption_style="dim",
         box=box.SIMPLE_HEAD,
         header_style="bold",
         pad_edge=False,
         **options,
     )
+    made.remarks = caption
     for index, heading in enumerate(columns):
         made.add_column(heading, justify="left" if index < left else "right", no_wrap=index >= left, overflow="fold")
     return made

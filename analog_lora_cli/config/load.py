@@ -17,6 +17,7 @@ from analog_lora_cli.config.yaml_file import dump_yaml, parse_yaml, read_yaml_ma
 from analog_lora_cli.errors import ConfigError
 
 Layer = dict[str, Any]
+Layers = list[tuple[str, Layer]]
 
 
 def load_config(
@@ -33,20 +34,42 @@ def load_config(
     Raises:
         ConfigError: with every problem found, the key and the file or option it came from.
     """
-    layers: list[tuple[str, Layer]] = []
+    layers: Layers = []
     if base is not None:
         layers.append(("the checkpoint's configuration", base))
-    if preset is not None:
-        layers.extend(_with_parents(preset))
+    parents, own = preset_and_file_layers(preset, file)
+    return assemble([*layers, *parents, *own, *parse_overrides(overrides)], file)
+
+
+def preset_and_file_layers(preset: str | None, file: Path | None) -> tuple[Layers, Layers]:
+    """What a preset and a file say: first what they inherit, then what they say themselves.
+
+    Raises:
+        ConfigError: a preset that does not exist, or a file that cannot be read.
+    """
+    layers = [] if preset is None else _with_parents(preset)
+    inherited, own = layers[:-1], layers[-1:]
     if file is not None:
         content = read_yaml_mapping(file)
         parent = content.pop("extends", None)
         if parent is not None:
             if preset is not None:
                 raise ConfigError([f"{file}: extends {parent!r}, and --preset {preset} was given: use one of them"])
-            layers.extend(_without_reference(_parents(parent, str(file))))
-        layers.append((str(file), content))
-    layers.extend(_parse_overrides(overrides))
+            inherited = _without_reference(_parents(parent, str(file)))
+        own = [*own, (str(file), content)]
+    return inherited, own
+
+
+def assemble(layers: Layers, file: Path | None = None) -> Config:
+    """Put layers over each other, the last on top, and check the result.
+
+    Args:
+        layers: each with the name of where it comes from.
+        file: the `--config` file among them.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
     merged: Layer = {}
     sources: dict[str, str] = {}
     for source, layer in layers:
@@ -74,7 +97,7 @@ def differences(old: Config, new: Config) -> list[str]:
     ]
 
 
-def _chosen_keys(layers: list[tuple[str, Layer]], file: Path | None) -> list[str]:
+def _chosen_keys(layers: Layers, file: Path | None) -> list[str]:
     """Keys that the user set on purpose: those of `--set` and of the file.
 
     A file with all sections is a checkpoint's configuration: it names every key, with or without effect.
@@ -88,7 +111,7 @@ def _chosen_keys(layers: list[tuple[str, Layer]], file: Path | None) -> list[str
     ]
 
 
-def _with_parents(name: str, below: tuple[str, ...] = ()) -> list[tuple[str, Layer]]:
+def _with_parents(name: str, below: tuple[str, ...] = ()) -> Layers:
     if name in below:
         raise ConfigError([f"preset {name}: extends itself through {' > '.join(below)}"])
     content = read_yaml_mapping(preset_path(name))
@@ -97,7 +120,7 @@ def _with_parents(name: str, below: tuple[str, ...] = ()) -> list[tuple[str, Lay
     return [*layers, (f"preset {name}", content)]
 
 
-def _parents(parent: object, source: str, below: tuple[str, ...] = ()) -> list[tuple[str, Layer]]:
+def _parents(parent: object, source: str, below: tuple[str, ...] = ()) -> Layers:
     if not isinstance(parent, str):
         raise ConfigError([f"{source}: extends: expected the name of a preset, got {parent!r}"])
     try:
@@ -107,13 +130,18 @@ def _parents(parent: object, source: str, below: tuple[str, ...] = ()) -> list[t
     return _with_parents(parent, below)
 
 
-def _without_reference(layers: list[tuple[str, Layer]]) -> list[tuple[str, Layer]]:
+def _without_reference(layers: Layers) -> Layers:
     """A variant has its own published numbers or none: its parent's belong to other settings."""
     return [(source, {key: value for key, value in layer.items() if key != "reference"}) for source, layer in layers]
 
 
-def _parse_overrides(overrides: Sequence[str]) -> list[tuple[str, Layer]]:
-    layers: list[tuple[str, Layer]] = []
+def parse_overrides(overrides: Sequence[str]) -> Layers:
+    """The layers of `--set KEY=VALUE`.
+
+    Raises:
+        ConfigError: a text of another form.
+    """
+    layers: Layers = []
     problems: list[str] = []
     for text in overrides:
         key, equals, value = text.partition("=")

@@ -325,6 +325,9 @@ class ReferenceConfig(Section):
     drift: dict[str, dict[DriftTime, float]] = Field(default_factory=dict)
     """Metric by name and time after programming, in percent."""
 
+    before: dict[str, dict[DriftTime, float]] = Field(default_factory=dict)
+    """As `drift`, before an adaptation: the old adapter on the new hardware."""
+
     trainable_parameters: int | None = None
     """Parameters that are trained."""
 

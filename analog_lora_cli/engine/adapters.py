@@ -59,14 +59,18 @@ def load_adapter(model: nn.Module, folder: Path, trainable: bool) -> Any:
 
 def load_frozen_head(model: nn.Module, folder: Path) -> None:
     """Give the model the frozen random head that an adapter was trained with, if it has one."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in read_frozen_head(folder).items():
+            wrapped = name.rpartition(".")
+            parameters.get(name, parameters.get(f"{wrapped[0]}.base_layer.{wrapped[2]}")).copy_(tensor)  # type: ignore[union-attr]
+
+
+def read_frozen_head(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a frozen random head by their names; empty if the adapter has none."""
     from safetensors.torch import load_file
 
-    if (folder / FROZEN_HEAD_FILE).is_file():
-        parameters = dict(model.named_parameters())
-        with torch.no_grad():
-            for name, tensor in load_file(str(folder / FROZEN_HEAD_FILE)).items():
-                wrapped = name.rpartition(".")
-                parameters.get(name, parameters.get(f"{wrapped[0]}.base_layer.{wrapped[2]}")).copy_(tensor)  # type: ignore[union-attr]
+    return load_file(str(folder / FROZEN_HEAD_FILE)) if (folder / FROZEN_HEAD_FILE).is_file() else {}
 
 
 def adapter_targets(model: nn.Module, adapter: AdapterConfig, heads: list[str]) -> tuple[list[str], list[str]]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from analog_lora_cli.config.flat import flatten
-from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.schema import Config, DriftConfig
 from analog_lora_cli.engine import checkpoint as store
 from analog_lora_cli.engine import processes
 from analog_lora_cli.engine.build import build_from
@@ -23,7 +23,8 @@ from analog_lora_cli.engine.drift import (
     WITHOUT_CHIPS,
     Progress,
     check_times,
-    evaluate_drift,
+    drift_cells,
+    drift_result,
     measure,
 )
 from analog_lora_cli.engine.drift_result import DriftResult
@@ -55,6 +56,8 @@ class Subject:
     checkpoint: store.Checkpoint
     config: Config
     adapter: str
+    note: str = ""
+    """What is special about the conditions, for progress."""
 
     @property
     def own_folder(self) -> Path:
@@ -90,7 +93,8 @@ class Subject:
         manifest = self.checkpoint.manifest
         if self.config.method == "full":
             return {"weights": manifest["model_sha256"]}
-        return {"base_sha256": manifest["base_sha256"], "weights": manifest["adapters"][self.adapter]["files"]}
+        entry = self.checkpoint.entry(self.adapter)
+        return {"base_sha256": entry["base_sha256"], "weights": entry["files"]}
 
 
 @dataclass(frozen=True)
@@ -104,9 +108,13 @@ class Assessment:
     guess: Metrics
     """What answers that ignore the input get."""
     drift: DriftResult | None
+    also: DriftResult | None = None
+    """The same over other chips, where they were asked for."""
 
 
-def assess(subject: Subject, folder: Path, report: MeasuringReport, with_chips: bool = True) -> Assessment:
+def assess(
+    subject: Subject, folder: Path, report: MeasuringReport, with_chips: bool = True, also: DriftConfig | None = None
+) -> Assessment:
     """Measure one subject; what was measured before under the same conditions is not measured again.
 
     Args:
@@ -114,31 +122,45 @@ def assess(subject: Subject, folder: Path, report: MeasuringReport, with_chips: 
         folder: where the finished measurements are kept.
         report: hears how it goes.
         with_chips: over chips and times; else only digitally and with exact weights.
+        also: more chips and times, for a result of their own.
 
     Raises:
         CheckpointError: the adapter or the base is damaged or another one.
         UsageError: the folder's measurements belong to other conditions, or the device is not defined at a time.
     """
     config = subject.config
-    if with_chips:
-        check_times(config.hardware, config.drift.times)
+    drifts = [drift for drift in (config.drift, also) if with_chips and drift is not None]
+    for drift in drifts:
+        check_times(config.hardware, drift.times)
     store.verify_adapter(subject.checkpoint, subject.adapter)
     log = CellLog(folder / CELLS, subject.key())
-    log.read()
-    report.stage(f"evaluating {subject.name}")
+    names = list(dict.fromkeys([*WITHOUT_CHIPS, *(name for drift in drifts for name in drift_cells(drift))]))
+    done = log.read()
+    report.stage(f"evaluating {subject.name}{subject.note}")
+    if any(processes.gather(not done.keys() >= set(names))):
+        done = _measured(subject, folder, names, log, report)
+    task = make_task(config.task, config.train.seed)
+    results = [drift_result(config, task, drift, subject.adapter, done) for drift in drifts]
+    return Assessment(
+        subject,
+        task.metric,
+        done[DIGITAL],
+        done[CONVERTERS],
+        task.guess_score(),
+        results[0] if results else None,
+        results[1] if len(results) > 1 else None,
+    )
+
+
+def _measured(
+    subject: Subject, folder: Path, names: list[str], log: CellLog, report: MeasuringReport
+) -> dict[str, Metrics]:
     place = _device()
-    checkpoint = subject.checkpoint
-    built = build_from(checkpoint.folder, config, subject.adapter, checkpoint.manifest, checkpoint.config).to(place)
-    evaluator = Evaluator(built.task, built.tokenizer, config.train.per_device_eval_batch_size, place)
+    built = build_from(subject.checkpoint, subject.adapter, subject.config).to(place)
+    evaluator = Evaluator(built.task, built.tokenizer, subject.config.train.per_device_eval_batch_size, place)
     with _held(folder):
         processes.wait_for_all()
-        result = None
-        if with_chips:
-            result = evaluate_drift(built, evaluator, config.drift, subject.adapter, log, report.measured)
-            done = {DIGITAL: result.digital, CONVERTERS: result.converters_only}
-        else:
-            done = measure(built, evaluator, WITHOUT_CHIPS, log, report.measured)
-    return Assessment(subject, built.task.metric, done[DIGITAL], done[CONVERTERS], built.task.guess_score(), result)
+        return measure(built, evaluator, names, log, report.measured)
 
 
 def check_comparable(subjects: list[Subject]) -> None:

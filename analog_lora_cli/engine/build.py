@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +11,16 @@ from torch import nn
 
 from analog_lora_cli.config.schema import Config, HardwareConfig
 from analog_lora_cli.engine import processes
-from analog_lora_cli.engine.adapters import add_adapter, load_adapter
-from analog_lora_cli.engine.models import head_modules, load_model, load_tokenizer, model_source, weights_sha256
+from analog_lora_cli.engine.adapters import add_adapter, load_adapter, load_frozen_head, read_frozen_head
+from analog_lora_cli.engine.checkpoint import FIRST_ADAPTER, Checkpoint
+from analog_lora_cli.engine.models import (
+    body_sha256,
+    head_modules,
+    load_model,
+    load_tokenizer,
+    model_source,
+    weights_sha256,
+)
 from analog_lora_cli.engine.placement import Placement, put_on_tiles
 from analog_lora_cli.engine.sampling import planned_steps
 from analog_lora_cli.errors import CheckpointError, UsageError
@@ -36,14 +43,19 @@ class Built:
     new_parameters: list[str]
     """Names of the parameters that the pretrained model does not have."""
     base_sha256: str
-    """Of the pretrained weights, before clipping, without the head."""
+    """Of the pretrained weights, before clipping, without what is new in this model."""
+    body_sha256: str
+    """Of that part of them which the models of all tasks have: without head and pooler."""
+    plain_parameters: int
+    """Of the plain model, head included, adapters not."""
+    head_parameters: int
     layers: dict[str, Any] = field(default_factory=dict)
     """The analog layers by their name in the plain model; empty while nothing lies on tiles."""
     placement: Placement | None = None
-    placed_sha256: str | None = None
-    """`analog_sha256` when the layers were put onto tiles."""
-    expected_sha256: str | None = None
-    """What `placed_sha256` must be; None where nothing is known about it."""
+    programmed: dict[str, str] = field(default_factory=dict)
+    """What must lie on the tiles: sha256 of each layer's weights by its name; empty where nothing is known."""
+    on_chip: set[str] | None = None
+    """Names of the layers that the chip holds, so that no others can be put on tiles; None: no limit."""
     frozen_head: dict[str, torch.Tensor] = field(default_factory=dict)
     """A random head that is never trained (`train_head: false`), by parameter name, before clipping."""
     noise: TrainingNoise | None = None
@@ -66,13 +78,12 @@ class Built:
         self.model.to(device)
         return self
 
-    def analog_sha256(self) -> str:
-        """sha256 of the weights on tiles, in the order of the layers' names."""
-        digest = hashlib.sha256()
-        for name in sorted(self.layers):
-            digest.update(name.encode())
-            digest.update(self.layers[name].weight.detach().cpu().contiguous().numpy().data)
-        return digest.hexdigest()
+    def analog_sha256(self) -> dict[str, str]:
+        """sha256 of the weights of each layer on tiles, by the layer's name."""
+        return {
+            name: hashlib.sha256(self.layers[name].weight.detach().cpu().contiguous().numpy().data).hexdigest()
+            for name in sorted(self.layers)
+        }
 
     def set_analog(self, analog: bool) -> None:
         """Simulate the tiles, or compute all layers digitally with the same weights."""
@@ -80,32 +91,37 @@ class Built:
             layer.analog = analog
 
 
-def build(config: Config) -> Built:
+def build(config: Config, ground: Checkpoint | None = None, start: str | None = None) -> Built:
     """Build a model for training.
 
     The head and the adapter start from `train.seed`. With `method: digital` nothing lies on tiles.
 
     Args:
         config: the configuration.
+        ground: the checkpoint whose programmed weights a further adapter is trained for; None: a new deployment.
+        start: the adapter of `ground` to start from; None: a new one.
 
     Raises:
         DataError: the training data are missing or malformed.
         UsageError: the configuration does not fit the model.
         HubError: model or tokenizer cannot be fetched.
+        CheckpointError: the pretrained weights are not those of `ground`.
     """
     if config.method == "full" and config.hardware.simulator == "aihwkit":
         raise UsageError(
             "hardware.simulator: aihwkit's tiles cannot be trained here; use simulator fast with method full"
         )
-    built = _plain(config, model_source(config.model), config.model.revision)
+    tokenizer_source = None if ground is None else str(ground.folder)
+    built = _plain(config, model_source(config.model), config.model.revision, tokenizer_source)
+    if ground is not None:
+        _require_hash(built.body_sha256, str(ground.manifest["body_sha256"]), config.model.name, ground)
+        built.programmed = ground.analog_layers
+        built.on_chip = set(ground.analog_layers) or None
     built.train_features = built.task.train_features(built.tokenizer)
     # What is wrong with the validation data should be known before the training, not after.
     built.task.eval_sets(built.tokenizer)
     if config.method != "full":
-        if not config.adapter.train_head:
-            built.frozen_head = _copies(built.model, built.new_parameters)
-        total_steps = planned_steps(config, len(built.train_features))
-        built.model = add_adapter(built.model, config, built.task, built.heads, total_steps)
+        _give_adapter(built, ground, start)
     if config.method != "digital":
         built.noise = TrainingNoise(config.train.seed, processes.rank())
         place(built, config.hardware)
@@ -117,39 +133,58 @@ def build(config: Config) -> Built:
     return built
 
 
-def build_from(folder: Path, config: Config, adapter: str, manifest: dict[str, Any], stored: Config) -> Built:
+def _give_adapter(built: Built, ground: Checkpoint | None, start: str | None) -> None:
+    config = built.config
+    if ground is not None and start is not None:
+        folder = ground.adapter_folder(start)
+        built.model = load_adapter(built.model, folder, trainable=True)
+        built.frozen_head = read_frozen_head(folder)
+        return
+    if not config.adapter.train_head:
+        if ground is not None:
+            load_frozen_head(built.model, ground.adapter_folder(FIRST_ADAPTER))
+        built.frozen_head = _copies(built.model, built.new_parameters)
+    total_steps = planned_steps(config, len(built.train_features))
+    built.model = add_adapter(built.model, config, built.task, built.heads, total_steps)
+
+
+def build_from(checkpoint: Checkpoint, adapter: str, config: Config) -> Built:
     """Build the model of a checkpoint for evaluation; nothing lies on tiles yet, see `place`.
 
     Args:
-        folder: the checkpoint folder.
-        config: its configuration, hardware possibly changed.
+        checkpoint: the checkpoint.
         adapter: which adapter; for `method: full` there is none.
-        manifest: its manifest.
-        stored: its configuration as it was trained.
+        config: the adapter's configuration, hardware possibly changed.
 
     Raises:
         CheckpointError: the pretrained weights are others than those of the training, or the adapter is damaged.
     """
+    folder = checkpoint.folder
     if config.method == "full":
         # The stored weights are clipped already; clipping them again would change them.
         config = config.model_copy(update={"hardware": config.hardware.model_copy(update={"clip_sigma": 0.0})})
         built = _plain(config, str(folder / "model"), None, str(folder))
+        _require_hash(built.base_sha256, checkpoint.manifest["model_sha256"], str(folder / "model"), checkpoint)
     else:
         built = _plain(config, model_source(config.model), config.model.revision, str(folder))
-    expected = manifest["model_sha256" if config.method == "full" else "base_sha256"]
-    if built.base_sha256 != expected:
-        where = folder / "model" if config.method == "full" else config.model.name
-        raise CheckpointError(
-            f"{where}: these are not the weights that {folder} was trained with (sha256 {built.base_sha256[:12]}..., "
-            f"the manifest says {str(expected)[:12]}...). Give the revision of the training with model.revision, or "
-            "train again"
-        )
-    if config.method != "full":
-        built.model = load_adapter(built.model, folder / "adapters" / adapter, trainable=False)
-        if _mapping(config) == _mapping(stored):
-            built.expected_sha256 = manifest.get("analog_sha256")
+        _require_hash(built.base_sha256, checkpoint.entry(adapter)["base_sha256"], config.model.name, checkpoint)
+        built.model = load_adapter(built.model, checkpoint.adapter_folder(adapter), trainable=False)
+        trained_with = checkpoint.config_of(adapter)
+        if config.hardware.layers == trained_with.hardware.layers:
+            built.on_chip = set(checkpoint.analog_layers) or None
+        if _mapping(config) == _mapping(trained_with):
+            built.programmed = checkpoint.analog_layers
     built.model.eval()
     return built
+
+
+def _require_hash(found: str, expected: str, where: str, checkpoint: Checkpoint) -> None:
+    if found != expected:
+        raise CheckpointError(
+            f"{where}: these are not the weights that {checkpoint.folder} was trained with (sha256 {found[:12]}..., "
+            f"the manifest says {expected[:12]}...). Give the revision of the training with model.revision, or "
+            "train again"
+        )
 
 
 def _mapping(config: Config) -> dict[str, Any]:
@@ -164,13 +199,15 @@ def place(built: Built, hardware: HardwareConfig) -> None:
         CheckpointError: the weights on tiles are not those that the adapter was trained with.
     """
     heads = built.heads if built.config.method == "full" or built.config.adapter.train_head else []
-    built.layers, built.placement = put_on_tiles(built.plain_model, heads, hardware, built.noise)
-    built.placed_sha256 = built.analog_sha256()
-    if built.expected_sha256 is not None and built.placed_sha256 != built.expected_sha256:
-        raise CheckpointError(
-            f"the weights on tiles are not those of the training (sha256 {built.placed_sha256[:12]}..., the manifest "
-            f"says {built.expected_sha256[:12]}...); the base model or this tool has changed, train again"
-        )
+    built.layers, built.placement = put_on_tiles(built.plain_model, heads, hardware, built.noise, built.on_chip)
+    placed = built.analog_sha256()
+    for name, expected in built.programmed.items():
+        if name in placed and placed[name] != expected:
+            raise CheckpointError(
+                f"{name}: the weights on tiles are not those of the training (sha256 {placed[name][:12]}..., the "
+                f"manifest says {expected[:12]}...); the base model or this tool has changed, train again"
+            )
+    built.programmed = placed
 
 
 def _plain(config: Config, source: str, revision: str | None, tokenizer_source: str | None = None) -> Built:
@@ -188,8 +225,12 @@ def _plain(config: Config, source: str, revision: str | None, tokenizer_source: 
     known = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > known:
         raise UsageError(f"model.name: {source}: the tokenizer has {len(tokenizer)} tokens, the model only {known}")
+    heads = head_modules(model)
     sha256 = weights_sha256(model, leave_out=set(new))
-    return Built(config, task, tokenizer, model, head_modules(model), new, sha256)
+    plain_parameters = sum(p.numel() for p in model.parameters())
+    head_parameters = sum(p.numel() for head in heads for p in model.get_submodule(head).parameters())
+    body = body_sha256(model, heads)
+    return Built(config, task, tokenizer, model, heads, new, sha256, body, plain_parameters, head_parameters)
 
 
 def _copies(model: nn.Module, names: list[str]) -> dict[str, torch.Tensor]:

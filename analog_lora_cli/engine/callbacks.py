@@ -93,6 +93,41 @@ class NoiseClock(TrainerCallback):
         Chip(seed, self.built.layers, self.hardware).age(math.expm1(low + share * (high - low)))
 
 
+class ChipInTheLoop(TrainerCallback):
+    """Trains against what one chip holds at one time: its own programming errors, drifted, with fresh read noise.
+
+    A new reading of the chip is drawn every `READ_EVERY` steps; the evaluation's readings count from 0, so that none
+    of them was trained on.
+
+    Args:
+        built: a model on tiles.
+        seed: the chip's seed.
+        age: seconds after programming.
+    """
+
+    READ_EVERY = 10
+    FIRST_READING = 1_000_000
+
+    def __init__(self, built: Built, seed: int, age: float) -> None:
+        self.built = built
+        self.seed = seed
+        self.age = age
+        self._chip: Chip | None = None
+        self._reading: int | None = None
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._chip is None:
+            self._chip = Chip(self.seed, self.built.layers, self.built.config.hardware)
+        reading = self.FIRST_READING + state.global_step // self.READ_EVERY
+        if reading != self._reading:
+            self._chip.age(self.age, read=reading)
+            self._reading = reading
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        for layer in self.built.layers.values():
+            layer.state = None
+
+
 class AfterEachStep(TrainerCallback):
     """`method: full`: the weights are clipped and mapped again after each optimizer step, as in the paper."""
 

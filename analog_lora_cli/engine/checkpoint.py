@@ -28,6 +28,8 @@ METRICS = "metrics.json"
 ADAPTERS = "adapters"
 TRAINER = "trainer"
 FIRST_ADAPTER = "default"
+ALL = "all"
+"""What `--adapter` takes for every adapter of a checkpoint, and so no adapter's name."""
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "aihwkit", "safetensors", "numpy")
 
 
@@ -99,7 +101,7 @@ def _in_use(folder: Path) -> bool:
     return folder.is_dir() and any(entry.name != ".lock" for entry in folder.iterdir())
 
 
-def write_adapter(folder: Path, name: str, model: Any, frozen_head: dict[str, Any]) -> Path:
+def write_adapter(folder: Path, name: str, model: Any, frozen_head: dict[str, Any], config: str | None = None) -> Path:
     """Store an adapter, head included, as a standard PEFT folder; replaces one of the same name in one step.
 
     Args:
@@ -107,6 +109,7 @@ def write_adapter(folder: Path, name: str, model: Any, frozen_head: dict[str, An
         name: of the adapter.
         model: the PEFT model.
         frozen_head: tensors of a head that is frozen and random, by name; may be empty.
+        config: the adapter's configuration as YAML; None for the first one, whose configuration is the checkpoint's.
     """
     from safetensors.torch import save_file
 
@@ -117,6 +120,8 @@ def write_adapter(folder: Path, name: str, model: Any, frozen_head: dict[str, An
         model.save_pretrained(str(beside), safe_serialization=True, save_embedding_layers=False)
         if frozen_head:
             save_file(frozen_head, str(beside / FROZEN_HEAD_FILE))
+        if config is not None:
+            (beside / CONFIG).write_text(config, encoding="utf-8")
         (beside / "README.md").unlink(missing_ok=True)
     return target
 
@@ -189,8 +194,29 @@ class Checkpoint:
 
     @property
     def adapters(self) -> list[str]:
-        """Names of the stored adapters; empty for `method: full`."""
-        return sorted(self.manifest["adapters"])
+        """Names of the stored adapters, the first one first; empty for `method: full`."""
+        return sorted(self.manifest["adapters"], key=lambda name: (name != FIRST_ADAPTER, name))
+
+    @property
+    def analog_layers(self) -> dict[str, str]:
+        """sha256 of the weights on tiles by the layer's name; empty if no training has put them there yet."""
+        return dict(self.manifest.get("analog_layers", {}))
+
+    def entry(self, adapter: str) -> dict[str, Any]:
+        """What the manifest says of an adapter."""
+        return dict(self.manifest["adapters"][adapter])
+
+    def adapter_folder(self, adapter: str) -> Path:
+        """Where an adapter lies."""
+        return self.folder / ADAPTERS / adapter
+
+    def config_of(self, adapter: str) -> Config:
+        """The configuration that an adapter was trained with.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        return self.config if adapter == FIRST_ADAPTER else read_config(self.adapter_folder(adapter))
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -205,7 +231,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"{folder}: the run is not complete: no {MANIFEST}; finish it with analora train --resume"
         )
     manifest = read_json(folder / MANIFEST)
-    needed = {"format", "base_sha256", "adapters"}
+    needed = {"format", "base_sha256", "body_sha256", "adapters"}
     if not isinstance(manifest, dict) or not needed <= manifest.keys():
         raise CheckpointError(f"{folder / MANIFEST}: damaged: expected the keys {', '.join(sorted(needed))}")
     if manifest["format"] != FORMAT:

@@ -17,6 +17,7 @@ from analog_lora_cli.engine.evaluation import Evaluator
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.hardware.chip import Chip, undefined_times
 from analog_lora_cli.hardware.training_noise import derive_seed
+from analog_lora_cli.tasks.base import Task
 
 DIGITAL = "digital"
 CONVERTERS = "converters only"
@@ -63,25 +64,46 @@ def evaluate_drift(
     Raises:
         UsageError: the device is not defined at a time, or the log belongs to other settings.
     """
-    config: Config = built.config
-    check_times(config.hardware, drift.times)
-    chips = [drift.seed + index for index in range(drift.chips)]
-    places = [(chip, label, read) for chip in chips for label in drift.times for read in range(drift.reads)]
-    done = measure(built, evaluator, [*WITHOUT_CHIPS, *(_cell_name(*place) for place in places)], log, progress)
-    cells = [Cell(chip, seconds(label), read, done[_cell_name(chip, label, read)]) for chip, label, read in places]
-    reference = config.reference.model_dump(mode="json") if config.reference is not None else None
+    check_times(built.config.hardware, drift.times)
+    done = measure(built, evaluator, drift_cells(drift), log, progress)
+    return drift_result(built.config, built.task, drift, adapter, done)
+
+
+def drift_cells(drift: DriftConfig) -> list[str]:
+    """Names of all measurements of a drift evaluation, in the order in which they are made."""
+    return [*WITHOUT_CHIPS, *(_cell_name(*place) for place in _places(drift))]
+
+
+def drift_result(config: Config, task: Task, drift: DriftConfig, adapter: str, done: dict[str, Metrics]) -> DriftResult:
+    """The result that finished measurements amount to.
+
+    Args:
+        config: of the model that was measured.
+        task: its task.
+        drift: which measurements.
+        adapter: name.
+        done: the metrics of each measurement of `drift_cells`, by its name.
+    """
+    cells = [
+        Cell(chip, seconds(label), read, done[_cell_name(chip, label, read)]) for chip, label, read in _places(drift)
+    ]
     return DriftResult(
-        metric=built.task.metric,
-        higher_is_better=built.task.higher_is_better,
+        metric=task.metric,
+        higher_is_better=task.higher_is_better,
         adapter=adapter,
         digital=done[DIGITAL],
         converters_only=done[CONVERTERS],
         hardware=config.hardware,
-        chips=chips,
+        chips=[drift.seed + index for index in range(drift.chips)],
         times=list(drift.times),
         cells=cells,
-        reference=reference,
+        reference=config.reference.model_dump(mode="json") if config.reference is not None else None,
     )
+
+
+def _places(drift: DriftConfig) -> list[tuple[int, str, int]]:
+    chips = range(drift.seed, drift.seed + drift.chips)
+    return [(chip, label, read) for chip in chips for label in drift.times for read in range(drift.reads)]
 
 
 def measure(

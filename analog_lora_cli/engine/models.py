@@ -118,6 +118,12 @@ def weights_sha256(model: nn.Module, leave_out: set[str]) -> str:
     return digest.hexdigest()
 
 
+def body_sha256(model: nn.Module, heads: list[str]) -> str:
+    """sha256 of what the models of all tasks share: all but the head and the pooler, which some tasks do without."""
+    names = {name for name in model.state_dict() if _in_head(name, heads) or "pooler" in name}
+    return weights_sha256(model, leave_out=names)
+
+
 def _not_loadable(what: str, source: str, error: Exception) -> HubError | UsageError:
     if Path(source).is_dir():
         return UsageError(f"model.name: {source}: the {what} cannot be loaded: {_first_line(error)}")

@@ -66,7 +66,11 @@ class _Candidate:
 
 
 def put_on_tiles(
-    model: nn.Module, heads: list[str], hardware: HardwareConfig, noise: TrainingNoise | None
+    model: nn.Module,
+    heads: list[str],
+    hardware: HardwareConfig,
+    noise: TrainingNoise | None,
+    on_chip: set[str] | None = None,
 ) -> tuple[dict[str, Any], Placement]:
     """Replace linear layers, or the `base_layer` of adapted ones, by analog layers; clips their weights once.
 
@@ -75,6 +79,7 @@ def put_on_tiles(
         heads: names of modules that stay digital because they are the trained head; empty: none.
         hardware: tiles, converters, and which layers.
         noise: training noise of all layers; None: no noise in training.
+        on_chip: names of the layers that were programmed; others stay digital. None: no limit.
 
     Returns:
         the analog layers by their name in the plain model, and the table of all layers.
@@ -96,6 +101,8 @@ def put_on_tiles(
             reason = "weights shared with another layer"
         elif reason is None and candidate.name not in chosen:
             reason = "not in hardware.layers"
+        elif reason is None and on_chip is not None and candidate.name not in on_chip:
+            reason = "not on this chip"
         if reason is None:
             layer, clipping = _analog_layer(candidate.module, hardware, candidate.name, noise)
             setattr(candidate.parent, candidate.attribute, layer)

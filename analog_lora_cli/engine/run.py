@@ -94,14 +94,13 @@ def _store(built: Built, folder: Path, training: TrainingResult) -> None:
         "seed": config.train.seed,
         "base": {"name": config.model.name, "revision": config.model.revision},
         "base_sha256": built.base_sha256,
+        "body_sha256": built.body_sha256,
         "adapters": {},
     }
     manifest |= _stored_weights(built, folder)
     store.write_tokenizer(folder, built.tokenizer)
     manifest |= {
-        "data": {
-            role: {"file": str(path), "sha256": file_sha256(path)} for role, path in built.task.data_files().items()
-        },
+        "data": data_hashes(built),
         "parameters": parameter_counts(built),
         "placement": built.placement.as_json() if built.placement is not None else None,
         "training": asdict(training),
@@ -116,26 +115,40 @@ def _stored_weights(built: Built, folder: Path) -> dict[str, Any]:
         store.write_full_model(folder, built.model)
         return {"model_sha256": weights_sha256(built.model, leave_out=set())}
     store.write_adapter(folder, store.FIRST_ADAPTER, built.model, built.frozen_head)
-    entry = {"task": built.config.task.name, "files": store.adapter_files(folder, store.FIRST_ADAPTER)}
-    stored: dict[str, Any] = {"adapters": {store.FIRST_ADAPTER: entry}}
-    if built.layers:
-        after = built.analog_sha256()
-        if after != built.placed_sha256:
-            raise AnaloraError("the weights on the tiles changed during training: this is a bug, please report it")
-        stored["analog_sha256"] = after
-    return stored
+    entry = {
+        "task": built.config.task.name,
+        "base_sha256": built.base_sha256,
+        "files": store.adapter_files(folder, store.FIRST_ADAPTER),
+    }
+    return {"adapters": {store.FIRST_ADAPTER: entry}, "analog_layers": unchanged_layers(built)}
+
+
+def unchanged_layers(built: Built) -> dict[str, str]:
+    """The hashes of the layers on tiles, after seeing that the training has left them as they were programmed.
+
+    Raises:
+        AnaloraError: it has not.
+    """
+    after = built.analog_sha256()
+    if built.layers and after != built.programmed:
+        raise AnaloraError("the weights on the tiles changed during training: this is a bug, please report it")
+    return after
+
+
+def data_hashes(built: Built) -> dict[str, dict[str, str]]:
+    """The local data files by role, with the sha256 of each."""
+    return {role: {"file": str(path), "sha256": file_sha256(path)} for role, path in built.task.data_files().items()}
 
 
 def parameter_counts(built: Built) -> dict[str, int]:
     """How many parameters there are of each kind."""
     placed = built.placement.layers if built.placement is not None else []
-    total = sum(p.numel() for p in built.plain_model.parameters())
-    adapters = sum(layer.adapter_parameters for layer in placed)
     return {
-        "total": total,
+        "total": built.plain_parameters,
+        "head": built.head_parameters,
         "trainable": built.trainable_parameters,
         "on_tiles": sum(layer.parameters for layer in placed if layer.analog),
-        "adapters": adapters,
+        "adapters": sum(layer.adapter_parameters for layer in placed),
     }
 
 

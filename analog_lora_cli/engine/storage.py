@@ -81,11 +81,15 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold a folder for this process; the lock ends with the process, however it ends.
 
+    Args:
+        folder: is made if it does not exist.
+        wait: until the lock is free, where it is held for moments only.
+
     Raises:
-        UsageError: another process holds it, or the folder cannot be written.
+        UsageError: another process holds it and `wait` is false, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +98,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}") from None
     with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             raise UsageError(
                 f"{folder}: another process is writing to this folder; wait for it or use another"

@@ -17,7 +17,14 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.engine import processes
 from analog_lora_cli.engine.build import Built
-from analog_lora_cli.engine.callbacks import AdaLoraBudget, AfterEachStep, NoiseClock, ProgressReport, TrainingReport
+from analog_lora_cli.engine.callbacks import (
+    AdaLoraBudget,
+    AfterEachStep,
+    ChipInTheLoop,
+    NoiseClock,
+    ProgressReport,
+    TrainingReport,
+)
 from analog_lora_cli.engine.sampling import EpochSampler, planned_steps
 from analog_lora_cli.engine.storage import file_sha256, write_json
 from analog_lora_cli.errors import AnaloraError, ConfigError
@@ -36,6 +43,8 @@ class TrainingResult:
 
     steps: int
     epochs: float
+    samples: int
+    """Features in the training set; question answering makes several of a long passage."""
     final_loss: float | None
     """Mean loss of the last logged steps."""
     seconds: float
@@ -191,6 +200,7 @@ def train(
     arguments: TrainingArguments,
     resume: bool,
     report: TrainingReport,
+    aged_chip: tuple[int, float] | None = None,
 ) -> TrainingResult:
     """Train a built model in place.
 
@@ -199,6 +209,8 @@ def train(
         arguments: from `training_arguments`.
         resume: continue from the newest whole state in the folder, if there is one.
         report: told about each step.
+        aged_chip: seed and age (seconds after programming) of the one chip to train on; None: exact weights with
+            statistical noise.
 
     Raises:
         AnaloraError: out of memory, a full disk, or a loss that is not finite at the end.
@@ -213,7 +225,7 @@ def train(
         args=arguments,
         train_dataset=built.train_features,
         data_collator=built.task.collator(built.tokenizer),
-        callbacks=_callbacks(built, total, report),
+        callbacks=_callbacks(built, total, report, aged_chip),
         lora_plus_ratio=plus,
     )
     trainer.remove_callback(PrinterCallback)
@@ -235,7 +247,7 @@ def train(
     elapsed = time.monotonic() - started
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     resumed = int(state.name.rpartition("-")[2]) if state is not None else None
-    samples = (trainer.state.global_step - (resumed or 0)) * trainer.epoch_sampler.step_samples
+    seen = (trainer.state.global_step - (resumed or 0)) * trainer.epoch_sampler.step_samples
     final_loss = log[-1]["loss"] if log else None
     if final_loss is not None and not math.isfinite(final_loss):
         raise AnaloraError(
@@ -245,19 +257,24 @@ def train(
     return TrainingResult(
         steps=trainer.state.global_step,
         epochs=float(trainer.state.epoch or 0.0),
+        samples=len(built.train_features),
         final_loss=final_loss,
         seconds=elapsed,
-        samples_per_second=samples / elapsed if elapsed > 0 else 0.0,
+        samples_per_second=seen / elapsed if elapsed > 0 else 0.0,
         resumed_from=resumed,
         log=[{key: entry[key] for key in ("step", "epoch", "loss", "learning_rate") if key in entry} for entry in log],
     )
 
 
-def _callbacks(built: Built, total_steps: int, report: TrainingReport) -> list[TrainerCallback]:
+def _callbacks(
+    built: Built, total_steps: int, report: TrainingReport, aged_chip: tuple[int, float] | None
+) -> list[TrainerCallback]:
     config = built.config
     callbacks: list[TrainerCallback] = [ProgressReport(report)]
     if built.noise is not None:
         callbacks.append(NoiseClock(built, total_steps))
+    if aged_chip is not None:
+        callbacks.append(ChipInTheLoop(built, *aged_chip))
     if config.method == "full":
         callbacks.append(AfterEachStep(built))
     elif config.adapter.variant == "adalora":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -28,7 +29,7 @@ def comparison_table(done: list[Assessment]) -> Table:
         "",
         *names,
         *(f"{name} - {names[0]}" for name in names[1:]),
-        caption="mean over the chips; differences are paired chip by chip, with the 95 % interval of their mean",
+        caption="mean over the chips; differences are paired chip by chip: their mean ± half its 95 % interval",
     )
     for column in made.columns[1:]:
         column.no_wrap = False
@@ -39,13 +40,17 @@ def comparison_table(done: list[Assessment]) -> Table:
         made.add_row(label, *(f"{v:.2f}" for v in values), *(f"{v - values[0]:+.2f}" for v in values[1:]))
     made.add_section()
     for label in first.times:
-        differences = []
-        for other in results[1:]:
-            difference = paired_difference(first, other, label)
-            interval = "" if difference["ci95"] is None else " ({:+.2f} .. {:+.2f})".format(*difference["ci95"])
-            differences.append(f"{difference['mean']:+.2f}{interval}")
+        differences = [signed(paired_difference(first, other, label)) for other in results[1:]]
         made.add_row(label, *(f"{result.summary(metric, label)['mean']:.2f}" for result in results), *differences)
     return made
+
+
+def signed(difference: dict[str, Any] | None) -> str:
+    """A paired difference with the half-width of its mean's 95 % interval, if that is known."""
+    if difference is None:
+        return ""
+    half = "" if difference["ci95"] is None else f" ± {difference['ci95'][1] - difference['mean']:.2f}"
+    return f"{difference['mean']:+.2f}{half}"
 
 
 def write_comparison(done: list[Assessment], folder: Path) -> None:
@@ -67,4 +72,5 @@ def write_comparison(done: list[Assessment], folder: Path) -> None:
         },
     )
     with replacing(folder / "comparison.png") as beside:
-        comparison_plot(dict(zip(names, results, strict=True)), beside)
+        title = f"{first.metric} on the same {len(first.chips)} chips"
+        comparison_plot(dict(zip(names, results, strict=True)), beside, title)

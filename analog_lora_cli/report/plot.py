@@ -32,12 +32,13 @@ def drift_plot(result: DriftResult, path: Path, title: str) -> None:
         _finish(axes, result, title)
 
 
-def comparison_plot(results: dict[str, DriftResult], path: Path) -> None:
+def comparison_plot(results: dict[str, DriftResult], path: Path, title: str) -> None:
     """Draw several results over each other, each with its chips, mean, band and digital line.
 
     Args:
         results: by name; all with the same metric and times.
         path: where the PNG goes, whatever its name ends in.
+        title: above the plot.
     """
     first = next(iter(results.values()))
     with _figure(path) as axes:
@@ -46,7 +47,7 @@ def comparison_plot(results: dict[str, DriftResult], path: Path) -> None:
             _draw_result(axes, result, color, name)
             axes.axhline(result.digital[result.metric], color=color, linestyle="--", linewidth=1, alpha=0.7)
         axes.plot([], [], color="gray", linestyle="--", linewidth=1, label="digital")
-        _finish(axes, first, f"{first.metric} on the same {len(first.chips)} chips")
+        _finish(axes, first, title)
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from rich.table import Table
+
 from analog_lora_cli import console
+from analog_lora_cli.engine.cells import Metrics
 from analog_lora_cli.engine.run import RunResult
 from analog_lora_cli.report.drift import drift_table, write_drift
 from analog_lora_cli.report.progress import duration
@@ -16,15 +19,20 @@ def print_run(result: RunResult, title: str) -> None:
         write_drift(result.drift, result.folder / "drift" / result.drift.adapter, title)
         console.results().print(drift_table(result.drift, f"{title}: {metric} over time", guess))
     else:
-        made = console.table(f"{title}: {metric}", "", metric, "drop")
-        digital = result.metrics["digital"][metric]
-        for name, key in (("digital", "digital"), ("converters only", "analog")):
-            value = result.metrics[key][metric]
-            made.add_row(name, f"{value:.2f}", "" if key == "digital" else f"{digital - value:.2f}")
-        console.results().print(made)
+        console.results().print(untimed_table(title, metric, result.metrics["digital"], result.metrics["analog"]))
     training = result.metrics["train"]
     loss = "" if training["final_loss"] is None else f", loss {training['final_loss']:.3f}"
     console.note(
         f"trained {training['steps']} steps in {duration(training['seconds'])} "
         f"({training['samples_per_second']:.1f} samples/s{loss}); checkpoint: {result.folder}"
     )
+
+
+def untimed_table(title: str, metric: str, digital: Metrics, converters_only: Metrics) -> Table:
+    """The two measurements that no chip takes part in."""
+    made = console.table(f"{title}: {metric}", "", metric, "drop")
+    made.add_row("digital", f"{digital[metric]:.2f}", "")
+    made.add_row(
+        "converters only", f"{converters_only[metric]:.2f}", f"{digital[metric] - converters_only[metric]:.2f}"
+    )
+    return made

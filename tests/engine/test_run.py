@@ -82,7 +82,7 @@ def test_plain_peft_loads_the_adapter_with_its_head(make_config: MakeConfig, tmp
     config = make_config(method="digital", train={"max_steps": 30, "learning_rate": 5e-3})
     run_training(config, tmp_path / "run", Silent())
     checkpoint = read_checkpoint(tmp_path / "run")
-    ours = build_from(checkpoint.folder, config, "default", checkpoint.manifest, config)
+    ours = build_from(checkpoint, "default", config)
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification
 
@@ -304,6 +304,6 @@ def test_a_frozen_random_head_comes_back_as_it_was(make_config: MakeConfig, tmp_
     run_training(config, tmp_path / "run", Silent(), drift=False)
     checkpoint = read_checkpoint(tmp_path / "run")
     other = config.model_copy(update={"train": config.train.model_copy(update={"seed": 7})})
-    loaded = build_from(checkpoint.folder, other, "default", checkpoint.manifest, config)
+    loaded = build_from(checkpoint, "default", other)
     place(loaded, config.hardware)
     assert torch.equal(loaded.layers["qa_outputs"].weight, build(config).layers["qa_outputs"].weight)

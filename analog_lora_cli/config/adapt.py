@@ -1,0 +1,111 @@
+"""The configuration of a further adapter: what the chip fixes, what a preset adds, what the user says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from analog_lora_cli.config.load import Layer, Layers, assemble, parse_overrides, preset_and_file_layers
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.errors import ConfigError
+
+REPROGRAMS = {
+    "layers": "says which layers lie on tiles",
+    "tile_rows": "says how the weights are cut into tiles",
+    "tile_columns": "says how the weights are cut into tiles",
+    "clip_sigma": "says how the programmed weights were clipped",
+    "clip_scope": "says how the programmed weights were clipped",
+    "device": "is the memory that holds the weights",
+    "device_options": "describes the memory that holds the weights",
+    "g_max": "decides the programmed conductances",
+    "g_min": "decides the programmed conductances",
+    "converter": "decides the programmed conductances",
+    "converter_options": "decides the programmed conductances",
+}
+"""Fields of `hardware` that cannot change without programming the chip anew, and why."""
+
+GROUND = ("model", "method", "hardware")
+"""What an adapter for a new task has from the checkpoint when a preset or a parent says the rest."""
+
+CHECKPOINT = "the checkpoint's configuration"
+
+
+def adaptation_config(
+    base: Config,
+    preset: str | None,
+    file: Path | None,
+    overrides: Sequence[str],
+    in_the_loop: bool = False,
+) -> Config:
+    """The configuration of one more adapter for a checkpoint.
+
+    For the same task it is that of the checkpoint, with what the preset, the file and `--set` say themselves. For a
+    new task the preset's parents count too, but the model and the hardware remain those of the checkpoint.
+
+    Args:
+        base: the configuration of the adapter to start from, or of the checkpoint's first one.
+        preset: name of a preset.
+        file: a YAML file.
+        overrides: `KEY=VALUE` texts.
+        in_the_loop: the adapter is trained on one chip: no statistical weight noise unless it is asked for.
+
+    Raises:
+        ConfigError: a key is wrong, or would need the chip to be programmed anew.
+    """
+    inherited, own = preset_and_file_layers(preset, file)
+    own = [*own, *parse_overrides(overrides)]
+    below = base.model_dump(mode="json", exclude={"description", "reference"})
+    task = _task_name([*inherited, *own])
+    if task is not None and task != base.task.name:
+        kept = GROUND if inherited or preset is not None else tuple(key for key in below if key != "task")
+        layers = [*inherited, (CHECKPOINT, {key: below[key] for key in kept})]
+    else:
+        layers = [*inherited, (CHECKPOINT, below)]
+    if in_the_loop:
+        exact = {"weight_noise": 0.0, "weight_noise_ramp": 0.0, "weight_noise_type": "gaussian"}
+        layers.append(("--chip", {"hardware": exact}))
+    config = assemble([*layers, *own], file)
+    _refuse_reprogramming(base, config, own)
+    if in_the_loop and config.hardware.weight_noise_type == "device":
+        raise ConfigError(["hardware.weight_noise_type: device programs new chips, --chip trains on one: use gaussian"])
+    return config
+
+
+def _task_name(layers: Layers) -> Any:
+    names = [layer["task"]["name"] for _, layer in layers if "name" in _section(layer, "task")]
+    return names[-1] if names else None
+
+
+def _section(layer: Layer, name: str) -> Layer:
+    section = layer.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def _refuse_reprogramming(base: Config, config: Config, own: Layers) -> None:
+    problems = []
+    for key, reason in REPROGRAMS.items():
+        old, new = getattr(base.hardware, key), getattr(config.hardware, key)
+        if old != new:
+            problems.append(
+                f"hardware.{key}: {new!r} would program the chip anew, it holds {old!r}: it {reason}. Train a new "
+                "deployment with analora train"
+            )
+    for source, layer in own:
+        name = _section(layer, "model").get("name", base.model.name)
+        # A folder that has moved is found again with --set; its hash is compared.
+        if name != base.model.name and not source.startswith("--set"):
+            problems.append(
+                f"model.name: {source} is for {name}, the chip holds the weights of {base.model.name}: leave the "
+                "model out, or train a new deployment with analora train"
+            )
+    if config.method == "full":
+        problems.append("method: full trains the weights on the tiles, which stay as they are here: use lora")
+    if config.task.name != base.task.name and not config.adapter.train_head:
+        problems.append(
+            "adapter.train_head: false puts the head onto tiles, and this chip holds none for another task: use true"
+        )
+    elif config.adapter.train_head != base.adapter.train_head:
+        problems.append("adapter.train_head: decides what lies on the chip, and cannot change here")
+    if problems:
+        raise ConfigError(problems)
