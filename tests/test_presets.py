@@ -29,7 +29,7 @@ RUNS = [
     *(f"glue-{t}-lora" for t in GLUE),
     *(f"squad-lora-{a}" for a in ABLATIONS),
 ]
-OWN = ["quickstart", "smoke-squad-lora", "smoke-squad-hwa", "smoke-glue-lora"]
+OWN = ["quickstart", "adapt-aged-chip", "smoke-squad-lora", "smoke-squad-hwa", "smoke-glue-lora"]
 
 
 def tiny_variant(config: Config, folder: Path, files: dict[str, str]) -> Config:

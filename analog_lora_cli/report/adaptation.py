@@ -63,11 +63,11 @@ def recovery_table(recovery: Recovery) -> Table:
     results, metric = recovery.results(), recovery.after.metric
     first = next(iter(results.values()))
     reference = recovery.adaptation.config.reference
-    papers = [("paper before", reference.before), ("paper after", reference.drift)] if reference is not None else []
+    papers = [("paper\nbefore", reference.before), ("paper\nafter", reference.drift)] if reference is not None else []
     papers = [(heading, values) for heading, values in papers if values.get(metric)]
     start = recovery.adaptation.start
     caption = [
-        f"means over {len(first.chips)} chips; recovered: after - before, paired: mean ± half its 95 % interval",
+        f"means over {len(first.chips)} chips; recovered: after - before, paired, ± half the 95 % interval",
         f"before: adapter {start}; after: adapter {recovery.adaptation.name}",
     ]
     if "old hardware" in results:
@@ -76,11 +76,9 @@ def recovery_table(recovery: Recovery) -> Table:
         caption.append(f"paper: {reference.source}")
     made = console.table(
         f"{recovery.adaptation.name}: {metric} over time",
-        "", *results, "recovered", *(heading for heading, _ in papers), caption="\n".join(caption),
+        "", *(name.replace(" ", "\n") for name in results), "recovered", *(heading for heading, _ in papers),
+        caption="\n".join(caption),
     )  # fmt: skip
-    made.columns[0].no_wrap = True
-    for column in made.columns[1:]:
-        column.no_wrap = False
     blank = [""] * len(papers)
     digital = [result.digital[metric] for result in results.values()]
     exact = [result.converters_only[metric] for result in results.values()]
@@ -103,18 +101,15 @@ def _aged_chip_table(recovery: Recovery) -> Table:
     assert own is not None and chip is not None
     before, after = (without_chip(results[key], chip.seed) for key in ("before", "after"))
     others = len(before.chips)
-    headings = [f"chip {chip.seed} before", "after", "recovered"]
+    headings = [f"chip {chip.seed}\nbefore", "\nafter", "\nrecovered"]
     if others:
-        headings += [f"{others} other{'s' if others > 1 else ''} before", "after", "recovered"]
+        headings += [f"{others} other{'s' if others > 1 else ''}\nbefore", "\nafter", "\nrecovered"]
     made = console.table(
         f"{recovery.adaptation.name}: {before.metric} over time, trained on chip {chip.seed} at {chip.at}",
         "", *headings,
         caption=f"means over the chips; before: adapter {recovery.adaptation.start}; > marks the time of the training\n"
         "recovered: after - before, paired chip by chip: mean ± half its 95 % interval",
     )  # fmt: skip
-    made.columns[0].no_wrap = True
-    for column in made.columns[1:]:
-        column.no_wrap = False
     for label in before.times:
         row = [f"> {label}" if label == chip.at else f"  {label}"]
         row += [f"{_mean(result, label):.2f}" for result in own]
