@@ -89,7 +89,7 @@ def _finish(axes: Any, result: DriftResult, title: str) -> None:
     axes.set_title(title, loc="left", fontsize=11)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9, loc="best")
+    axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9, loc="best")
 
 
 def _draw_reference(axes: Any, result: DriftResult) -> None:
