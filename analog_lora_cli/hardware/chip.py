@@ -14,6 +14,7 @@ from torch import Tensor
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.hardware.aihwkit import defined_times, noise_model
 from analog_lora_cli.hardware.mapping import TileGrid
+from analog_lora_cli.hardware.normals import Normals
 from analog_lora_cli.hardware.read_out import Converters
 from analog_lora_cli.hardware.tile import TileState
 from analog_lora_cli.hardware.training_noise import derive_seed
@@ -135,10 +136,13 @@ class Chip:
             weight: (columns, rows), in tile units.
             ideal: without converters and noise.
         """
-        read = weight.clone()
+        read = weight
         if not ideal:
-            read = self._converters.digitize(read, None)
-            read.clamp_(-self._converters.adc_bound, self._converters.adc_bound)
+            unit = self._converters.output_unit
+            # A seed from torch's default generator, which `seeded` has set for this tile and time.
+            read = self._converters.digitize(weight / unit, Normals(None, weight.device))
+            self._converters.saturate(read)
+            read = read * unit
         mean = read.abs().mean(dim=1) if self.hardware.drift_compensation == "per-column" else read.abs().mean()
         return mean.clamp(min=SMALLEST_READ_OUT)
 

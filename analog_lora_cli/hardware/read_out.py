@@ -9,25 +9,33 @@ from torch import Tensor
 
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.hardware.mapping import TileGrid
+from analog_lora_cli.hardware.normals import Normals
 
 MAX_HALVINGS_FACTOR = 1000.0
 MAX_HALVINGS_STEPS = 0.25
 """Iterative bound management gives up when inputs were reduced by more than the factor, or when the reduction times
 the DAC's step exceeds the second number: aihwkit's `max_bm_factor` and `max_bm_res`."""
 
+BLOCK = 1 << 18
+"""Outputs that are worked on at a time: few enough to stay in a core's cache from the product to the ADC."""
+
 
 @dataclass(frozen=True)
 class Converters:
-    """The converters of a tile and the noise before the ADC, in tile units."""
+    """The converters of a tile and the noise before the ADC.
+
+    Tile units: inputs and weights in [-1, 1]. Inside, numbers are counted in steps of the converters, so that
+    converting is rounding to whole numbers.
+    """
 
     dac_step: float
-    """Distance of two levels of the DAC: 2 / (2^bits - 2); 0: ideal."""
+    """Distance of two levels of the DAC in tile units: 2 / (2^bits - 2); 0: ideal."""
     adc_step: float
-    """Distance of two levels of the ADC: 2 adc_bound / (2^bits - 2); 0: ideal."""
+    """Distance of two levels of the ADC in tile units: 2 adc_bound / (2^bits - 2); 0: ideal."""
     adc_bound: float
-    """Largest output; infinite where nothing limits it."""
+    """Largest output in tile units; infinite where nothing limits it."""
     output_noise: float
-    """Standard deviation of the noise before the ADC."""
+    """Standard deviation of the noise before the ADC, in tile units."""
     iterative: bool
     """Read a saturated token again with halved inputs."""
 
@@ -42,19 +50,63 @@ class Converters:
             iterative=hardware.bound_management == "iterative" and hardware.adc_bound > 0,
         )
 
-    def digitize(self, output: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Add the output noise and convert, in place.
+    @property
+    def input_unit(self) -> float:
+        """One step of the DAC in tile units; 1 for an ideal one."""
+        return self.dac_step or 1.0
+
+    @property
+    def output_unit(self) -> float:
+        """One step of the ADC in tile units; 1 for an ideal one."""
+        return self.adc_step or 1.0
+
+    def convert_input(self, x: Tensor, factor: Tensor) -> Tensor:
+        """x / factor in steps of the DAC, a new tensor; a factor of zero leaves x as it is.
 
         Args:
-            output: (tokens, columns), in tile units.
-            generator: source of the noise; None takes torch's default one.
+            x: (tokens, rows).
+            factor: (tokens, 1): the magnitude that stands for 1 in tile units.
+        """
+        levels = x * (1.0 / torch.where(_without_inverse(factor), torch.ones_like(factor), factor))
+        if self.dac_step:
+            # Not one product of both factors: a halved input is often half-way between two levels, and must round
+            # as in aihwkit.
+            levels.div_(self.dac_step).round_()
+        limit = 1.0 / self.input_unit
+        return levels.clamp_(-limit, limit)
+
+    def digitize(self, output: Tensor, normals: Normals) -> Tensor:
+        """Add the output noise and convert, in place; the bound is left to the caller.
+
+        Args:
+            output: (tokens, columns), in steps of the ADC.
+            normals: source of the noise.
         """
         if self.output_noise:
-            noise = torch.empty_like(output).normal_(generator=generator)
-            output.add_(noise, alpha=self.output_noise)
-        if self.adc_step:
-            output.div_(self.adc_step).round_().mul_(self.adc_step)
-        return output
+            noise = normals.draw(*output.shape, dtype=output.dtype)
+            output.add_(noise, alpha=self.output_noise / self.output_unit)
+        return output.round_() if self.adc_step else output
+
+    def saturate(self, output: Tensor) -> Tensor | None:
+        """Limit digitized outputs, in place.
+
+        Args:
+            output: (tokens, columns), in steps of the ADC.
+
+        Returns:
+            where the ADC was beyond its bound; None if it is known to be nowhere.
+        """
+        limit = self.adc_bound / self.output_unit
+        if limit == float("inf"):
+            return None
+        if output.device.type == "cpu":
+            # Saturation is rare: looking for it is cheaper than a mask that says so for each output.
+            low, high = torch.aminmax(output)
+            if low >= -limit and high <= limit:
+                return None
+        beyond = output.abs() > limit
+        output.clamp_(-limit, limit)
+        return beyond
 
 
 @dataclass(frozen=True)
@@ -63,12 +115,22 @@ class Reading:
 
     output: Tensor
     """(..., out_features)."""
-    saturated: Tensor | None
-    """(rows of tiles, tokens, out_features): where the ADC was at its bound; None if nowhere or never looked at."""
+    saturated: list[Tensor | None]
+    """For each row of tiles (tokens, out_features): where the ADC was beyond its bound; None: nowhere."""
     inputs: list[list[Tensor]] | None
     """For each row and column of tiles the inputs as the DAC gave them, (tokens, rows), in the input's unit."""
-    dtype: torch.dtype
-    """Of the output: the input's, or autocast's."""
+
+
+def product_dtype(x: Tensor, held: Tensor) -> torch.dtype:
+    """The type that products are computed in: autocast's, else that of the weights."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else held.dtype
+
+
+def output_dtype(x: Tensor) -> torch.dtype:
+    """The type of a layer's output: autocast's, else that of the input."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def read_tiles(
@@ -76,9 +138,10 @@ def read_tiles(
     held: Tensor,
     scales: Tensor,
     compensation: Tensor | None,
+    bias: Tensor | None,
     grid: TileGrid,
     converters: Converters,
-    generator: torch.Generator | None,
+    normals: Normals,
     keep_inputs: bool = False,
 ) -> Reading:
     """Read all tiles of a layer and add up their rows digitally.
@@ -88,90 +151,132 @@ def read_tiles(
         held: (out_features, in_features): the weights in the devices, in the unit of the layer's weight.
         scales: (rows of tiles, out_features): column scales.
         compensation: like `scales`, the factor against drift; None: 1.
+        bias: (out_features,), added digitally; None: none.
         grid: the layer's tiles.
         converters: DAC, ADC and output noise.
-        generator: source of the output noise; None takes torch's default one.
+        normals: source of the output noise.
         keep_inputs: return the converted inputs, for the gradient of the weights.
     """
-    device = x.device.type
-    autocast = torch.is_autocast_enabled(device)
-    product_dtype = torch.get_autocast_dtype(device) if autocast else held.dtype
     tokens = x.reshape(-1, x.shape[-1]).to(held.dtype)
-    output = torch.zeros(tokens.shape[0], held.shape[0], dtype=held.dtype, device=held.device)
+    output = torch.empty(tokens.shape[0], held.shape[0], dtype=held.dtype, device=held.device)
+    multiplier = held.to(product_dtype(x, held))
     # Without iterative bound management all tiles side by side see the same input: one product serves them.
     columns = grid.columns if converters.iterative else [(0, held.shape[0])]
-    saturated = []
+    saturated: list[Tensor | None] = []
     inputs: list[list[Tensor]] = []
     for index, (start, stop) in enumerate(grid.rows):
+        masks: list[tuple[slice, slice, Tensor]] = []
         inputs.append([])
-        masks = []
         for first, last in columns:
-            scale = scales[index, first:last]
-            read, factor, seen = _read_one(
-                tokens[:, start:stop], held[first:last, start:stop], scale, converters, generator, product_dtype
+            tile = _Tile(
+                multiplier[first:last, start:stop],
+                scales[index, first:last],
+                None if compensation is None else compensation[index, first:last],
+                converters,
             )
-            masks.append(read.abs() > converters.adc_bound)
-            read.clamp_(-converters.adc_bound, converters.adc_bound)
-            after = scale if compensation is None else scale * compensation[index, first:last]
-            output[:, first:last].addcmul_(read.mul_(after), factor)
-            if keep_inputs:
-                spans = [(first, last)] if converters.iterative else grid.columns
-                inputs[-1].extend([seen * factor] * len(spans))
-        saturated.append(torch.cat(masks, dim=1) if len(masks) > 1 else masks[0])
-    return Reading(
-        output=output.reshape(*x.shape[:-1], held.shape[0]),
-        saturated=torch.stack(saturated) if converters.adc_bound != float("inf") else None,
-        inputs=inputs if keep_inputs else None,
-        dtype=product_dtype if autocast else x.dtype,
-    )
+            target = output[:, first:last]
+            added = target if index else (None if bias is None else bias[first:last])
+            blocks, seen = tile.read_all(tokens[:, start:stop], target, added, normals, keep_inputs)
+            masks.extend((block, slice(first, last), mask) for block, mask in blocks)
+            spans = [(first, last)] if converters.iterative else grid.columns
+            inputs[-1].extend([seen] * len(spans) if seen is not None else [])
+        saturated.append(_joined(masks, output))
+    return Reading(output.reshape(*x.shape[:-1], held.shape[0]), saturated, inputs if keep_inputs else None)
 
 
-def _read_one(
-    x: Tensor,
-    held: Tensor,
-    scale: Tensor,
-    converters: Converters,
-    generator: torch.Generator | None,
-    product_dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Read one tile, or several that share their inputs.
+class _Tile:
+    """One tile, or several that share their inputs, ready to be read.
 
-    Returns:
-        (tokens, columns) in tile units, not yet limited; (tokens, 1) the factor that undoes the input's scaling;
-        (tokens, rows) the inputs as the DAC gave them, in [-1, 1].
+    Args:
+        held: (columns, rows), in the type of the product.
+        scale: (columns,): column scale.
+        compensation: (columns,) or None.
+        converters: DAC, ADC and output noise.
     """
-    factor = x.abs().amax(dim=1, keepdim=True)
-    inverse_scale = torch.where(_without_inverse(scale), torch.zeros_like(scale), 1.0 / scale)
-    seen = _convert_input(x, factor, converters)
-    read = _product(seen, held, inverse_scale, product_dtype)
-    read = converters.digitize(read, generator)
-    if converters.iterative:
-        reduction = 1.0
-        pending = (read.abs() > converters.adc_bound).any(dim=1).nonzero()[:, 0]
-        while (
-            len(pending) and reduction <= MAX_HALVINGS_FACTOR and reduction * converters.dac_step <= MAX_HALVINGS_STEPS
-        ):
-            reduction *= 2.0
-            factor[pending] *= 2.0
-            seen[pending] = _convert_input(x[pending], factor[pending], converters)
-            again = _product(seen[pending], held, inverse_scale, product_dtype)
-            read[pending] = again = converters.digitize(again, generator)
-            pending = pending[(again.abs() > converters.adc_bound).any(dim=1)]
-    return read, factor, seen
+
+    def __init__(self, held: Tensor, scale: Tensor, compensation: Tensor | None, converters: Converters) -> None:
+        self.held = held
+        self.converters = converters
+        inverse = torch.where(_without_inverse(scale), torch.zeros_like(scale), 1.0 / scale)
+        self.before_adc = inverse * (converters.input_unit / converters.output_unit)
+        after = scale if compensation is None else scale * compensation
+        self.after_adc = after * converters.output_unit
+
+    def read_all(
+        self, x: Tensor, target: Tensor, added: Tensor | None, normals: Normals, keep_inputs: bool
+    ) -> tuple[list[tuple[slice, Tensor]], Tensor | None]:
+        """Read for all tokens, block by block.
+
+        Args:
+            x: (tokens, rows).
+            target: (tokens, columns): where the result goes.
+            added: what is added to it: (tokens, columns), (columns,) or None. May be `target`.
+            normals: source of the noise.
+            keep_inputs: return the inputs too.
+
+        Returns:
+            blocks of tokens with masks of where the ADC was beyond its bound, and the inputs as the DAC gave them.
+        """
+        size = max(BLOCK // max(target.shape[1], x.shape[1]), 16) if x.device.type == "cpu" else max(len(x), 1)
+        masks: list[tuple[slice, Tensor]] = []
+        kept = []
+        for start in range(0, len(x), size):
+            block = slice(start, start + size)
+            read, factor, levels = self._read(x[block], normals)
+            mask = self.converters.saturate(read)
+            if mask is not None:
+                masks.append((block, mask))
+            read.mul_(self.after_adc)
+            if added is None:
+                torch.mul(read, factor, out=target[block])
+            else:
+                base = added if added.ndim == 1 else added[block]
+                torch.addcmul(base, read, factor, out=target[block])
+            if keep_inputs:
+                kept.append(levels * (factor * self.converters.input_unit))
+        if not keep_inputs:
+            return masks, None
+        return masks, torch.cat(kept) if kept else x.clone()
+
+    def _read(self, x: Tensor, normals: Normals) -> tuple[Tensor, Tensor, Tensor]:
+        """Digitized outputs in steps of the ADC, not yet limited; each token's factor; inputs in steps of the DAC."""
+        converters = self.converters
+        factor = x.abs().amax(dim=1, keepdim=True)
+        levels = converters.convert_input(x, factor)
+        read = converters.digitize(self._product(levels), normals)
+        if converters.iterative:
+            limit = converters.adc_bound / converters.output_unit
+            reduction = 1.0
+            pending = (read.abs() > limit).any(dim=1).nonzero()[:, 0]
+            while (
+                len(pending)
+                and reduction <= MAX_HALVINGS_FACTOR
+                and reduction * converters.dac_step <= MAX_HALVINGS_STEPS
+            ):
+                reduction *= 2.0
+                factor[pending] *= 2.0
+                levels[pending] = converters.convert_input(x[pending], factor[pending])
+                read[pending] = again = converters.digitize(self._product(levels[pending]), normals)
+                pending = pending[(again.abs() > limit).any(dim=1)]
+        return read, factor, levels
+
+    def _product(self, levels: Tensor) -> Tensor:
+        product = levels.to(self.held.dtype) @ self.held.t()
+        return product.to(self.before_adc.dtype).mul_(self.before_adc)
 
 
-def _convert_input(x: Tensor, factor: Tensor, converters: Converters) -> Tensor:
-    scaled = x * (1.0 / torch.where(_without_inverse(factor), torch.ones_like(factor), factor))
-    if converters.dac_step:
-        scaled.div_(converters.dac_step).round_().mul_(converters.dac_step)
-    return scaled.clamp_(-1.0, 1.0)
+def _joined(masks: list[tuple[slice, slice, Tensor]], output: Tensor) -> Tensor | None:
+    """One mask (tokens, out_features) from those of blocks of tokens and columns; None without any."""
+    if not masks:
+        return None
+    if len(masks) == 1 and masks[0][2].shape == output.shape:
+        return masks[0][2]
+    whole = torch.zeros(output.shape, dtype=torch.bool, device=output.device)
+    for tokens, columns, mask in masks:
+        whole[tokens, columns] = mask
+    return whole
 
 
 def _without_inverse(scale: Tensor) -> Tensor:
     """Where a magnitude is zero, or so small (below 1e-38 in float32) that its inverse would be infinite."""
     return scale < torch.finfo(scale.dtype).tiny
-
-
-def _product(seen: Tensor, held: Tensor, inverse_scale: Tensor, dtype: torch.dtype) -> Tensor:
-    product = seen.to(dtype) @ held.to(dtype).t()
-    return product.to(held.dtype).mul_(inverse_scale)

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.hardware.mapping import TileGrid, column_scales
-from analog_lora_cli.hardware.read_out import Converters, read_tiles
+from analog_lora_cli.hardware.normals import Normals
+from analog_lora_cli.hardware.read_out import Converters, output_dtype, read_tiles
 from analog_lora_cli.hardware.training_noise import TrainingNoise
 
 
@@ -95,29 +96,42 @@ class AnalogLinear(nn.Linear):
         """Multiply (..., in_features) to (..., out_features)."""
         if not self.analog:
             return functional.linear(x, self.weight, self.bias)
-        held = self.weight if self.state is None else self.state.weight
-        generator = None
+        held, output_seed = _Held(self), None
         if self.training and self.noise is not None:
-            generator = self.noise.output_generator(self.name, x.device)
-            held = self._with_weight_noise(held)
-        compensation = None if self.state is None else self.state.compensation
-        product: Tensor = _AnalogProduct.apply(x, self.weight, held.detach(), compensation, self, generator)
-        return product if self.bias is None else product + self.bias.to(product.dtype)
-
-    def _with_weight_noise(self, weight: Tensor) -> Tensor:
-        assert self.noise is not None
-        strength = self.hardware.weight_noise * self.noise.strength
-        if strength == 0 or self.hardware.weight_noise_type != "gaussian":
-            return weight
-        generator = self.noise.weight_generator(self.name, weight.device)
-        with torch.no_grad():
-            noisy = torch.empty_like(weight).normal_(generator=generator)
-            for scale, (start, stop) in zip(self.column_scale, self.grid.rows, strict=True):
-                noisy[:, start:stop].mul_(strength * scale[:, None])
-            return noisy.add_(weight)
+            output_seed = self.noise.output_seed(self.name)
+        product: Tensor = _AnalogProduct.apply(x, self.weight, self.bias, held, output_seed)
+        return product
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, tiles={len(self.grid.rows)}x{len(self.grid.columns)}"
+
+
+class _Held:
+    """What the devices of a layer hold in one forward pass: exact or aged weights, with training noise.
+
+    The noise is drawn again in the backward pass instead of being kept: it would be as large as the model.
+    """
+
+    def __init__(self, layer: AnalogLinear) -> None:
+        self.layer = layer
+        self.state = layer.state
+        self.strength = 0.0
+        """Standard deviation of the noise, relative to the column scale."""
+        self.seed = 0
+        if layer.training and layer.noise is not None and layer.hardware.weight_noise_type == "gaussian":
+            self.strength = layer.hardware.weight_noise * layer.noise.strength
+            self.seed = layer.noise.weight_seed(layer.name)
+
+    @torch.no_grad()
+    def weight(self) -> Tensor:
+        """(out_features, in_features), in the unit of the layer's weight."""
+        exact = self.layer.weight.detach() if self.state is None else self.state.weight
+        if self.strength == 0:
+            return exact
+        noisy = Normals(self.seed, exact.device).draw(*exact.shape, dtype=exact.dtype)
+        for scale, (start, stop) in zip(self.layer.column_scale, self.layer.grid.rows, strict=True):
+            noisy[:, start:stop].mul_(self.strength * scale[:, None])
+        return noisy.add_(exact)
 
 
 class _AnalogProduct(torch.autograd.Function):
@@ -125,47 +139,46 @@ class _AnalogProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        held: Tensor,
-        compensation: Tensor | None,
-        layer: AnalogLinear,
-        generator: torch.Generator | None,
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, held: _Held, output_seed: int | None
     ) -> Tensor:
+        layer = held.layer
         reading = read_tiles(
             x,
-            held,
+            held.weight(),
             layer.column_scale,
-            compensation,
+            None if held.state is None else held.state.compensation,
+            bias,
             layer.grid,
             layer.converters,
-            generator,
+            Normals(output_seed, x.device),
             keep_inputs=ctx.needs_input_grad[1],
         )
-        ctx.grid = layer.grid
+        ctx.held = held
         ctx.input_dtype = x.dtype
         ctx.seen = reading.inputs
-        ctx.save_for_backward(held, compensation, reading.saturated)
-        return reading.output.to(reading.dtype)
+        ctx.save_for_backward(*reading.saturated)
+        return reading.output.to(output_dtype(x))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (grad,) = gradients
-        held, compensation, saturated = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        held, grid = ctx.held.weight(), ctx.held.layer.grid
+        compensation = None if ctx.held.state is None else ctx.held.state.compensation
         grad_2d = grad.reshape(-1, grad.shape[-1])
-        grad_x = grad.new_empty(grad_2d.shape[0], held.shape[1]) if ctx.needs_input_grad[0] else None
-        grad_weight = torch.zeros_like(held) if ctx.needs_input_grad[1] else None
-        for index, (start, stop) in enumerate(ctx.grid.rows):
+        grad_x = grad.new_empty(grad_2d.shape[0], held.shape[1]) if needs_x else None
+        grad_weight = torch.zeros_like(held) if needs_weight else None
+        for index, ((start, stop), saturated) in enumerate(zip(grid.rows, ctx.saved_tensors, strict=True)):
             partial = grad_2d if compensation is None else grad_2d * compensation[index].to(grad.dtype)
             if saturated is not None:
-                partial = partial.masked_fill(saturated[index], 0)
+                partial = partial.masked_fill(saturated, 0)
             if grad_x is not None:
                 torch.mm(partial, held[:, start:stop].to(partial.dtype), out=grad_x[:, start:stop])
             if grad_weight is not None:
-                for column, (first, last) in enumerate(ctx.grid.columns):
+                for column, (first, last) in enumerate(grid.columns):
                     block = partial[:, first:last].to(held.dtype).t() @ ctx.seen[index][column].to(held.dtype)
                     grad_weight[first:last, start:stop] = block
         if grad_x is not None:
             grad_x = grad_x.reshape(*grad.shape[:-1], held.shape[1]).to(ctx.input_dtype)
-        return grad_x, grad_weight, None, None, None, None
+        grad_bias = grad_2d.to(held.dtype).sum(dim=0) if needs_bias else None
+        return grad_x, grad_weight, grad_bias, None, None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-import torch
-
 
 def derive_seed(*parts: object) -> int:
     """A 63-bit seed that depends on every part and on nothing else."""
@@ -42,14 +40,10 @@ class TrainingNoise:
         """Start a forward pass of the whole model."""
         self.forward_pass += 1
 
-    def weight_generator(self, layer: str, device: torch.device) -> torch.Generator:
-        """The generator of a layer's weight noise in this forward pass."""
-        return self._generator(device, "weight", layer)
+    def weight_seed(self, layer: str) -> int:
+        """The seed of a layer's weight noise in this forward pass."""
+        return derive_seed(self.seed, self.step, self.forward_pass, "weight", layer)
 
-    def output_generator(self, layer: str, device: torch.device) -> torch.Generator:
-        """The generator of a layer's output noise in this forward pass, on this rank."""
-        return self._generator(device, "output", layer, self.rank)
-
-    def _generator(self, device: torch.device, *stream: object) -> torch.Generator:
-        generator = torch.Generator(device=device)
-        return generator.manual_seed(derive_seed(self.seed, self.step, self.forward_pass, *stream))
+    def output_seed(self, layer: str) -> int:
+        """The seed of a layer's output noise in this forward pass, on this rank."""
+        return derive_seed(self.seed, self.step, self.forward_pass, "output", layer, self.rank)
