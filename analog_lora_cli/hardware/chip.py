@@ -14,7 +14,7 @@ from torch import Tensor
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.hardware.aihwkit import defined_times, noise_model
 from analog_lora_cli.hardware.mapping import TileGrid
-from analog_lora_cli.hardware.normals import Normals
+from analog_lora_cli.hardware.normals import Normals, one_thread
 from analog_lora_cli.hardware.read_out import Converters
 from analog_lora_cli.hardware.tile import TileState
 from analog_lora_cli.hardware.training_noise import derive_seed
@@ -166,16 +166,15 @@ def undefined_times(hardware: HardwareConfig, times: list[float]) -> tuple[list[
 def seeded(*parts: object) -> Iterator[None]:
     """Give torch's CPU generator a seed made of the parts, and restore it afterwards.
 
-    One thread meanwhile: torch cuts powers and sums into pieces for its threads, whose last bits differ, so that
-    another number of threads would be another chip. More threads would gain nothing: the normals take the time.
+    One thread meanwhile, or another number of threads would be another chip. More threads would gain nothing: the
+    normals take the time.
     """
-    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    state = torch.get_rng_state()
     torch.default_generator.manual_seed(derive_seed(*parts))
-    torch.set_num_threads(1)
     try:
-        yield
+        with one_thread():
+            yield
     finally:
-        torch.set_num_threads(threads)
         torch.set_rng_state(state)
 
 

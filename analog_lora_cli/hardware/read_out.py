@@ -61,19 +61,18 @@ class Converters:
         return self.adc_step or 1.0
 
     def convert_input(self, x: Tensor, factor: Tensor) -> Tensor:
-        """x / factor in steps of the DAC, a new tensor; a factor of zero leaves x as it is.
+        """x / factor in steps of the DAC, a new tensor.
 
         Args:
             x: (tokens, rows).
-            factor: (tokens, 1): the magnitude that stands for 1 in tile units.
+            factor: (tokens, 1): the magnitude that stands for 1 in tile units, at least that of the token.
         """
-        levels = x * (1.0 / torch.where(_without_inverse(factor), torch.ones_like(factor), factor))
+        levels = x * factor.clamp(min=torch.finfo(factor.dtype).tiny).reciprocal_()
         if self.dac_step:
             # Not one product of both factors: a halved input is often half-way between two levels, and must round
             # as in aihwkit.
-            levels.div_(self.dac_step).round_()
-        limit = 1.0 / self.input_unit
-        return levels.clamp_(-limit, limit)
+            return levels.div_(self.dac_step).round_()
+        return levels.clamp_(-1.0, 1.0)
 
     def digitize(self, output: Tensor, normals: Normals) -> Tensor:
         """Add the output noise and convert, in place; the bound is left to the caller.
@@ -102,7 +101,7 @@ class Converters:
         if output.device.type == "cpu":
             # Saturation is rare: looking for it is cheaper than a mask that says so for each output.
             low, high = torch.aminmax(output)
-            if low >= -limit and high <= limit:
+            if low.item() >= -limit and high.item() <= limit:
                 return None
         beyond = output.abs() > limit
         output.clamp_(-limit, limit)
@@ -159,7 +158,7 @@ def read_tiles(
     """
     tokens = x.reshape(-1, x.shape[-1]).to(held.dtype)
     output = torch.empty(tokens.shape[0], held.shape[0], dtype=held.dtype, device=held.device)
-    multiplier = held.to(product_dtype(x, held))
+    dtype = product_dtype(x, held)
     # Without iterative bound management all tiles side by side see the same input: one product serves them.
     columns = grid.columns if converters.iterative else [(0, held.shape[0])]
     saturated: list[Tensor | None] = []
@@ -168,12 +167,9 @@ def read_tiles(
         masks: list[tuple[slice, slice, Tensor]] = []
         inputs.append([])
         for first, last in columns:
-            tile = _Tile(
-                multiplier[first:last, start:stop],
-                scales[index, first:last],
-                None if compensation is None else compensation[index, first:last],
-                converters,
-            )
+            scale = scales[index, first:last]
+            after = scale if compensation is None else scale * compensation[index, first:last]
+            tile = _Tile(held[first:last, start:stop], scale, after, converters, dtype)
             target = output[:, first:last]
             added = target if index else (None if bias is None else bias[first:last])
             blocks, seen = tile.read_all(tokens[:, start:stop], target, added, normals, keep_inputs)
@@ -188,19 +184,20 @@ class _Tile:
     """One tile, or several that share their inputs, ready to be read.
 
     Args:
-        held: (columns, rows), in the type of the product.
+        held: (columns, rows), in the unit of the layer's weight.
         scale: (columns,): column scale.
-        compensation: (columns,) or None.
+        after: (columns,): the digital scale after the ADC.
         converters: DAC, ADC and output noise.
+        dtype: of the product.
     """
 
-    def __init__(self, held: Tensor, scale: Tensor, compensation: Tensor | None, converters: Converters) -> None:
-        self.held = held
+    def __init__(self, held: Tensor, scale: Tensor, after: Tensor, converters: Converters, dtype: torch.dtype) -> None:
         self.converters = converters
-        inverse = torch.where(_without_inverse(scale), torch.zeros_like(scale), 1.0 / scale)
-        self.before_adc = inverse * (converters.input_unit / converters.output_unit)
-        after = scale if compensation is None else scale * compensation
-        self.after_adc = after * converters.output_unit
+        unit = converters.input_unit / converters.output_unit
+        inverse = torch.where(scale < torch.finfo(scale.dtype).tiny, 0.0, unit / scale)
+        self.weight = (held * inverse[:, None]).to(dtype)
+        """What an input of one DAC step adds to the output, in ADC steps."""
+        self.after = after * converters.output_unit
 
     def read_all(
         self, x: Tensor, target: Tensor, added: Tensor | None, normals: Normals, keep_inputs: bool
@@ -226,7 +223,7 @@ class _Tile:
             mask = self.converters.saturate(read)
             if mask is not None:
                 masks.append((block, mask))
-            read.mul_(self.after_adc)
+            read.mul_(self.after)
             if added is None:
                 torch.mul(read, factor, out=target[block])
             else:
@@ -261,8 +258,7 @@ class _Tile:
         return read, factor, levels
 
     def _product(self, levels: Tensor) -> Tensor:
-        product = levels.to(self.held.dtype) @ self.held.t()
-        return product.to(self.before_adc.dtype).mul_(self.before_adc)
+        return (levels.to(self.weight.dtype) @ self.weight.t()).to(levels.dtype)
 
 
 def _joined(masks: list[tuple[slice, slice, Tensor]], output: Tensor) -> Tensor | None:
@@ -275,8 +271,3 @@ def _joined(masks: list[tuple[slice, slice, Tensor]], output: Tensor) -> Tensor 
     for tokens, columns, mask in masks:
         whole[tokens, columns] = mask
     return whole
-
-
-def _without_inverse(scale: Tensor) -> Tensor:
-    """Where a magnitude is zero, or so small (below 1e-38 in float32) that its inverse would be infinite."""
-    return scale < torch.finfo(scale.dtype).tiny
