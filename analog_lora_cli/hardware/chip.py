@@ -112,7 +112,7 @@ class Chip:
         """
         layer, converter = self.layers[name], self._model.g_converter
         held = []
-        for tile, (_, _, target) in zip(self._tiles[name], tile_weights(layer), strict=True):
+        for tile, (_, _, target) in zip(self._tiles[name], tile_weights(layer, torch.float64), strict=True):
             with recorded(converter) as seen:
                 self._drifted(tile, seconds, read)
             held.append(on_the_scale_of(target_conductances(converter, target), seen[-1], converter.g_min))
@@ -203,9 +203,14 @@ def seeded(*parts: object) -> Iterator[None]:
         torch.set_rng_state(state)
 
 
-def tile_weights(layer: Layer) -> Iterator[tuple[int, int, Tensor]]:
-    """The target weights of each tile, (columns, rows) in [-1, 1] on the CPU, with the tile's row and column."""
-    weight, scales = layer.weight.detach().cpu(), layer.column_scale.cpu()
+def tile_weights(layer: Layer, dtype: torch.dtype | None = None) -> Iterator[tuple[int, int, Tensor]]:
+    """The target weights of each tile, (columns, rows) in [-1, 1] on the CPU, with the tile's row and column.
+
+    Args:
+        layer: has the weights.
+        dtype: to compute in; None: the weights' own.
+    """
+    weight, scales = layer.weight.detach().cpu().to(dtype), layer.column_scale.cpu().to(dtype)
     for row, (start, stop) in enumerate(layer.grid.rows):
         for column, (first, last) in enumerate(layer.grid.columns):
             scale = scales[row, first:last, None]

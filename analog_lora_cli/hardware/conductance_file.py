@@ -12,13 +12,15 @@ COLUMN along its outputs:
     g_plus, g_minus       (word lines, bit lines) = (inputs, outputs) of the tile, in uS. With several pairs a cell
                           `g_plus_0`, `g_minus_0`, `g_plus_1`, ..., lowest significance first; with a single device
                           `g`. `cell.devices` in the JSON lists them.
+    rounding              (word lines, bit lines), in uS: what float32 leaves out of a cell's conductances, so that the
+                          weights come back bit by bit. Below 1e-6 of g_max: nothing that one could program
     column_scale          (bit lines,), in the unit of the layer's weight: what the ADC's result is multiplied with
     compensation          (bit lines,), without unit, only in chip.safetensors: the factor against drift
 
 and `LAYER/bias` is (outputs,), digital. In tile units a cell holds
 
-    pairs:   w = sum_k significance_k (g_plus_k - g_minus_k) / scale
-    single:  w = offset + (g - g_min) / scale
+    pairs:   w = (sum_k significance_k (g_plus_k - g_minus_k) + rounding) / scale
+    single:  w = offset + (g + rounding - g_min) / scale
 
 with `scale` (uS for each unit) and `offset` of the tile in the JSON. A weight of the layer is w times its column's
 scale. How tiles compute stands in `tile.AnalogLinear`.
@@ -40,9 +42,9 @@ from analog_lora_cli.hardware.aihwkit import noise_model
 from analog_lora_cli.hardware.chip import Chip, tile_weights
 from analog_lora_cli.hardware.conductances import (
     TileConductances,
+    held_microsiemens,
     significance_of,
     target_conductances,
-    weight_of,
 )
 from analog_lora_cli.hardware.tile import AnalogLinear, TileState
 
@@ -79,20 +81,19 @@ def write_layers(
     from safetensors.torch import save_file
 
     converter = noise_model(hardware).g_converter
-    significance = significance_of(converter)
-    devices = _device_names(significance)
+    cell = _cell(converter)
     targets: dict[str, Tensor] = {}
     held: dict[str, Tensor] = {}
     entries = []
     for name, layer in layers.items():
-        programmed = [target_conductances(converter, weight) for _, _, weight in tile_weights(layer)]
+        programmed = [target_conductances(converter, weight) for _, _, weight in tile_weights(layer, torch.float64)]
         entries.append(_describe(name, layer, programmed))
-        targets |= _device_tensors(entries[-1], programmed, devices)
+        targets |= _device_tensors(entries[-1], programmed, cell)
         targets |= _column_tensors(entries[-1], "column_scale", layer.column_scale)
         if layer.bias is not None:
             targets[f"{name}/bias"] = layer.bias.detach().cpu()
         if moment is not None:
-            held |= _device_tensors(entries[-1], moment.chip.conductances(name, moment.seconds), devices)
+            held |= _device_tensors(entries[-1], moment.chip.conductances(name, moment.seconds), cell)
             moment.chip.age(moment.seconds)
             assert layer.state is not None
             held |= _column_tensors(entries[-1], "compensation", layer.state.compensation)
@@ -107,12 +108,7 @@ def write_layers(
         "version": VERSION,
         "unit": "uS",
         "axes": ["word line (input)", "bit line (output)"],
-        "cell": {
-            "devices": devices,
-            "significance": significance,
-            "g_min": float(converter.g_min),
-            "g_max": float(converter.g_max),
-        },
+        "cell": cell,
         "chip": None if moment is None else {"seed": moment.chip.seed, "seconds": moment.seconds},
         "hardware": hardware.model_dump(mode="json"),
         "layers": entries,
@@ -170,12 +166,17 @@ def read_map(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _device_names(significance: list[float]) -> list[str]:
+def _cell(converter: Any) -> dict[str, Any]:
+    """The devices of a cell, as the JSON describes them; conductances in uS."""
+    significance = significance_of(converter)
     if not significance:
-        return ["g"]
-    if len(significance) == 1:
-        return ["g_plus", "g_minus"]
-    return [f"{sign}_{pair}" for pair in range(len(significance)) for sign in ("g_plus", "g_minus")]
+        devices = ["g"]
+    elif len(significance) == 1:
+        devices = ["g_plus", "g_minus"]
+    else:
+        devices = [f"{sign}_{pair}" for pair in range(len(significance)) for sign in ("g_plus", "g_minus")]
+    limits = {"g_min": float(converter.g_min), "g_max": float(converter.g_max)}
+    return {"devices": devices, "significance": significance, **limits}
 
 
 def _describe(name: str, layer: AnalogLinear, tiles: list[TileConductances]) -> dict[str, Any]:
@@ -199,12 +200,17 @@ def _prefix(entry: dict[str, Any], place: dict[str, Any]) -> str:
     return f"{entry['name']}/{place['row']}.{place['column']}"
 
 
-def _device_tensors(entry: dict[str, Any], tiles: list[TileConductances], devices: list[str]) -> dict[str, Tensor]:
-    return {
-        f"{_prefix(entry, place)}/{device}": tensor.t()
-        for place, tile in zip(entry["tiles"], tiles, strict=True)
-        for device, tensor in zip(devices, tile.devices, strict=True)
-    }
+def _device_tensors(entry: dict[str, Any], tiles: list[TileConductances], cell: dict[str, Any]) -> dict[str, Tensor]:
+    tensors = {}
+    for place, tile in zip(entry["tiles"], tiles, strict=True):
+        devices = [device.float() for device in tile.devices]
+        wanted = tile.weight.double() * tile.scale
+        if not cell["significance"]:
+            wanted += cell["g_min"] - tile.offset * tile.scale
+        rounding = (wanted - held_microsiemens(devices, cell["significance"])).float()
+        for what, tensor in zip([*cell["devices"], "rounding"], [*devices, rounding], strict=True):
+            tensors[f"{_prefix(entry, place)}/{what}"] = tensor.t()
+    return tensors
 
 
 def _column_tensors(entry: dict[str, Any], what: str, values: Tensor) -> dict[str, Tensor]:
@@ -233,11 +239,14 @@ def _layer(
 ) -> AnalogLinear:
     scales = _columns(entry, "column_scale", targets)
     bias = targets[f"{entry['name']}/bias"] if entry["bias"] else None
-    layer = AnalogLinear(_weight(entry, cell, targets, scales), bias, hardware, entry["name"])
-    # Those that the weights were mapped with; computed anew from the rounded conductances they differ in the last bit.
-    layer.column_scale = scales
+    # The product before it is rounded: the weight was divided by its scale in double precision.
+    weight = (_units(entry, cell, targets) * _spread(entry, scales.double())).float()
+    layer = AnalogLinear(weight, bias, hardware, entry["name"])
     if held is not None:
-        layer.state = TileState(_weight(entry, cell, held, scales), _columns(entry, "compensation", held))
+        # As a chip computes it: rounded, then multiplied.
+        layer.state = TileState(
+            _units(entry, cell, held).float() * _spread(entry, scales), _columns(entry, "compensation", held)
+        )
     return layer
 
 
@@ -248,13 +257,23 @@ def _columns(entry: dict[str, Any], what: str, tensors: dict[str, Tensor]) -> Te
     return values
 
 
-def _weight(entry: dict[str, Any], cell: dict[str, Any], tensors: dict[str, Tensor], scales: Tensor) -> Tensor:
-    """(out_features, in_features), in the unit of the layer's weight."""
-    weight = torch.zeros(entry["out_features"], entry["in_features"])
+def _spread(entry: dict[str, Any], scales: Tensor) -> Tensor:
+    """The scale of each weight, (out_features, in_features)."""
+    spread = scales.new_zeros(entry["out_features"], entry["in_features"])
     for place in entry["tiles"]:
-        devices = [tensors[f"{_prefix(entry, place)}/{device}"].t() for device in cell["devices"]]
-        tile = TileConductances(devices, place["scale"], place["offset"])
-        outputs, inputs = slice(*place["outputs"]), slice(*place["inputs"])
-        units = weight_of(tile, cell["significance"], cell["g_min"])
-        weight[outputs, inputs] = units * scales[place["row"], outputs, None]
+        outputs = slice(*place["outputs"])
+        spread[outputs, slice(*place["inputs"])] = scales[place["row"], outputs, None]
+    return spread
+
+
+def _units(entry: dict[str, Any], cell: dict[str, Any], tensors: dict[str, Tensor]) -> Tensor:
+    """The weights that the devices hold, (out_features, in_features) in tile units, in double precision."""
+    weight = torch.zeros(entry["out_features"], entry["in_features"], dtype=torch.float64)
+    for place in entry["tiles"]:
+        prefix = _prefix(entry, place)
+        devices = [tensors[f"{prefix}/{device}"] for device in cell["devices"]]
+        held = held_microsiemens(devices, cell["significance"]) + tensors[f"{prefix}/rounding"].double()
+        single = 0.0 if cell["significance"] else cell["g_min"]
+        block = place["offset"] + (held - single) / place["scale"]
+        weight[slice(*place["outputs"]), slice(*place["inputs"])] = block.t()
     return weight

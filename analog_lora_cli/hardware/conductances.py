@@ -29,6 +29,8 @@ class TileConductances:
     """uS for each tile unit of weight."""
     offset: float
     """Single device: weight at g_min, in tile units. Pairs: 0."""
+    weight: Tensor
+    """(columns, rows), in tile units: what the devices hold, without their rounding."""
 
 
 def target_conductances(converter: Any, weight: Tensor) -> TileConductances:
@@ -39,7 +41,7 @@ def target_conductances(converter: Any, weight: Tensor) -> TileConductances:
         weight: (columns, rows), in tile units.
     """
     devices, parameters = converter.convert_to_conductances(weight)
-    return _tile(devices, parameters)
+    return _tile(devices, parameters, weight)
 
 
 def on_the_scale_of(target: TileConductances, held: TileConductances, g_min: float) -> TileConductances:
@@ -57,25 +59,16 @@ def on_the_scale_of(target: TileConductances, held: TileConductances, g_min: flo
     """
     ratio = target.scale / held.scale
     shift = (held.offset - target.offset) * target.scale
-    devices = [g_min + (device - g_min) * ratio + shift for device in held.devices]
-    return TileConductances(devices, target.scale, target.offset)
+    devices = [g_min + (device.double() - g_min) * ratio + shift for device in held.devices]
+    return TileConductances(devices, target.scale, target.offset, held.weight)
 
 
-def weight_of(tile: TileConductances, significance: list[float], g_min: float) -> Tensor:
-    """The weights that the devices hold, (columns, rows) in tile units; see `TileConductances`.
-
-    Args:
-        tile: conductances in uS.
-        significance: f of each pair; empty for a single device.
-        g_min: conductance of a zero weight, in uS.
-    """
+def held_microsiemens(devices: list[Tensor], significance: list[float]) -> Tensor:
+    """What the devices of each cell hold together, in uS: the sum of f (G+ - G-), or the single device's G."""
     if not significance:
-        return tile.offset + (tile.devices[0] - g_min) / tile.scale
-    pairs = zip(significance, tile.devices[::2], tile.devices[1::2], strict=True)
-    total = torch.zeros_like(tile.devices[0])
-    for factor, plus, minus in pairs:
-        total += factor * (plus - minus)
-    return total / tile.scale
+        return devices[0].double()
+    pairs = zip(significance, devices[::2], devices[1::2], strict=True)
+    return torch.stack([factor * (plus.double() - minus.double()) for factor, plus, minus in pairs]).sum(dim=0)
 
 
 def significance_of(converter: Any) -> list[float]:
@@ -94,8 +87,9 @@ def recorded(converter: Any) -> Iterator[list[TileConductances]]:
     convert_back = converter.convert_back_to_weights
 
     def record(conductances: Any, parameters: Any) -> Any:
-        seen.append(_tile(conductances, parameters))
-        return convert_back(conductances, parameters)
+        weight = convert_back(conductances, parameters)
+        seen.append(_tile(conductances, parameters, weight))
+        return weight
 
     converter.convert_back_to_weights = record
     try:
@@ -104,8 +98,8 @@ def recorded(converter: Any) -> Iterator[list[TileConductances]]:
         del converter.convert_back_to_weights
 
 
-def _tile(devices: Any, parameters: Any) -> TileConductances:
+def _tile(devices: Any, parameters: Any, weight: Tensor) -> TileConductances:
     if "min" in parameters:
         # The single device's converter takes a matrix, and the noise model iterates over its rows.
         devices = [torch.stack(list(devices)) if isinstance(devices, list) else devices]
-    return TileConductances(list(devices), float(parameters["scale_ratio"]), float(parameters.get("min", 0.0)))
+    return TileConductances(list(devices), float(parameters["scale_ratio"]), float(parameters.get("min", 0.0)), weight)
