@@ -128,6 +128,7 @@ def export(
         ExportFormat,
         typer.Option(
             "--format",
+            metavar="FORMAT",
             help="peft: adapter for plain PEFT; merged: plain transformers model; conductances: what programs a chip; "
             "aihwkit: on aihwkit's own tiles.",
         ),
@@ -136,7 +137,7 @@ def export(
     adapter: Annotated[str, typer.Option("--adapter", metavar="NAME", help="Which adapter.")] = "default",
     chip: Annotated[
         int | None,
-        typer.Option("--chip", metavar="SEED", min=0, help="Also what this chip holds; only with conductances."),
+        typer.Option("--chip", metavar="SEED", help="Also what this chip holds; only with conductances."),
     ] = None,
     at: Annotated[
         str | None, typer.Option("--at", metavar="TIME", help="When the chip is read, e.g. 0s, 1d, 1y.")

@@ -98,7 +98,9 @@ def put_on_tiles(plain: nn.Module, name: str, config: TorchInferenceRPUConfig) -
     tiles = AnalogLinear(linear.in_features, linear.out_features, linear.bias is not None, rpu_config=config)
     tiles.set_weights(linear.weight, linear.bias)
     tiles.requires_grad_(False)
-    # aihwkit leaves `weight` empty; some adapters (DoRA) need the digital weights for their own arithmetic.
-    del tiles.weight
-    tiles.register_buffer("weight", linear.weight.detach().clone(), persistent=False)
+    # aihwkit keeps nothing in `weight` and a flag in `bias`; DoRA computes with both of them.
+    for part in ("weight", "bias"):
+        value = getattr(linear, part)
+        delattr(tiles, part)
+        tiles.register_buffer(part, None if value is None else value.detach().clone(), persistent=False)
     setattr(parent, attribute, tiles)

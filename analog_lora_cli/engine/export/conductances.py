@@ -91,7 +91,7 @@ def load_model(folder: Path, output_noise: float | None = None) -> Any:
 
             model = PeftModel.from_pretrained(plain, str(folder / ADAPTERS / about["adapter"]))
     except Exception as error:  # What a damaged file makes each library raise changes from release to release.
-        raise CheckpointError(f"{folder}: the export cannot be read: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{folder}: the export cannot be read: {' '.join(str(error).split())[:200]}") from error
     for name, layer in layers.items():
         replace_layer(plain, name, layer)
     return model.requires_grad_(False).eval()

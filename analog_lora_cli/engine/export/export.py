@@ -108,6 +108,8 @@ def _check_chip(request: ExportRequest) -> None:
         raise UsageError(
             f"{used[0]}: only --format conductances can hold what a chip holds; leave it out with {request.format}"
         )
+    if request.chip is not None and request.chip < 0:
+        raise UsageError(f"--chip {request.chip}: expected a seed of 0 or more")
     if len(used) == 1:
         missing = "--at TIME, for instance --at 0s" if used == ["--chip"] else "--chip SEED, for instance --chip 0"
         raise UsageError(f"{used[0]}: needs {missing} as well: a chip is read at a time")

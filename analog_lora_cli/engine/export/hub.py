@@ -41,7 +41,7 @@ def check_repository(name: str, overwrite: bool) -> None:
         api.whoami()
     except Exception as error:  # No token, or one that the hub does not know: each release has its own error.
         raise HubError(
-            f"--push-to-hub: not logged in to {constants.ENDPOINT}: {_first_line(error)}. Log in with hf auth login, "
+            f"--push-to-hub: not logged in to {constants.ENDPOINT}: {_reason(error)}. Log in with hf auth login, "
             "or set HF_TOKEN to a token that may write"
         ) from None
     try:
@@ -49,7 +49,7 @@ def check_repository(name: str, overwrite: bool) -> None:
     except RepositoryNotFoundError:
         return
     except Exception as error:
-        raise HubError(f"--push-to-hub {name}: {_first_line(error)}") from None
+        raise HubError(f"--push-to-hub {name}: {_reason(error)}") from None
     if present and not overwrite:
         raise UsageError(f"--push-to-hub {name}: the repository holds files; replace them with --overwrite")
     if present and EXPORT not in present:
@@ -80,12 +80,13 @@ def push(folder: Path, name: str, message: str) -> str:
         )
     except Exception as error:  # huggingface_hub and the HTTP library below it have many.
         raise AnaloraError(
-            f"--push-to-hub {name}: {_first_line(error)}. The export is complete in {folder}; "
+            f"--push-to-hub {name}: {_reason(error)}. The export is complete in {folder}; "
             f"push it with hf upload {name} {folder}"
         ) from error
     return str(address)
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """The first lines of an error, as one: huggingface_hub gives the status first and what it means after it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return " ".join(lines[:2]).rstrip(".") or type(error).__name__

@@ -58,8 +58,8 @@ def _drift(source: Source) -> str:
     result = read_json(source.drift_file)
     try:
         return _drift_table(source, result)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{source.drift_file}: damaged: {error!r}; run analora evaluate-drift again") from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"{source.drift_file}: damaged ({error}); run analora evaluate-drift again") from None
 
 
 def _drift_table(source: Source, result: dict[str, Any]) -> str:
