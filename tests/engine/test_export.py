@@ -35,7 +35,6 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "squad": ("squad", {}),
     "digital": ("sst2", {"method": "digital"}),
     "full": ("sst2", {"method": "full"}),
-    "full-squad": ("squad", {"method": "full"}),
     "rslora": ("sst2", {"adapter": {"variant": "rslora"}}),
     "dora": ("sst2", {"adapter": {"variant": "dora", "dropout": 0.0}}),
     "adalora": ("sst2", {"adapter": {"variant": "adalora"}}),
