@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -112,6 +113,52 @@ def evaluate_drift(
     from analog_lora_cli.commands import evaluate_drift as command
 
     command.run(checkpoints, adapter or [], times, chips, seed, set_ or [], output, require or [], overwrite)
+
+
+class ExportFormat(str, Enum):
+    """The forms that `export` writes."""
+
+    peft = "peft"
+    merged = "merged"
+    conductances = "conductances"
+    aihwkit = "aihwkit"
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder.")],
+    format_: Annotated[
+        ExportFormat,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="peft: adapter for plain PEFT; merged: plain transformers model; conductances: what programs a chip; "
+            "aihwkit: on aihwkit's own tiles.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the export.")],
+    adapter: Annotated[str, typer.Option("--adapter", metavar="NAME", help="Which adapter.")] = "default",
+    chip: Annotated[
+        int | None,
+        typer.Option("--chip", metavar="SEED", help="Also what this chip holds; only with conductances."),
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="When the chip is read, e.g. 0s, 1d, 1y.")
+    ] = None,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option("--push-to-hub", metavar="REPO", help="Upload to USER/NAME; a new repository is public."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier export, in the folder and on the hub.")
+    ] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write a result for another tool: PEFT, transformers, a chip's programmer, aihwkit."""
+    from analog_lora_cli.commands import export as command
+
+    command.run(checkpoint, format_.value, output, adapter, chip, at, push_to_hub, overwrite)
 
 
 @app.command()

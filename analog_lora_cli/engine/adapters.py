@@ -103,11 +103,11 @@ def _peft_config(
     if excluded:
         common["exclude_modules"] = excluded
     if adapter.train_head:
-        # With the task type PEFT knows the head and saves it; without, it would insist on training it.
-        common |= {
-            "task_type": "QUESTION_ANS" if task.config.name.startswith("squad") else "SEQ_CLS",
-            "modules_to_save": heads,
-        }
+        common["modules_to_save"] = heads
+        # PEFT's class for question answering takes token_type_ids and does not pass them on to the model (0.21), the
+        # plain one passes everything on.
+        if not task.config.name.startswith("squad"):
+            common["task_type"] = "SEQ_CLS"
     if adapter.variant == "vera":
         if common.pop("exclude_modules", None):
             raise UsageError("adapter.targets: PEFT's VeRA cannot leave the trained head out; name targets outside it")

@@ -18,7 +18,15 @@ from analog_lora_cli.config.load import differences, dump_config, load_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.yaml_file import read_yaml_mapping
 from analog_lora_cli.engine import processes
-from analog_lora_cli.engine.storage import file_sha256, locked, read_json, replacing, write_json, write_text
+from analog_lora_cli.engine.storage import (
+    check_writable,
+    file_sha256,
+    locked,
+    read_json,
+    replacing,
+    write_json,
+    write_text,
+)
 from analog_lora_cli.errors import CheckpointError, ConfigError, UsageError
 
 FORMAT = 1
@@ -45,11 +53,7 @@ def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) ->
     Raises:
         UsageError: the folder holds something else or another run, or cannot be written.
     """
-    existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
-    if not existing.is_dir():
-        raise UsageError(f"{existing}: is a file, expected a folder; choose another --output")
-    if not os.access(existing, os.W_OK):
-        raise UsageError(f"{existing}: no permission to write; choose another --output")
+    check_writable(folder)
     if not _in_use(folder):
         return
     if not (folder / CONFIG).is_file():

@@ -207,6 +207,20 @@ def _analog_layer(
     return layer, clipping
 
 
+def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
+    """Put a module in the place of a linear layer, or of the one inside an adapter's layer.
+
+    Args:
+        model: the plain model (inside a PEFT model: its base model).
+        name: the layer's name in it.
+        layer: takes the place.
+    """
+    if hasattr(model.get_submodule(name), "base_layer"):
+        name = f"{name}.base_layer"
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, layer)
+
+
 @torch.no_grad()
 def clip_in_place(layers: dict[str, AnalogLinear]) -> None:
     """Clip the weights of trained layers again and take new column scales from them."""

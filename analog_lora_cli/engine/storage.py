@@ -16,6 +16,19 @@ from typing import Any
 from analog_lora_cli.errors import CheckpointError, UsageError
 
 
+def check_writable(folder: Path) -> None:
+    """See that a folder exists or can be made, and be written to; writes nothing.
+
+    Raises:
+        UsageError: it cannot; the message names `--output`.
+    """
+    existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
+    if not existing.is_dir():
+        raise UsageError(f"{existing}: is a file, expected a folder; choose another --output")
+    if not os.access(existing, os.W_OK):
+        raise UsageError(f"{existing}: no permission to write; choose another --output")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one step: readers see the old content or the new one."""
     with replacing(path) as beside:

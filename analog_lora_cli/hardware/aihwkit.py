@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import fields
+from enum import Enum
 from importlib import import_module
 from typing import Any
 
@@ -30,6 +32,14 @@ _DEVICES = {
 }
 
 
+_COMPENSATIONS = {
+    "none": None,
+    "global": "GlobalDriftCompensation",
+    "global-exact": "GlobalDriftCompensationWithExactReference",
+    "per-column": "PerColumnDriftCompensation",
+}
+
+
 def noise_model(hardware: HardwareConfig) -> Any:
     """aihwkit's noise model for the configured device, with its conductance converter.
 
@@ -37,8 +47,7 @@ def noise_model(hardware: HardwareConfig) -> Any:
         ConfigError: a constant in `device_options` or `converter_options` that the model does not have, or does not
             accept.
     """
-    module, name = _DEVICES[hardware.device]
-    device_class = getattr(import_module(f"aihwkit.inference.noise.{module}"), name)
+    device_class = _device_class(hardware)
     options = dict(hardware.device_options)
     if {"prog_coeff", "prog_coeff_g_max_reference"} <= options.keys():
         raise ConfigError(
@@ -49,7 +58,7 @@ def noise_model(hardware: HardwareConfig) -> Any:
         )
     if "coeff_dic" in options:
         options["coeff_dic"] = _by_seconds(options["coeff_dic"])
-    if "g_converter" in inspect.signature(device_class.__init__).parameters:
+    if _takes_converter(device_class):
         ours = {"g_converter": conductance_converter(hardware)}
     else:
         if hardware.converter_name != "single-device" or hardware.converter_options:
@@ -66,10 +75,24 @@ def conductance_converter(hardware: HardwareConfig) -> Any:
     Raises:
         ConfigError: a constant in `converter_options` that the converter does not have, or does not accept.
     """
+    return _construct(
+        _converter_class(hardware), hardware.converter_options, _conductance_range(hardware), "converter_options"
+    )
+
+
+def _device_class(hardware: HardwareConfig) -> Any:
+    module, name = _DEVICES[hardware.device]
+    return getattr(import_module(f"aihwkit.inference.noise.{module}"), name)
+
+
+def _converter_class(hardware: HardwareConfig) -> Any:
     from aihwkit.inference.converter import conductance
 
-    converter_class = getattr(conductance, _CONVERTERS[hardware.converter_name])
-    return _construct(converter_class, hardware.converter_options, _conductance_range(hardware), "converter_options")
+    return getattr(conductance, _CONVERTERS[hardware.converter_name])
+
+
+def _takes_converter(device_class: Any) -> bool:
+    return "g_converter" in inspect.signature(device_class.__init__).parameters
 
 
 def _conductance_range(hardware: HardwareConfig) -> dict[str, Any]:
@@ -151,6 +174,40 @@ def rpu_config(hardware: HardwareConfig) -> Any:
     config.remap.type = WeightRemapType.NONE
     config.drift_compensation = None
     return config
+
+
+def rpu_description(hardware: HardwareConfig) -> dict[str, Any]:
+    """`rpu_config` and what programs and drifts its tiles, as JSON can hold it.
+
+    Sections of plain values stand by their names, enumerations by their members' names; objects as their class and
+    the arguments of its constructor.
+    """
+    config = rpu_config(hardware)
+    sections = {name: _plain_fields(getattr(config, name)) for name in ("mapping", "forward", "modifier")}
+    device_class = _device_class(hardware)
+    arguments = dict(hardware.device_options)
+    if _takes_converter(device_class):
+        options = {**hardware.converter_options, **_conductance_range(hardware)}
+        arguments["g_converter"] = {"class": _path(_converter_class(hardware)), "arguments": options}
+    else:
+        arguments |= _conductance_range(hardware)
+    compensation = _COMPENSATIONS[hardware.drift_compensation]
+    objects = {
+        "noise_model": {"class": _path(device_class), "arguments": arguments},
+        "drift_compensation": None
+        if compensation is None
+        else {"class": f"aihwkit.inference.compensation.drift.{compensation}", "arguments": {}},
+    }
+    return {"sections": sections, "objects": objects}
+
+
+def _path(cls: Any) -> str:
+    return f"{cls.__module__}.{cls.__name__}"
+
+
+def _plain_fields(section: Any) -> dict[str, Any]:
+    values = {field.name: getattr(section, field.name) for field in fields(section)}
+    return {name: value.name if isinstance(value, Enum) else value for name, value in values.items()}
 
 
 class AihwkitLinear(AnalogLinear):

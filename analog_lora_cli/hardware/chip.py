@@ -13,6 +13,7 @@ from torch import Tensor
 
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.hardware.aihwkit import defined_times, noise_model
+from analog_lora_cli.hardware.conductances import TileConductances, on_the_scale_of, recorded, target_conductances
 from analog_lora_cli.hardware.mapping import TileGrid
 from analog_lora_cli.hardware.normals import Normals, one_thread
 from analog_lora_cli.hardware.read_out import Converters
@@ -97,9 +98,31 @@ class Chip:
         return digest.hexdigest()
 
     @torch.no_grad()
+    def conductances(self, name: str, seconds: float, read: int = 0) -> list[TileConductances]:
+        """What the devices of a layer hold at a time, on the scale of the programming; see `on_the_scale_of`.
+
+        They are those behind the weights that `age` sets, with the same read noise.
+
+        Args:
+            name: of the layer.
+            seconds: time after programming, in seconds.
+            read: number of the reading.
+
+        Returns:
+            for each tile, rows of tiles first.
+        """
+        layer, converter = self.layers[name], self._model.g_converter
+        held = []
+        for tile, (_, _, target) in zip(self._tiles[name], tile_weights(layer, torch.float64), strict=True):
+            with recorded(converter) as seen:
+                self._drifted(tile, seconds, read)
+            held.append(on_the_scale_of(target_conductances(converter, target), seen[-1], converter.g_min))
+        return held
+
+    @torch.no_grad()
     def _program_layer(self, name: str, layer: Layer) -> list[_Tile]:
         tiles = []
-        for row, column, target in _tile_weights(layer, layer.weight.detach()):
+        for row, column, target in tile_weights(layer):
             parts = (self.seed, name, row, column)
             with seeded(*parts, "program"):
                 programmed, drift_parameters = self._model.apply_programming_noise(target)
@@ -117,14 +140,19 @@ class Chip:
         for row, (start, stop) in enumerate(layer.grid.rows):
             for first, last in layer.grid.columns:
                 tile = next(tiles)
-                with seeded(*tile.seed_parts, "read", float(seconds), read):
-                    drifted = self._model.apply_drift_noise(tile.programmed, tile.drift_parameters, seconds)
-                    if self.hardware.drift_compensation != "none":
-                        now = self._read_out(drifted)
-                        compensation[row, first:last] = tile.baseline / now
+                drifted, factor = self._drifted(tile, seconds, read)
+                compensation[row, first:last] = factor
                 weight[first:last, start:stop] = drifted * scales[row, first:last, None]
         device = layer.weight.device
         return TileState(weight.to(device), compensation.to(device))
+
+    def _drifted(self, tile: _Tile, seconds: float, read: int) -> tuple[Tensor, Tensor | float]:
+        """The weights of a tile at a time, (columns, rows) in tile units, and its factor against drift."""
+        with seeded(*tile.seed_parts, "read", float(seconds), read):
+            drifted = self._model.apply_drift_noise(tile.programmed, tile.drift_parameters, seconds)
+            if self.hardware.drift_compensation == "none":
+                return drifted, 1.0
+            return drifted, tile.baseline / self._read_out(drifted)
 
     def _read_out(self, weight: Tensor, ideal: bool = False) -> Tensor:
         """The drift read-out of one tile: mean magnitude of its outputs for each input in turn set to 1.
@@ -178,9 +206,14 @@ def seeded(*parts: object) -> Iterator[None]:
         torch.set_rng_state(state)
 
 
-def _tile_weights(layer: Layer, weight: Tensor) -> Iterator[tuple[int, int, Tensor]]:
-    """The target weights of each tile in [-1, 1] on the CPU, with the tile's row and column."""
-    weight, scales = weight.cpu(), layer.column_scale.cpu()
+def tile_weights(layer: Layer, dtype: torch.dtype | None = None) -> Iterator[tuple[int, int, Tensor]]:
+    """The target weights of each tile, (columns, rows) in [-1, 1] on the CPU, with the tile's row and column.
+
+    Args:
+        layer: has the weights.
+        dtype: to compute in; None: the weights' own.
+    """
+    weight, scales = layer.weight.detach().cpu().to(dtype), layer.column_scale.cpu().to(dtype)
     for row, (start, stop) in enumerate(layer.grid.rows):
         for column, (first, last) in enumerate(layer.grid.columns):
             scale = scales[row, first:last, None]

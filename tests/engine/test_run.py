@@ -299,6 +299,16 @@ def test_the_head_is_digital_and_everything_else_on_tiles(make_config: MakeConfi
     assert len(qkv.layers) == 12, "layers without an adapter lie on tiles all the same"
 
 
+@pytest.mark.parametrize("task", ["sst2", "squad"])
+def test_the_adapted_model_sees_the_token_types(task: str, make_config: MakeConfig) -> None:
+    """PEFT's class for question answering takes them and drops them."""
+    model = build(make_config(task, method="digital")).model.eval()
+    inputs = {"input_ids": torch.tensor([[2, 7, 3, 8, 9, 3]]), "attention_mask": torch.ones(1, 6, dtype=torch.long)}
+    with torch.no_grad():
+        one, other = (model(**inputs, token_type_ids=torch.tensor([types]))[0] for types in ([0] * 6, [0] * 3 + [1] * 3))
+    assert not torch.equal(one, other)
+
+
 def test_a_frozen_random_head_comes_back_as_it_was(make_config: MakeConfig, tmp_path: Path) -> None:
     """Clipped hard, so that clipping it twice would show; another seed would draw another head."""
     config = make_config("squad", adapter={"train_head": False}, hardware={"clip_sigma": 1.0}, train={"max_steps": 2})

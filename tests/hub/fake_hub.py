@@ -1,7 +1,8 @@
-"""A Hugging Face hub in a thread: as much of its protocol as huggingface_hub needs to read from it."""
+"""A Hugging Face hub in a thread: as much of its protocol as huggingface_hub needs to read and to push."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -24,6 +25,8 @@ class Hub:
     tags: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """Method and path of each request."""
+    token: str = "hf_secret"
+    """Of the only user, `user`; needed for writing."""
 
     def add(self, kind: str, name: str, *commits: Files, **tags: int) -> None:
         """Add a repository; `main` is its last commit, `tags` name others by number."""
@@ -34,6 +37,21 @@ class Hub:
     def commit(self, name: str, number: int) -> str:
         """The hash of a commit."""
         return hashlib.sha1(f"{name} {number}".encode()).hexdigest()
+
+    def push(self, name: str, lines: list[dict[str, Any]]) -> str:
+        """A commit to a model repository, as huggingface_hub writes it down; returns its hash."""
+        commits = self.repositories["models", name]
+        files = dict(commits[-1]) if commits else {}
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "deletedFile":
+                del files[value["path"]]
+            elif line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+        tags = {tag: commit for tag, commit in self.tags["models", name].items() if tag != "main"}
+        commits.append(files)
+        self.tags["models", name] = {**tags, "main": self.commit(name, len(commits) - 1)}
+        return self.tags["models", name]["main"]
 
     def find(self, kind: str, name: str, revision: str) -> tuple[str, Files]:
         """Commit and files of a revision.
@@ -51,6 +69,10 @@ class Hub:
 
 
 class NotFoundError(Exception):
+    pass
+
+
+class ForbiddenError(Exception):
     pass
 
 
@@ -84,6 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._file(path)
         except NotFoundError as error:
             self._send(b"{}", {"X-Error-Code": str(error), "X-Error-Message": str(error)}, 404)
+        except ForbiddenError as error:
+            self._send(b"{}", {"X-Error-Message": str(error)}, 401)
 
     def _send(self, content: bytes, headers: dict[str, str] | None = None, status: int = 200) -> None:
         self.send_response(status)
@@ -114,6 +138,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api(self, parts: list[str], body: bytes) -> Any:
         kind, name, rest = parts[0], "/".join(parts[1:3]), parts[3:]
+        if kind == "validate-yaml":
+            return {"errors": [], "warnings": []}
+        if kind in ("whoami-v2", "repos") or (rest and rest[0] in ("preupload", "commit")):
+            return self._write(kind, name, rest, body)
         if kind not in ("models", "datasets"):
             raise NotFoundError("EntryNotFound")
         commit, files = self.hub.find(kind, name, rest[1] if len(rest) > 1 else "main")
@@ -128,6 +156,24 @@ class _Handler(BaseHTTPRequestHandler):
             everything = {entry["path"]: entry for entry in self._tree(files, "")}
             return [everything[path] for path in wanted if path in everything]
         raise NotFoundError("EntryNotFound")
+
+    def _write(self, kind: str, name: str, rest: list[str], body: bytes) -> Any:
+        """What needs a token: who it belongs to, a new repository, a commit."""
+        if self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+            raise ForbiddenError("Invalid username or password.")
+        if kind == "whoami-v2":
+            return {"type": "user", "name": "user", "orgs": [], "auth": {}}
+        if kind == "repos":
+            wanted = json.loads(body)
+            created = f"{wanted.get('organization') or 'user'}/{wanted['name']}"
+            self.hub.repositories.setdefault(("models", created), [{".gitattributes": b""}])
+            self.hub.tags.setdefault(("models", created), {"main": self.hub.commit(created, 0)})
+            return {"url": f"{self.hub.url}/{created}", "name": created, "id": "1"}
+        if rest[0] == "preupload":
+            files = json.loads(body)["files"]
+            return {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]}
+        oid = self.hub.push(name, [json.loads(line) for line in body.splitlines() if line])
+        return {"success": True, "commitOid": oid, "commitUrl": f"{self.hub.url}/{name}/commit/{oid}"}
 
     def _tree(self, files: Files, below: str) -> list[dict[str, Any]]:
         folders = {"/".join(file.split("/")[:depth]) for file in files for depth in range(1, file.count("/") + 1)}

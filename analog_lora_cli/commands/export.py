@@ -1,0 +1,53 @@
+"""`analora export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.markup import escape
+
+from analog_lora_cli import console
+from analog_lora_cli.config.times import time_label
+from analog_lora_cli.engine.libraries import prepare_libraries
+from analog_lora_cli.errors import UsageError
+
+
+def run(
+    checkpoint: Path,
+    kind: str,
+    output: Path,
+    adapter: str,
+    chip: int | None,
+    at: str | None,
+    repository: str | None,
+    overwrite: bool,
+) -> None:
+    """Write the export, push it if asked to, and list its files."""
+    prepare_libraries()
+
+    from analog_lora_cli.engine.export.export import ExportRequest, export
+
+    request = ExportRequest(checkpoint, kind, output, adapter, chip, _time(at), overwrite, repository)
+    done = export(request, console.note)
+    made = console.table(f"{output}: {kind}", "file", "size")
+    for name, size in done.files.items():
+        made.add_row(escape(name), _size(size))
+    console.results().print(made)
+    if done.address is not None:
+        console.note(f"pushed to {done.address}")
+    console.note(f"{output}/README.md says how to load it")
+
+
+def _time(at: str | None) -> str | None:
+    try:
+        return None if at is None else time_label(at)
+    except ValueError as error:
+        raise UsageError(f"--at {error}") from None
+
+
+def _size(count: int) -> str:
+    """Bytes for a person, in powers of 1024."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
