@@ -157,7 +157,9 @@ def read_tiles(
         keep_inputs: return the converted inputs, for the gradient of the weights.
     """
     tokens = x.reshape(-1, x.shape[-1]).to(held.dtype)
-    output = torch.empty(tokens.shape[0], held.shape[0], dtype=held.dtype, device=held.device)
+    # In its final shape from the beginning: a view made in here could not be changed in place, as AdaLoRA does.
+    result = torch.empty(*x.shape[:-1], held.shape[0], dtype=held.dtype, device=held.device)
+    output = result.view(-1, held.shape[0])
     dtype = product_dtype(x, held)
     # Without iterative bound management all tiles side by side see the same input: one product serves them.
     columns = grid.columns if converters.iterative else [(0, held.shape[0])]
@@ -177,7 +179,7 @@ def read_tiles(
             spans = [(first, last)] if converters.iterative else grid.columns
             inputs[-1].extend([seen] * len(spans) if seen is not None else [])
         saturated.append(_joined(masks, output))
-    return Reading(output.reshape(*x.shape[:-1], held.shape[0]), saturated, inputs if keep_inputs else None)
+    return Reading(result, saturated, inputs if keep_inputs else None)
 
 
 class _Tile:

@@ -305,7 +305,9 @@ def test_the_adapted_model_sees_the_token_types(task: str, make_config: MakeConf
     model = build(make_config(task, method="digital")).model.eval()
     inputs = {"input_ids": torch.tensor([[2, 7, 3, 8, 9, 3]]), "attention_mask": torch.ones(1, 6, dtype=torch.long)}
     with torch.no_grad():
-        one, other = (model(**inputs, token_type_ids=torch.tensor([types]))[0] for types in ([0] * 6, [0] * 3 + [1] * 3))
+        one, other = (
+            model(**inputs, token_type_ids=torch.tensor([types]))[0] for types in ([0] * 6, [0] * 3 + [1] * 3)
+        )
     assert not torch.equal(one, other)
 
 
