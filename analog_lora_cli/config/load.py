@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.presets import preset_path
-from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.schema import ADDED_LATER, Config
 from analog_lora_cli.config.train_arguments import RESERVED, train_argument_problem, train_arguments
 from analog_lora_cli.config.yaml_file import dump_yaml, parse_yaml, read_yaml_mapping
 from analog_lora_cli.errors import ConfigError
@@ -79,7 +79,7 @@ def _chosen_keys(layers: list[tuple[str, Layer]], file: Path | None) -> list[str
 
     A file with all sections is a checkpoint's configuration: it names every key, with or without effect.
     """
-    complete = Config.model_fields.keys()
+    complete = Config.model_fields.keys() - ADDED_LATER
     return [
         key
         for source, layer in layers

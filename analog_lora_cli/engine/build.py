@@ -57,6 +57,11 @@ class Built:
         return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator, no-any-return]
 
     @property
+    def digital_heads(self) -> list[str]:
+        """Names of the head's modules that never lie on tiles."""
+        return self.heads if self.config.method == "full" or self.config.adapter.train_head else []
+
+    @property
     def trainable_parameters(self) -> int:
         """Parameters that the optimizer sees."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
@@ -163,8 +168,7 @@ def place(built: Built, hardware: HardwareConfig) -> None:
     Raises:
         CheckpointError: the weights on tiles are not those that the adapter was trained with.
     """
-    heads = built.heads if built.config.method == "full" or built.config.adapter.train_head else []
-    built.layers, built.placement = put_on_tiles(built.plain_model, heads, hardware, built.noise)
+    built.layers, built.placement = put_on_tiles(built.plain_model, built.digital_heads, hardware, built.noise)
     built.placed_sha256 = built.analog_sha256()
     if built.expected_sha256 is not None and built.placed_sha256 != built.expected_sha256:
         raise CheckpointError(

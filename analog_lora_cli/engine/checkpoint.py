@@ -15,7 +15,7 @@ from typing import Any
 
 from analog_lora_cli import __version__
 from analog_lora_cli.config.load import differences, dump_config, load_config
-from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.schema import ADDED_LATER, Config
 from analog_lora_cli.config.yaml_file import read_yaml_mapping
 from analog_lora_cli.engine import processes
 from analog_lora_cli.engine.storage import file_sha256, locked, read_json, replacing, write_json, write_text
@@ -173,7 +173,7 @@ def read_config(folder: Path) -> Config:
         config = load_config(base=content)
     except ConfigError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
-    missing = sorted(Config.model_fields.keys() - content.keys())
+    missing = sorted(Config.model_fields.keys() - ADDED_LATER - content.keys())
     if missing:
         raise CheckpointError(f"{folder / CONFIG}: damaged: no {', '.join(missing)}")
     return config

@@ -126,7 +126,12 @@ def match_names(names: list[str], patterns: list[str], key: str) -> set[str]:
 
 def linear_names(model: nn.Module) -> list[str]:
     """Names of all linear layers of a plain model that tiles can hold."""
-    return [candidate.name for candidate in _candidates(model) if _obstacle(candidate.module) is None]
+    return list(linear_modules(model))
+
+
+def linear_modules(model: nn.Module) -> dict[str, Any]:
+    """All linear layers of a plain model that tiles can hold, adapted ones without their adapter, by name."""
+    return {candidate.name: candidate.module for candidate in _candidates(model) if _obstacle(candidate.module) is None}
 
 
 def _chosen_names(linear: list[str], patterns: list[str] | None) -> set[str]:

@@ -79,6 +79,20 @@ class Chip:
         for name, layer in self.layers.items():
             layer.state = self._aged_layer(name, layer, seconds, read)
 
+    def hold_programmed(self) -> None:
+        """Let all layers hold what was programmed, before anything was read: no read noise, no drift.
+
+        No chip can be read so; it shows what programming alone does.
+        """
+        for name, layer in self.layers.items():
+            weight = torch.empty_like(layer.weight, device="cpu")
+            tiles = iter(self._tiles[name])
+            for scales, (start, stop) in zip(layer.column_scale.cpu(), layer.grid.rows, strict=True):
+                for first, last in layer.grid.columns:
+                    weight[first:last, start:stop] = next(tiles).programmed * scales[first:last, None]
+            device = layer.weight.device
+            layer.state = TileState(weight.to(device), torch.ones_like(layer.column_scale))
+
     def release(self) -> None:
         """Give all layers back their exact weights."""
         for layer in self.layers.values():
@@ -98,7 +112,7 @@ class Chip:
     @torch.no_grad()
     def _program_layer(self, name: str, layer: Layer) -> list[_Tile]:
         tiles = []
-        for row, column, target in _tile_weights(layer, layer.weight.detach()):
+        for row, column, target in tile_weights(layer, layer.weight.detach()):
             parts = (self.seed, name, row, column)
             with seeded(*parts, "program"):
                 programmed, drift_parameters = self._model.apply_programming_noise(target)
@@ -175,7 +189,7 @@ def seeded(*parts: object) -> Iterator[None]:
         torch.set_rng_state(state)
 
 
-def _tile_weights(layer: Layer, weight: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+def tile_weights(layer: Layer, weight: Tensor) -> Iterator[tuple[int, int, Tensor]]:
     """The target weights of each tile in [-1, 1] on the CPU, with the tile's row and column."""
     weight, scales = weight.cpu(), layer.column_scale.cpu()
     for row, (start, stop) in enumerate(layer.grid.rows):
