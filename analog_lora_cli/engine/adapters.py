@@ -57,17 +57,6 @@ def load_adapter(model: nn.Module, folder: Path, trainable: bool) -> Any:
     return wrapped
 
 
-def adapter_ranks(model: nn.Module) -> dict[str, int]:
-    """The rank of each adapted layer of a plain model, by the layer's name."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    return {
-        name: max(module.r.values())  # type: ignore[operator, union-attr]
-        for name, module in model.named_modules()
-        if isinstance(module, BaseTunerLayer)
-    }
-
-
 def load_frozen_head(model: nn.Module, folder: Path) -> None:
     """Give the model the frozen random head that an adapter was trained with, if it has one."""
     from safetensors.torch import load_file

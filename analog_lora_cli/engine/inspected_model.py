@@ -10,7 +10,10 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.engine import checkpoint as store
 from analog_lora_cli.engine.adapters import add_adapter, load_adapter
 from analog_lora_cli.engine.build import Built, build_from
+from analog_lora_cli.engine.libraries import prepare_libraries
 from analog_lora_cli.engine.models import head_modules, load_model, load_shapes, load_tokenizer, model_source
+from analog_lora_cli.engine.placement import ModuleFacts, module_facts
+from analog_lora_cli.engine.shape_cache import keep_shapes, read_shapes, shape_key
 from analog_lora_cli.tasks import make_task
 
 TOTAL_STEPS = 1000
@@ -30,14 +33,36 @@ class Source:
     """Of the checkpoint."""
 
 
-def shapes_of(source: Source) -> Built:
-    """The model on torch's meta device, with its adapters, nothing on tiles.
+@dataclass(frozen=True)
+class Shapes:
+    """A model without its weights."""
+
+    modules: list[ModuleFacts]
+    heads: list[str]
+    """Names of the head's modules that never lie on tiles."""
+
+
+def shapes_of(source: Source) -> Shapes:
+    """The shapes of a model and its adapters, from the configurations alone; kept for the next time.
 
     Raises:
         HubError: its configuration is not to be had.
         UsageError: the configuration does not fit the task, or a target matches nothing.
         CheckpointError: the adapter is damaged.
     """
+    if source.checkpoint is not None:
+        return _shapes(source)
+    key = shape_key(source.config)
+    kept = read_shapes(key)
+    if kept is not None:
+        return Shapes(*kept)
+    shapes = _shapes(source)
+    keep_shapes(key, shapes.modules, shapes.heads)
+    return shapes
+
+
+def _shapes(source: Source) -> Shapes:
+    prepare_libraries()
     config, checkpoint = source.config, source.checkpoint
     task = make_task(config.task, config.train.seed)
     if checkpoint is not None and config.method == "full":
@@ -49,7 +74,7 @@ def shapes_of(source: Source) -> Built:
     )
     if config.method != "full":
         built.model = _with_adapter(source, built)
-    return built
+    return Shapes(module_facts(built.plain_model), built.digital_heads)
 
 
 def weights_of(source: Source, with_tokenizer: bool) -> Built:
@@ -62,6 +87,7 @@ def weights_of(source: Source, with_tokenizer: bool) -> Built:
     Raises:
         HubError, UsageError, CheckpointError: as `build` and `build_from`.
     """
+    prepare_libraries()
     config, checkpoint = source.config, source.checkpoint
     if checkpoint is not None:
         return build_from(checkpoint.folder, config, source.adapter, checkpoint.manifest, checkpoint.config)

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from analog_lora_cli.config.schema import Config, HardwareConfig
 from analog_lora_cli.engine import checkpoint as store
-from analog_lora_cli.engine.adapters import adapter_ranks
 from analog_lora_cli.engine.build import Built, place
 from analog_lora_cli.engine.drift import check_times
 from analog_lora_cli.engine.inspected_model import Source, shapes_of, weights_of
 from analog_lora_cli.engine.layer_inputs import SEQUENCES, random_inputs, recorded_inputs
-from analog_lora_cli.engine.placement import PlacedLayer, Placement, linear_modules, put_on_tiles
+from analog_lora_cli.engine.placement import ModuleFacts, PlacedLayer, Placement, linear_modules, module_facts, plan
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.hardware.latency import LayerWork
 from analog_lora_cli.hardware.mapping import TileGrid
@@ -131,21 +130,26 @@ def inspect(source: Source, wanted: Wanted, progress: Callable[[int, int], None]
         raise UsageError("--pack: tiles without a limit cannot be shared; set hardware.tile_rows and tile_columns")
     if source.checkpoint is not None:
         store.verify_adapter(source.checkpoint, source.adapter)
-    with_weights = wanted.statistics or wanted.errors
-    built = weights_of(_few_samples(source), wanted.real_inputs) if with_weights else shapes_of(source)
-    ranks = adapter_ranks(built.plain_model) if source.config.method != "full" else {}
+    if not (wanted.statistics or wanted.errors):
+        shapes = shapes_of(source)
+        return _described(source, plan(shapes.modules, shapes.heads, hardware), shapes.modules, wanted)
+    built = weights_of(_few_samples(source), wanted.real_inputs)
+    modules = module_facts(built.plain_model)
     originals = {name: module.weight.detach() for name, module in linear_modules(built.plain_model).items()}
-    if with_weights:
-        place(built, built.config.hardware)
-    else:
-        _place_shapes(built)
+    place(built, built.config.hardware)
     assert built.placement is not None
-    found = Inspection(source, built.placement, ranks, devices_per_weight(hardware), _blocks(built.placement, hardware))
+    found = _described(source, built.placement, modules, wanted)
+    _measure(found, built, originals, wanted, progress)
+    return found
+
+
+def _described(source: Source, placement: Placement, modules: list[ModuleFacts], wanted: Wanted) -> Inspection:
+    hardware = source.config.hardware
+    ranks = {module.name: module.rank for module in modules if module.rank}
+    found = Inspection(source, placement, ranks, devices_per_weight(hardware), _blocks(placement, hardware))
     if wanted.pack:
         every = [block for blocks in found.blocks.values() for block in blocks]
         found.packed = pack(every, hardware.tile_rows, hardware.tile_columns)
-    if with_weights:
-        _measure(found, built, originals, wanted, progress)
     return found
 
 
@@ -155,12 +159,6 @@ def _few_samples(source: Source) -> Source:
     few = min(task.max_eval_samples or SEQUENCES, SEQUENCES)
     config = source.config.model_copy(update={"task": task.model_copy(update={"max_eval_samples": few})})
     return Source(source.name, config, source.checkpoint, source.adapter)
-
-
-def _place_shapes(built: Built) -> None:
-    """Place a model that has no weights: nothing can be clipped, and aihwkit's tiles would allocate them."""
-    hardware = built.config.hardware.model_copy(update={"clip_sigma": 0.0, "simulator": "fast"})
-    built.layers, built.placement = put_on_tiles(built.plain_model, built.digital_heads, hardware, None)
 
 
 def _blocks(placement: Placement, hardware: HardwareConfig) -> dict[str, list[Block]]:
@@ -186,7 +184,7 @@ def _measure(
     inputs: dict[str, Tensor] = {}
     if wanted.errors:
         inputs = _inputs(built, wanted, drift.seed)
-        found.inputs = _described(built, wanted, inputs)
+        found.inputs = _inputs_in_words(built, wanted, inputs)
     seeds = [drift.seed + index for index in range(drift.chips)]
     for done, (name, layer) in enumerate(built.layers.items(), start=1):
         statistics = conductance_statistics(layer, built.config.hardware)
@@ -203,7 +201,7 @@ def _inputs(built: Built, wanted: Wanted, seed: int) -> dict[str, Any]:
     return random_inputs(built.layers, wanted.tokens, seed)
 
 
-def _described(built: Built, wanted: Wanted, inputs: dict[str, Tensor]) -> str:
+def _inputs_in_words(built: Built, wanted: Wanted, inputs: dict[str, Tensor]) -> str:
     most = max(len(x) for x in inputs.values())
     if not wanted.real_inputs:
         return f"{most} random inputs (standard normal)"

@@ -8,8 +8,8 @@ while the tile is at the next one. With M inputs, N outputs and rank r:
     memory(t)  = value_bytes * (t*M + M*r + t*r + r*N + t*N)           bytes
 
 The paper (arXiv 2411.17367v4, section on latency) simulates a cluster of eight RISC-V cores with a matrix engine of 32
-multipliers and gives ratios digital/analog for two layers; the formulas are fitted to them, see `config.latency`. Not in
-the model: additions of partial sums of several tiles, attention, normalisation, transfers beyond those that the fit
+multipliers and gives the ratio digital/analog for two layers; the formulas are fitted to it, see `config.latency`. Not
+in the model: adding up the partial sums of several tiles, attention, normalisation, transfers beyond those that the fit
 contains, and what variants such as DoRA compute besides the product of rank r.
 """
 

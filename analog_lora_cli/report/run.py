@@ -5,7 +5,7 @@ from __future__ import annotations
 from analog_lora_cli import console
 from analog_lora_cli.engine.run import RunResult
 from analog_lora_cli.report.drift import drift_table, write_drift
-from analog_lora_cli.report.progress import duration
+from analog_lora_cli.report.meter import duration
 
 
 def print_run(result: RunResult, title: str) -> None:
