@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 
 import typer
 
@@ -113,7 +113,7 @@ def evaluate_drift(
 
 @app.command("inspect-tiles")
 def inspect_tiles(
-    checkpoint: Annotated[Path | None, typer.Argument(metavar="[CHECKPOINT]", help="Checkpoint folder.")] = None,
+    checkpoint: Annotated[Path | None, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder.")] = None,
     preset: Preset = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="ID", help="Hub id, local folder, or package:PACKAGE/FOLDER.")
@@ -131,8 +131,8 @@ def inspect_tiles(
     chips: Annotated[int | None, typer.Option("--chips", help="For --errors: chips to average over; 1.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="For --errors: seed of the first chip.")] = None,
     inputs: Annotated[
-        Literal["data", "random"] | None,
-        typer.Option("--inputs", help="For --errors: of the validation data (not with --model), or random."),
+        str | None,
+        typer.Option("--inputs", metavar="KIND", help="For --errors: data (validation data; not with --model), random."),
     ] = None,
     tokens: Annotated[int | None, typer.Option("--tokens", help="For --errors: inputs of each layer; 128.")] = None,
     pack: Annotated[bool, typer.Option("--pack", help="Let small layers share tiles; shows the saving.")] = False,

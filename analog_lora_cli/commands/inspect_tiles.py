@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from analog_lora_cli import console
 from analog_lora_cli.config.load import load_config
@@ -53,7 +53,7 @@ class Request:
     times: str | None
     chips: int | None
     seed: int | None
-    inputs: Literal["data", "random"] | None
+    inputs: str | None
     tokens: int | None
     pack: bool
     every: bool
@@ -134,6 +134,10 @@ def _check_options(request: Request) -> None:
         value = getattr(request, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name}: expected 1 or more, got {value}")
+    if request.inputs not in (None, "data", "random"):
+        raise UsageError(f"--inputs: expected data or random, got {request.inputs!r}")
+    if request.inputs == "data" and request.model is not None:
+        raise UsageError("--inputs data: --model names no data; give a preset, a --config or a checkpoint")
     if request.resume and request.overwrite:
         raise UsageError("--resume keeps the files that exist and --overwrite replaces them: give one of them")
 

@@ -37,8 +37,9 @@ def latency_table(found: Inspection) -> Table:
     made = console.table(
         f"Latency of {config.sequence_tokens} tokens: tiles, and clusters with the adapters",
         "shape", "n", "T_int", "tile", "t", "ratio", *(["paper"] if with_paper else []), "t'", "KiB", "total",
-        "total/tile", caption="\n".join(_caption(config, with_paper)), collapse_padding=True,
+        "x tile", caption="\n".join(_caption(config, with_paper)), collapse_padding=True,
     )  # fmt: skip
+    made.columns[0].no_wrap = True
     for work, count in counts.items():
         for index, time in enumerate(config.integration_times_ns):
             name = [f"{work.outputs}x{work.inputs}", str(count)] if index == 0 else ["", ""]
@@ -89,7 +90,7 @@ def _microseconds(nanoseconds: float) -> str:
 
 def _caption(config: LatencyConfig, with_paper: bool) -> list[str]:
     lines = [
-        "T_int: ns for a token; tile, total: us without and with the adapters",
+        "T_int: ns for a token; tile, total: us without and with adapters; x: their ratio",
         "t: tokens of a batch where cluster and tile are most nearly equally slow",
         "ratio: cluster's over tile's time there" + ("; paper: as published" if with_paper else ""),
         "t': tokens with the shortest total; KiB: what a cluster holds there",

@@ -105,11 +105,11 @@ def _rounded(values: list[float]) -> tuple[float, float]:
 
 def _title(found: Inspection) -> str:
     hardware = found.config.hardware
-    size = f"{hardware.tile_rows}x{hardware.tile_columns}" if hardware.tile_rows and hardware.tile_columns else ""
+    size = f" of {hardware.tile_rows}x{hardware.tile_columns}" if hardware.tile_rows and hardware.tile_columns else ""
     used = found.utilisation(found.placement.analog) * found.tiles / found.arrays
     what = "shared arrays" if found.packed is not None else "tiles"
     layers = len(found.placement.analog)
-    return f"{found.source.name}: {layers} layers on {found.arrays} {what} {size}, {used:.1%} of the cells used"
+    return f"{found.source.name}: {layers} layers on {found.arrays} {what}{size}, {used:.1%} of the cells used"
 
 
 def _scale(found: Inspection) -> str:

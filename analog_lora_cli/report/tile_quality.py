@@ -21,12 +21,13 @@ def statistics_table(found: Inspection, every: bool) -> Table:
     """Weights before clipping, what clipping did, and the conductances that are programmed."""
     g_min, g_max = found.config.hardware.conductance_range
     devices = next(iter(found.weights.values())).devices
+    spread = "±std" if len(devices) <= 2 else ""
     made = console.table(
         "Weights and conductances", "layers", "std", "peak", "clip", "change",
         *(device.name for device in devices), "off",
         caption=f"{name_note(found)}std: of the weights before clipping; peak: the largest of them in std\n"
         "clip: share of the weights; change: the largest of n (Frobenius norm)\n"
-        f"{', '.join(device.name for device in devices)}: targets in uS, mean±std, from {g_min:g} to {g_max:g}\n"
+        f"{', '.join(device.name for device in devices)}: targets in uS, mean{spread}, from {g_min:g} to {g_max:g}\n"
         "off: share of the devices at the smallest conductance",
         collapse_padding=True,
     )  # fmt: skip
@@ -35,7 +36,8 @@ def statistics_table(found: Inspection, every: bool) -> Table:
         cells = []
         for index in range(len(devices)):
             of_row = [report.devices[index] for report in reports]
-            cells.append(f"{fmean(d.mean for d in of_row):.1f}±{fmean(d.std for d in of_row):.1f}")
+            std = f"±{fmean(d.std for d in of_row):.1f}" if len(devices) <= 2 else ""
+            cells.append(f"{fmean(d.mean for d in of_row):.1f}{std}")
         off = fmean(device.at_minimum for report in reports for device in report.devices)
         made.add_row(
             row_name(row, found),
