@@ -132,7 +132,9 @@ def inspect_tiles(
     seed: Annotated[int | None, typer.Option("--seed", help="For --errors: seed of the first chip.")] = None,
     inputs: Annotated[
         str | None,
-        typer.Option("--inputs", metavar="KIND", help="For --errors: data (validation data; not with --model), random."),
+        typer.Option(
+            "--inputs", metavar="KIND", help="For --errors: data (validation data; not with --model), random."
+        ),
     ] = None,
     tokens: Annotated[int | None, typer.Option("--tokens", help="For --errors: inputs of each layer; 128.")] = None,
     pack: Annotated[bool, typer.Option("--pack", help="Let small layers share tiles; shows the saving.")] = False,

@@ -59,7 +59,7 @@ def totals(found: Inspection) -> dict[str, Any]:
         "devices_per_weight": found.devices_per_weight,
         "devices": found.cells(analog) * found.devices_per_weight,
         "parameters": sum(layer.parameters for layer in layers),
-        "parameters_on_tiles": sum(layer.parameters for layer in analog),
+        "parameters_on_tiles": found.cells(analog),
         "adapter_parameters": sum(layer.adapter_parameters for layer in layers),
     }
 

@@ -106,6 +106,6 @@ def totals_table(found: Inspection) -> Table:
 def short(number: int) -> str:
     """A count in five characters or so: `921`, `12.3k`, `4.7M`."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if number >= size:
-            return f"{number / size:.3g}{unit}" if number < 1000 * size else f"{number / size:.0f}{unit}"
+        if number >= 0.9995 * size:  # So that 999,999 is 1M, not 1000k.
+            return f"{number / size:.3g}{unit}"
     return str(number)

@@ -48,8 +48,9 @@ def test_the_papers_overheads(time: float, overhead: float, off: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "tokens", "kib", "paper"), [(128, 8, 8.125, 8.2), (512, 8, 20.125, 21), (128, 128, 70, 70), (512, 128, 172, 172)]
-)  # fmt: skip
+    ("inputs", "tokens", "kib", "paper"),
+    [(128, 8, 8.125, 8.2), (512, 8, 20.125, 21), (128, 128, 70, 70), (512, 128, 172, 172)],
+)
 def test_the_papers_memory(inputs: int, tokens: int, kib: float, paper: float) -> None:
     needed = timing(LayerWork(inputs, 128, rank=8), 128.0, tokens, CONFIG).memory_bytes / 1024
     assert needed == kib

@@ -72,7 +72,9 @@ def test_the_converters_error_is_that_of_the_layer() -> None:
     layer = AnalogLinear(weight, None, hardware, "layer")
     exact = functional.linear(x, weight)
     expected = float((layer(x) - exact).norm() / exact.norm())
-    assert by_name(layer_errors("layer", layer, weight, x, [0], TIMES))["converters"] == pytest.approx(expected, rel=1e-4)
+    assert by_name(layer_errors("layer", layer, weight, x, [0], TIMES))["converters"] == pytest.approx(
+        expected, rel=1e-4
+    )
     assert expected > 0.01
     assert layer.state is None, "the layer is given back as it was"
 
