@@ -265,5 +265,7 @@ def _print(found: Inspection, every: bool) -> None:
         tables.append(statistics_table(found, every))
         if found.errors:
             tables.append(error_table(found, every))
-    for table in tables:
+    for index, table in enumerate(tables):
+        if index:
+            console.results().print()
         console.results().print(table)

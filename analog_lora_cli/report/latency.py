@@ -18,6 +18,9 @@ from analog_lora_cli.hardware.latency import (
     timings,
 )
 
+CAPTION_WIDTH = 66
+"""In characters; the narrowest table is as wide."""
+
 
 def works(found: Inspection) -> dict[LayerWork, int]:
     """What layers ask of tile and cluster, with the number of layers that ask the same."""
@@ -90,16 +93,19 @@ def _microseconds(nanoseconds: float) -> str:
 
 def _caption(config: LatencyConfig, with_paper: bool) -> list[str]:
     lines = [
-        "T_int: ns for a token; tile, total: us without and with adapters; x: their ratio",
-        "t: tokens of a batch where cluster and tile are most nearly equally slow",
+        "T_int: ns for a token; tile, total: us without and with adapters",
+        "t: tokens of a batch where cluster and tile are nearest in time",
         "ratio: cluster's over tile's time there" + ("; paper: as published" if with_paper else ""),
         "t': tokens with the shortest total; KiB: what a cluster holds there",
-        f"!: needs more than {config.cluster_memory_kib:g} KiB; model: layer by layer, no attention",
+        f"!: more than {config.cluster_memory_kib:g} KiB; model: layer by layer, no attention",
     ]
     for heading, constants in origins(config).items():
-        for index, (key, value) in enumerate(constants.items()):
-            start = f"{heading}: " if index % 2 == 0 else f"{lines.pop()}, "
-            lines.append(f"{start}{key} {_shown(value)}")
+        for key, value in constants.items():
+            more = f"{lines[-1]}, {key} {_shown(value)}"
+            if lines[-1].startswith(f"{heading}: ") and len(more) <= CAPTION_WIDTH:
+                lines[-1] = more
+            else:
+                lines.append(f"{heading}: {key} {_shown(value)}")
     return lines
 
 

@@ -62,11 +62,12 @@ def error_table(found: Inspection, every: bool) -> Table:
     made = console.table(
         "Error of the matrix-vector product in percent, most fragile first", "layers", "clip",
         *(headings.get(name, name) for name in names), *([] if every else ["worst"]),
-        caption=f"{name_note(found)}||y - y_exact|| / ||y_exact|| over all tokens, each column with one effect more:\n"
-        f"DAC, ADC and output noise; programming; read noise at {read_label(hardware)};\n"
-        f"drift and its compensation ({hardware.drift_compensation})\n"
-        "clip: change of y_exact by clipping, apart: the others are against the clipped\n"
-        f"weights; worst: at {names[-1]}; !: over {FRAGILE:g} times the median of all layers\n"
+        caption=f"{name_note(found)}||y - y_exact|| / ||y_exact|| over all tokens; each column adds an effect:\n"
+        f"DAC, ADC and output noise; programming; read noise (at {read_label(hardware)});\n"
+        f"drift with its compensation ({hardware.drift_compensation})\n"
+        "clip: change of y_exact by clipping; not in the others, which are\n"
+        f"against the clipped weights; {'' if every else f'worst: layer and error at {names[-1]}; '}!: more than\n"
+        f"{FRAGILE:g} times the median of all layers\n"
         f"{chips}, {found.inputs}",
         collapse_padding=True,
     )  # fmt: skip
