@@ -14,6 +14,7 @@ from analog_lora_cli.engine.libraries import prepare_libraries
 from analog_lora_cli.engine.models import head_modules, load_model, load_shapes, load_tokenizer, model_source
 from analog_lora_cli.engine.placement import ModuleFacts, module_facts
 from analog_lora_cli.engine.shape_cache import keep_shapes, read_shapes, shape_key
+from analog_lora_cli.engine.storage import read_json
 from analog_lora_cli.tasks import make_task
 
 TOTAL_STEPS = 1000
@@ -64,6 +65,9 @@ def shapes_of(source: Source) -> Shapes:
 def _shapes(source: Source) -> Shapes:
     prepare_libraries()
     config, checkpoint = source.config, source.checkpoint
+    if checkpoint is not None and config.method != "full" and _pruned_by_rank(source):
+        built = weights_of(source, with_tokenizer=False)
+        return Shapes(module_facts(built.plain_model), built.digital_heads)
     task = make_task(config.task, config.train.seed)
     if checkpoint is not None and config.method == "full":
         model = load_shapes(task, str(checkpoint.folder / "model"))
@@ -103,6 +107,13 @@ def weights_of(source: Source, with_tokenizer: bool) -> Built:
         built.model = _with_adapter(source, built)
     built.model.eval()
     return built
+
+
+def _pruned_by_rank(source: Source) -> bool:
+    """Whether PEFT needs the adapter's weights to know their shapes: AdaLoRA's ranks differ between layers."""
+    assert source.checkpoint is not None
+    file = source.checkpoint.folder / store.ADAPTERS / source.adapter / "adapter_config.json"
+    return bool(read_json(file).get("peft_type") == "ADALORA")
 
 
 def _with_adapter(source: Source, built: Built) -> Any:

@@ -146,6 +146,22 @@ def test_a_checkpoint_shows_what_its_training_did(trained: Path) -> None:
     assert with_weights.weights.keys() == found.blocks.keys() and not with_weights.errors
 
 
+@pytest.mark.parametrize("variant", ["adalora", "vera", "dora"])
+def test_stored_adapters_of_other_variants(variant: str, make_config: MakeConfig, tmp_path: Path) -> None:
+    adapter = {"variant": variant, "rank": 4, "dropout": 0.0, "targets": ["query", "value"]}
+    run_training(make_config(adapter=adapter), tmp_path / "run", ConsoleReport(), drift=False)
+    checkpoint = read_checkpoint(tmp_path / "run")
+    source = Source("it", checkpoint.config, checkpoint)
+    shapes, weights = inspect(source, Wanted()), inspect(source, Wanted(statistics=True))
+    assert shapes.ranks == weights.ranks and len(shapes.ranks) == 4
+    assert [layer.adapter_parameters for layer in shapes.placement.layers] == [
+        layer.adapter_parameters for layer in weights.placement.layers
+    ]
+    if variant != "adalora":  # Its training prunes ranks, and so ends with fewer parameters than it began with.
+        total = sum(layer.adapter_parameters for layer in shapes.placement.layers)
+        assert total == checkpoint.manifest["parameters"]["adapters"]
+
+
 def test_a_checkpoint_without_the_section_that_came_later(trained: Path, tmp_path: Path) -> None:
     import shutil
 
