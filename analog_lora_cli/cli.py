@@ -187,6 +187,55 @@ def adapt(
     command.run(checkpoint, preset, config, set_ or [], adapter, from_, chip, at, resume, overwrite, not no_drift)
 
 
+@app.command("inspect-tiles")
+def inspect_tiles(
+    checkpoint: Annotated[Path | None, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder.")] = None,
+    preset: Preset = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="ID", help="Hub id, local folder, or package:PACKAGE/FOLDER.")
+    ] = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    adapter: Annotated[str | None, typer.Option("--adapter", metavar="NAME", help="Which of a checkpoint's.")] = None,
+    statistics: Annotated[
+        bool, typer.Option("--statistics", help="Load the weights; show their distribution and conductances.")
+    ] = False,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Also measure each layer's error, effect by effect, over time.")
+    ] = False,
+    times: Annotated[str | None, typer.Option("--times", help="For --errors; by default 1d,1y,10y.")] = None,
+    chips: Annotated[int | None, typer.Option("--chips", help="For --errors: chips to average over; 1.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="For --errors: seed of the first chip.")] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            "--inputs", metavar="KIND", help="For --errors: data (validation data; not with --model), random."
+        ),
+    ] = None,
+    tokens: Annotated[int | None, typer.Option("--tokens", help="For --errors: inputs of each layer; 128.")] = None,
+    pack: Annotated[bool, typer.Option("--pack", help="Let small layers share tiles; shows the saving.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="One row for each layer, not for each kind.")] = False,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON; - is stdout.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one line for each layer.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the tiles, as PNG.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Write only those files that do not exist.")] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Show how a model lies on tiles and what that costs: devices, time, and with its weights, errors."""
+    from analog_lora_cli.commands import inspect_tiles as command
+
+    command.run(
+        command.Request(
+            checkpoint, preset, config, model, adapter, set_ or [], statistics, errors, times, chips, seed, inputs,
+            tokens, pack, every, json, csv, plot, resume, overwrite,
+        )
+    )  # fmt: skip
+
+
 @app.command()
 def presets(
     name: Annotated[str | None, typer.Argument(help="Print this preset, resolved.")] = None,

@@ -14,6 +14,8 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Tests run side by side: more threads each would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from analog_lora_cli.engine.libraries import prepare_libraries
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from analog_lora_cli.config.latency import LatencyConfig
+from analog_lora_cli.config.section import Section
 from analog_lora_cli.config.times import seconds, time_label
 
 TaskName = Literal["squad", "squad_v2", "cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
@@ -54,12 +56,6 @@ def _unique_times(times: list[str]) -> list[str]:
             raise ValueError(f"{label} and {by_seconds[seconds(label)]} are the same time")
         by_seconds[seconds(label)] = label
     return [by_seconds[key] for key in sorted(by_seconds)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: immutable, typed strictly, unknown keys forbidden."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -350,6 +346,7 @@ class Config(Section):
     hardware: HardwareConfig = Field(default_factory=HardwareConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     drift: DriftConfig = Field(default_factory=DriftConfig)
+    latency: LatencyConfig = Field(default_factory=LatencyConfig)
     reference: ReferenceConfig | None = None
 
     @model_validator(mode="after")

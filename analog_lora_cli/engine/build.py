@@ -42,13 +42,13 @@ class Built:
     """Names of the head's modules in the plain model."""
     new_parameters: list[str]
     """Names of the parameters that the pretrained model does not have."""
-    base_sha256: str
+    base_sha256: str = ""
     """Of the pretrained weights, before clipping, without what is new in this model."""
-    body_sha256: str
+    body_sha256: str = ""
     """Of that part of them which the models of all tasks have: without head and pooler."""
-    plain_parameters: int
+    plain_parameters: int = 0
     """Of the plain model, head included, adapters not."""
-    head_parameters: int
+    head_parameters: int = 0
     layers: dict[str, Any] = field(default_factory=dict)
     """The analog layers by their name in the plain model; empty while nothing lies on tiles."""
     placement: Placement | None = None
@@ -67,6 +67,11 @@ class Built:
         """The transformers model inside PEFT's wrapper; the model itself if there is none."""
         model: nn.Module = self.model
         return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator, no-any-return]
+
+    @property
+    def digital_heads(self) -> list[str]:
+        """Names of the head's modules that never lie on tiles."""
+        return self.heads if self.config.method == "full" or self.config.adapter.train_head else []
 
     @property
     def trainable_parameters(self) -> int:
@@ -170,8 +175,7 @@ def build_from(checkpoint: Checkpoint, adapter: str, config: Config) -> Built:
         _require_hash(built.base_sha256, checkpoint.entry(adapter)["base_sha256"], config.model.name, checkpoint)
         built.model = load_adapter(built.model, checkpoint.adapter_folder(adapter), trainable=False)
         trained_with = checkpoint.config_of(adapter)
-        if config.hardware.layers == trained_with.hardware.layers:
-            built.on_chip = set(checkpoint.analog_layers) or None
+        built.on_chip = checkpoint.layers_on_chip(adapter, config)
         if _mapping(config) == _mapping(trained_with):
             built.programmed = checkpoint.analog_layers
     built.model.eval()
@@ -198,8 +202,9 @@ def place(built: Built, hardware: HardwareConfig) -> None:
     Raises:
         CheckpointError: the weights on tiles are not those that the adapter was trained with.
     """
-    heads = built.heads if built.config.method == "full" or built.config.adapter.train_head else []
-    built.layers, built.placement = put_on_tiles(built.plain_model, heads, hardware, built.noise, built.on_chip)
+    built.layers, built.placement = put_on_tiles(
+        built.plain_model, built.digital_heads, hardware, built.noise, built.on_chip
+    )
     placed = built.analog_sha256()
     for name, expected in built.programmed.items():
         if name in placed and placed[name] != expected:

@@ -206,6 +206,19 @@ class Checkpoint:
         """sha256 of the weights on tiles by the layer's name; empty if no training has put them there yet."""
         return dict(self.manifest.get("analog_layers", {}))
 
+    def layers_on_chip(self, adapter: str, config: Config) -> set[str] | None:
+        """Names of the layers that were programmed, outside which an adapter's model has none on tiles.
+
+        Args:
+            adapter: its name.
+            config: its configuration, hardware possibly changed.
+
+        Returns:
+            None if nothing is known, or if other `hardware.layers` are asked for than at the training.
+        """
+        same = config.hardware.layers == self.config_of(adapter).hardware.layers
+        return (set(self.analog_layers) or None) if same else None
+
     def entry(self, adapter: str) -> dict[str, Any]:
         """What the manifest says of an adapter."""
         return dict(self.manifest["adapters"][adapter])

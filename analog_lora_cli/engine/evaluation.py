@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,12 @@ class Evaluator:
     def features(self) -> int:
         """Number of features of one evaluation."""
         return sum(len(eval_set.features) for eval_set, _ in self._sets)
+
+    def batches(self) -> Iterator[dict[str, torch.Tensor]]:
+        """What the model is given, batch by batch, longest first within each evaluation set."""
+        for _, batches in self._sets:
+            for batch in batches:
+                yield {name: tensor.to(self.device) for name, tensor in batch.inputs.items()}
 
     @torch.inference_mode()
     def run(self, model: nn.Module, after_batch: Callable[[int], None] | None = None) -> dict[str, float]:

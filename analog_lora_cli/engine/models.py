@@ -92,6 +92,30 @@ def load_model(task: Task, source: str, revision: str | None = None) -> tuple[An
     return model, new
 
 
+def load_shapes(task: Task, source: str, revision: str | None = None) -> Any:
+    """The model with the task's head on torch's meta device: all shapes, no weights; only config.json is read.
+
+    Raises:
+        HubError: the configuration is not to be had.
+        UsageError: the configuration is damaged, or transformers has no such head for it.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision, **task.model_options())
+    except Exception as error:  # As for the weights.
+        raise _not_loadable("configuration", source, error) from error
+    try:
+        auto_class: Any = task.auto_class()
+        with torch.device("meta"):
+            return auto_class.from_config(config)
+    except Exception as error:
+        raise UsageError(
+            f"model.name: {source}: no model for task {task.config.name} can be made of this configuration: "
+            f"{_first_line(error)}"
+        ) from error
+
+
 def head_modules(model: nn.Module) -> list[str]:
     """Names of the modules that are the task's head: all that stands beside the pretrained body."""
     body = model.base_model_prefix

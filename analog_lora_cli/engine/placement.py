@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.errors import UsageError
-from analog_lora_cli.hardware.mapping import Clipping, clip_weight
+from analog_lora_cli.hardware.mapping import Clipping, TileGrid, clip_weight
 from analog_lora_cli.hardware.tile import AnalogLinear
 from analog_lora_cli.hardware.training_noise import TrainingNoise
 
@@ -55,6 +55,25 @@ class Placement:
 
 
 @dataclass(frozen=True)
+class ModuleFacts:
+    """What decides where a module goes, and what is reported of it; independent of the hardware."""
+
+    name: str
+    kind: str
+    """Class of the module in the plain model."""
+    shape: list[int]
+    parameters: int
+    """Of the base, without adapters."""
+    obstacle: str | None
+    """Why tiles cannot hold it; None if they can."""
+    shared: bool
+    """Its weights are another module's, too."""
+    adapter_parameters: int
+    rank: int
+    """Of the adapter; 0: none."""
+
+
+@dataclass(frozen=True)
 class _Candidate:
     """A module of the plain model and the places it hangs in the wrapped one."""
 
@@ -63,6 +82,7 @@ class _Candidate:
     parent: nn.Module
     attribute: str
     adapter_parameters: int
+    rank: int = 0
 
 
 def put_on_tiles(
@@ -87,32 +107,79 @@ def put_on_tiles(
     Raises:
         UsageError: no layer can be mapped, or a pattern of `hardware.layers` matches nothing.
     """
-    candidates = list(_candidates(model))
-    linear = [candidate.name for candidate in candidates if _obstacle(candidate.module) is None]
-    chosen = _chosen_names(linear, hardware.layers)
-    shared = _shared_parameters(model)
     analog: dict[str, Any] = {}
     rows = []
-    for candidate in candidates:
-        reason = _obstacle(candidate.module)
-        if reason is None and any(_inside(candidate.name, head) for head in heads):
-            reason = "task head, trained"
-        elif reason is None and id(candidate.module.weight) in shared:
-            reason = "weights shared with another layer"
-        elif reason is None and candidate.name not in chosen:
-            reason = "not in hardware.layers"
-        elif reason is None and on_chip is not None and candidate.name not in on_chip:
-            reason = "not on this chip"
-        if reason is None:
+    facts = module_facts(model)
+    reasons = decide(facts, heads, hardware, on_chip)
+    for candidate, fact in zip(list(_candidates(model)), facts, strict=True):
+        clipping = None
+        if not reasons[fact.name]:
             layer, clipping = _analog_layer(candidate.module, hardware, candidate.name, noise)
             setattr(candidate.parent, candidate.attribute, layer)
             analog[candidate.name] = layer
-            rows.append(_row(candidate, "", layer, clipping))
-        else:
-            rows.append(_row(candidate, reason, None, None))
-    if not analog:
-        raise UsageError(f"no layer of this model can be put on tiles: {_kinds(candidates)}; expected torch.nn.Linear")
+        rows.append(_row(fact, reasons[fact.name], hardware, clipping))
     return analog, Placement(rows)
+
+
+def module_facts(model: nn.Module) -> list[ModuleFacts]:
+    """The modules of a plain model that have weights of their own, with or without adapters around them."""
+    shared = _shared_parameters(model)
+    facts = []
+    for candidate in _candidates(model):
+        module = candidate.module
+        weight = getattr(module, "weight", None)
+        facts.append(
+            ModuleFacts(
+                name=candidate.name,
+                kind=type(module).__name__,
+                shape=list(weight.shape) if weight is not None else [],
+                parameters=sum(p.numel() for p in module.parameters(recurse=False)),
+                obstacle=_obstacle(module),
+                shared=id(weight) in shared,
+                adapter_parameters=candidate.adapter_parameters,
+                rank=candidate.rank,
+            )
+        )
+    return facts
+
+
+def decide(
+    facts: list[ModuleFacts], heads: list[str], hardware: HardwareConfig, on_chip: set[str] | None = None
+) -> dict[str, str]:
+    """Why each module stays digital, by name; empty for those that go onto tiles.
+
+    Raises:
+        UsageError: no layer can be mapped, or a pattern of `hardware.layers` matches nothing.
+    """
+    linear = [fact.name for fact in facts if fact.obstacle is None]
+    chosen = set(linear) if hardware.layers is None else match_names(linear, hardware.layers, "hardware.layers")
+    reasons = {}
+    for fact in facts:
+        reason = fact.obstacle or ""
+        if not reason and any(_inside(fact.name, head) for head in heads):
+            reason = "task head, trained"
+        elif not reason and fact.shared:
+            reason = "weights shared with another layer"
+        elif not reason and fact.name not in chosen:
+            reason = "not in hardware.layers"
+        elif not reason and on_chip is not None and fact.name not in on_chip:
+            reason = "not on this chip"
+        reasons[fact.name] = reason
+    if all(reasons.values()):
+        raise UsageError(f"no layer of this model can be put on tiles: {_kinds(facts)}; expected torch.nn.Linear")
+    return reasons
+
+
+def plan(
+    facts: list[ModuleFacts], heads: list[str], hardware: HardwareConfig, on_chip: set[str] | None = None
+) -> Placement:
+    """Where every layer would go: what `put_on_tiles` does to a model, without its weights, and so without clipping.
+
+    Raises:
+        UsageError: as `put_on_tiles`.
+    """
+    reasons = decide(facts, heads, hardware, on_chip)
+    return Placement([_row(fact, reasons[fact.name], hardware, None) for fact in facts])
 
 
 def match_names(names: list[str], patterns: list[str], key: str) -> set[str]:
@@ -133,11 +200,12 @@ def match_names(names: list[str], patterns: list[str], key: str) -> set[str]:
 
 def linear_names(model: nn.Module) -> list[str]:
     """Names of all linear layers of a plain model that tiles can hold."""
-    return [candidate.name for candidate in _candidates(model) if _obstacle(candidate.module) is None]
+    return list(linear_modules(model))
 
 
-def _chosen_names(linear: list[str], patterns: list[str] | None) -> set[str]:
-    return set(linear) if patterns is None else match_names(linear, patterns, "hardware.layers")
+def linear_modules(model: nn.Module) -> dict[str, Any]:
+    """All linear layers of a plain model that tiles can hold, adapted ones without their adapter, by name."""
+    return {candidate.name: candidate.module for candidate in _candidates(model) if _obstacle(candidate.module) is None}
 
 
 def _candidates(model: nn.Module) -> Iterator[_Candidate]:
@@ -154,7 +222,7 @@ def _candidates(model: nn.Module) -> Iterator[_Candidate]:
             base = module.get_base_layer()
             extra = sum(p.numel() for p in module.parameters()) - sum(p.numel() for p in base.parameters())
             wrapped[name] = extra
-            yield _Candidate(name, base, module, "base_layer", extra)
+            yield _Candidate(name, base, module, "base_layer", extra, rank=max(module.r.values()))  # type: ignore[operator, union-attr]
         elif isinstance(module, ModulesToSaveWrapper):
             saved.append(name)
             for inner, child in module.original_module.named_modules():
@@ -195,7 +263,6 @@ def _analog_layer(
     linear: Any, hardware: HardwareConfig, name: str, noise: TrainingNoise | None
 ) -> tuple[Any, Clipping]:
     from analog_lora_cli.hardware.aihwkit import AihwkitLinear
-    from analog_lora_cli.hardware.mapping import TileGrid
 
     weight: Tensor = linear.weight.detach()
     grid = TileGrid.of(weight.shape[0], weight.shape[1], hardware)
@@ -231,22 +298,22 @@ def clip_in_place(layers: dict[str, AnalogLinear]) -> None:
         layer.refresh_scales()
 
 
-def _row(candidate: _Candidate, reason: str, layer: Any, clipping: Clipping | None) -> PlacedLayer:
-    weight = getattr(candidate.module, "weight", None)
+def _row(fact: ModuleFacts, reason: str, hardware: HardwareConfig, clipping: Clipping | None) -> PlacedLayer:
+    grid = None if reason else TileGrid.of(fact.shape[0], fact.shape[1], hardware)
     return PlacedLayer(
-        name=candidate.name,
-        kind=type(candidate.module).__name__,
-        shape=list(weight.shape) if weight is not None else [],
-        parameters=sum(p.numel() for p in candidate.module.parameters(recurse=False)),
-        analog=layer is not None,
+        name=fact.name,
+        kind=fact.kind,
+        shape=fact.shape,
+        parameters=fact.parameters,
+        analog=not reason,
         reason=reason,
-        tiles=[len(layer.grid.rows), len(layer.grid.columns)] if layer is not None else None,
+        tiles=[len(grid.rows), len(grid.columns)] if grid is not None else None,
         clipped=clipping.clipped if clipping else 0,
         clip_change=clipping.change if clipping else 0.0,
-        adapter_parameters=candidate.adapter_parameters,
+        adapter_parameters=fact.adapter_parameters,
     )
 
 
-def _kinds(candidates: list[_Candidate]) -> str:
-    kinds = sorted({type(candidate.module).__name__ for candidate in candidates})
+def _kinds(facts: list[ModuleFacts]) -> str:
+    kinds = sorted({fact.kind for fact in facts})
     return f"it has only {', '.join(kinds)}" if kinds else "it has no weights"

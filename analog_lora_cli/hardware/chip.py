@@ -81,6 +81,20 @@ class Chip:
         for name, layer in self.layers.items():
             layer.state = self._aged_layer(name, layer, seconds, read)
 
+    def hold_programmed(self) -> None:
+        """Let all layers hold what was programmed, before anything was read: no read noise, no drift.
+
+        No chip can be read so; it shows what programming alone does.
+        """
+        for name, layer in self.layers.items():
+            weight = torch.empty_like(layer.weight, device="cpu")
+            tiles = iter(self._tiles[name])
+            for scales, (start, stop) in zip(layer.column_scale.cpu(), layer.grid.rows, strict=True):
+                for first, last in layer.grid.columns:
+                    weight[first:last, start:stop] = next(tiles).programmed * scales[first:last, None]
+            device = layer.weight.device
+            layer.state = TileState(weight.to(device), torch.ones_like(layer.column_scale))
+
     def release(self) -> None:
         """Give all layers back their exact weights."""
         for layer in self.layers.values():

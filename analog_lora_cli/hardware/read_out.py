@@ -16,8 +16,8 @@ MAX_HALVINGS_STEPS = 0.25
 """Iterative bound management gives up when inputs were reduced by more than the factor, or when the reduction times
 the DAC's step exceeds the second number: aihwkit's `max_bm_factor` and `max_bm_res`."""
 
-BLOCK = 1 << 18
-"""Outputs that are worked on at a time: few enough to stay in a core's cache from the product to the ADC."""
+BLOCK = 1 << 20
+"""Outputs that are worked on at a time: few enough to stay in a processor's cache from the product to the ADC."""
 
 
 @dataclass(frozen=True)
@@ -86,24 +86,26 @@ class Converters:
             output.add_(noise, alpha=self.output_noise / self.output_unit)
         return output.round_() if self.adc_step else output
 
-    def saturate(self, output: Tensor) -> Tensor | None:
+    def saturate(self, output: Tensor, find: bool = False) -> Tensor | None:
         """Limit digitized outputs, in place.
 
         Args:
             output: (tokens, columns), in steps of the ADC.
+            find: whether to say where the limit was passed.
 
         Returns:
-            where the ADC was beyond its bound; None if it is known to be nowhere.
+            where the ADC was beyond its bound; None if it is known to be nowhere, or was not to be found.
         """
         limit = self.adc_bound / self.output_unit
         if limit == float("inf"):
             return None
-        if output.device.type == "cpu":
-            # Saturation is rare: looking for it is cheaper than a mask that says so for each output.
-            low, high = torch.aminmax(output)
-            if low.item() >= -limit and high.item() <= limit:
+        beyond = None
+        if find:
+            # Saturation is rare: on a CPU, looking for it is cheaper than a mask that says so for each output.
+            on_cpu = output.device.type == "cpu"
+            if on_cpu and output.amax().item() <= limit and output.amin().item() >= -limit:
                 return None
-        beyond = output.abs() > limit
+            beyond = output.abs() > limit
         output.clamp_(-limit, limit)
         return beyond
 
@@ -142,6 +144,7 @@ def read_tiles(
     converters: Converters,
     normals: Normals,
     keep_inputs: bool = False,
+    find_saturated: bool = False,
 ) -> Reading:
     """Read all tiles of a layer and add up their rows digitally.
 
@@ -155,6 +158,7 @@ def read_tiles(
         converters: DAC, ADC and output noise.
         normals: source of the output noise.
         keep_inputs: return the converted inputs, for the gradient of the weights.
+        find_saturated: say where ADCs were beyond their bound, for the gradient.
     """
     tokens = x.reshape(-1, x.shape[-1]).to(held.dtype)
     # In its final shape from the beginning: a view made in here could not be changed in place, as AdaLoRA does.
@@ -174,7 +178,7 @@ def read_tiles(
             tile = _Tile(held[first:last, start:stop], scale, after, converters, dtype)
             target = output[:, first:last]
             added = target if index else (None if bias is None else bias[first:last])
-            blocks, seen = tile.read_all(tokens[:, start:stop], target, added, normals, keep_inputs)
+            blocks, seen = tile.read_all(tokens[:, start:stop], target, added, normals, keep_inputs, find_saturated)
             masks.extend((block, slice(first, last), mask) for block, mask in blocks)
             spans = [(first, last)] if converters.iterative else grid.columns
             inputs[-1].extend([seen] * len(spans) if seen is not None else [])
@@ -202,7 +206,13 @@ class _Tile:
         self.after = after * converters.output_unit
 
     def read_all(
-        self, x: Tensor, target: Tensor, added: Tensor | None, normals: Normals, keep_inputs: bool
+        self,
+        x: Tensor,
+        target: Tensor,
+        added: Tensor | None,
+        normals: Normals,
+        keep_inputs: bool,
+        find_saturated: bool,
     ) -> tuple[list[tuple[slice, Tensor]], Tensor | None]:
         """Read for all tokens, block by block.
 
@@ -212,6 +222,7 @@ class _Tile:
             added: what is added to it: (tokens, columns), (columns,) or None. May be `target`.
             normals: source of the noise.
             keep_inputs: return the inputs too.
+            find_saturated: return masks.
 
         Returns:
             blocks of tokens with masks of where the ADC was beyond its bound, and the inputs as the DAC gave them.
@@ -222,7 +233,7 @@ class _Tile:
         for start in range(0, len(x), size):
             block = slice(start, start + size)
             read, factor, levels = self._read(x[block], normals)
-            mask = self.converters.saturate(read)
+            mask = self.converters.saturate(read, find_saturated)
             if mask is not None:
                 masks.append((block, mask))
             read.mul_(self.after)

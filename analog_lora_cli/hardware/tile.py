@@ -152,6 +152,7 @@ class _AnalogProduct(torch.autograd.Function):
             layer.converters,
             Normals(output_seed, x.device),
             keep_inputs=ctx.needs_input_grad[1],
+            find_saturated=ctx.needs_input_grad[0] or ctx.needs_input_grad[1],
         )
         ctx.held = held
         ctx.input_dtype = x.dtype

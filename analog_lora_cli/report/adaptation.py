@@ -12,8 +12,8 @@ from analog_lora_cli.engine.recovery import Recovery, without_chip
 from analog_lora_cli.engine.storage import replacing, write_json
 from analog_lora_cli.report.comparison import signed
 from analog_lora_cli.report.drift import drift_table, write_drift
+from analog_lora_cli.report.meter import duration
 from analog_lora_cli.report.plot import comparison_plot
-from analog_lora_cli.report.progress import duration
 from analog_lora_cli.report.run import untimed_table
 
 

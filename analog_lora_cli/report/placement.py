@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-
 from rich.table import Table
 
 from analog_lora_cli import console
 from analog_lora_cli.engine.placement import PlacedLayer, Placement
+from analog_lora_cli.report.grouping import groups, pattern
 
 
 def placement_table(placement: Placement) -> Table:
@@ -24,12 +22,12 @@ def placement_table(placement: Placement) -> Table:
         "change: largest relative change of a matrix by clipping (Frobenius norm)",
     )  # fmt: skip
     body = analog[0].name.partition(".")[0] + "."
-    for group in _groups(analog):
+    for group in groups(analog):
         first = group[0]
         assert first.tiles is not None
         weights = sum(layer.shape[0] * layer.shape[1] for layer in group)
         made.add_row(
-            _pattern(first.name).removeprefix(body),
+            pattern(first.name).removeprefix(body),
             str(len(group)),
             "x".join(map(str, first.shape)),
             f"{first.tiles[0]}x{first.tiles[1]}",
@@ -46,14 +44,3 @@ def placement_table(placement: Placement) -> Table:
         shape = "x".join(map(str, group[0].shape)) if len(group) == 1 else ""
         made.add_row(f"[dim]{name}: digital, {reason}[/dim]", str(len(group)), shape, "", "", "")
     return made
-
-
-def _groups(layers: Iterable[PlacedLayer]) -> list[list[PlacedLayer]]:
-    groups: dict[tuple[object, ...], list[PlacedLayer]] = {}
-    for layer in layers:
-        groups.setdefault((_pattern(layer.name), *layer.shape), []).append(layer)
-    return list(groups.values())
-
-
-def _pattern(name: str) -> str:
-    return re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name)

@@ -8,7 +8,7 @@ from analog_lora_cli import console
 from analog_lora_cli.engine.cells import Metrics
 from analog_lora_cli.engine.run import RunResult
 from analog_lora_cli.report.drift import drift_table, write_drift
-from analog_lora_cli.report.progress import duration
+from analog_lora_cli.report.meter import duration
 
 
 def print_run(result: RunResult, title: str) -> None:
