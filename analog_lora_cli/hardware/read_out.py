@@ -122,18 +122,6 @@ class Reading:
     """For each row and column of tiles the inputs as the DAC gave them, (tokens, rows), in the input's unit."""
 
 
-def product_dtype(x: Tensor, held: Tensor) -> torch.dtype:
-    """The type that products are computed in: autocast's, else that of the weights."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else held.dtype
-
-
-def output_dtype(x: Tensor) -> torch.dtype:
-    """The type of a layer's output: autocast's, else that of the input."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-
-
 def read_tiles(
     x: Tensor,
     held: Tensor,
@@ -145,6 +133,7 @@ def read_tiles(
     normals: Normals,
     keep_inputs: bool = False,
     find_saturated: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> Reading:
     """Read all tiles of a layer and add up their rows digitally.
 
@@ -159,12 +148,12 @@ def read_tiles(
         normals: source of the output noise.
         keep_inputs: return the converted inputs, for the gradient of the weights.
         find_saturated: say where ADCs were beyond their bound, for the gradient.
+        dtype: of the products; None: that of the weights.
     """
     tokens = x.reshape(-1, x.shape[-1]).to(held.dtype)
     # In its final shape from the beginning: a view made in here could not be changed in place, as AdaLoRA does.
     result = torch.empty(*x.shape[:-1], held.shape[0], dtype=held.dtype, device=held.device)
     output = result.view(-1, held.shape[0])
-    dtype = product_dtype(x, held)
     # Without iterative bound management all tiles side by side see the same input: one product serves them.
     columns = grid.columns if converters.iterative else [(0, held.shape[0])]
     saturated: list[Tensor | None] = []
@@ -175,7 +164,7 @@ def read_tiles(
         for first, last in columns:
             scale = scales[index, first:last]
             after = scale if compensation is None else scale * compensation[index, first:last]
-            tile = _Tile(held[first:last, start:stop], scale, after, converters, dtype)
+            tile = _Tile(held[first:last, start:stop], scale, after, converters, dtype or held.dtype)
             target = output[:, first:last]
             added = target if index else (None if bias is None else bias[first:last])
             blocks, seen = tile.read_all(tokens[:, start:stop], target, added, normals, keep_inputs, find_saturated)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +15,7 @@ from torch.nn import functional
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.hardware.mapping import TileGrid, column_scales
 from analog_lora_cli.hardware.normals import Normals
-from analog_lora_cli.hardware.read_out import Converters, output_dtype, read_tiles
+from analog_lora_cli.hardware.read_out import Converters, Reading, read_tiles
 from analog_lora_cli.hardware.training_noise import TrainingNoise
 
 
@@ -77,6 +80,8 @@ class AnalogLinear(nn.Linear):
         self.state: TileState | None = None
         """What a chip holds; None: the exact weights."""
         self.register_buffer("column_scale", torch.empty(0), persistent=False)
+        self.handle = _new_handle(self)
+        """Under which `layer_of` finds it: the operator of `compiled` knows numbers and tensors only."""
         self.set_hardware(hardware)
         self.register_load_state_dict_post_hook(_refresh_scales)
 
@@ -96,17 +101,24 @@ class AnalogLinear(nn.Linear):
         """Multiply (..., in_features) to (..., out_features)."""
         if not self.analog:
             return functional.linear(x, self.weight, self.bias)
-        held, output_seed = _Held(self), None
-        if self.training and self.noise is not None:
-            output_seed = self.noise.output_seed(self.name)
-        product: Tensor = _AnalogProduct.apply(x, self.weight, self.bias, held, output_seed)
-        return product
+        dtype = _autocast_dtype(x)
+        if torch.compiler.is_compiling() and not self.weight.requires_grad:
+            from analog_lora_cli.hardware.compiled import product
+
+            result: Tensor = product(x, self.weight, self.bias, self.handle, dtype, torch.is_grad_enabled())[0]
+        else:
+            result = _AnalogProduct.apply(x, self.weight, self.bias, HeldWeights(self), dtype)
+        return result
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.handle = _new_handle(self)  # A copy is a layer of its own.
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, tiles={len(self.grid.rows)}x{len(self.grid.columns)}"
 
 
-class _Held:
+class HeldWeights:
     """What the devices of a layer hold in one forward pass: exact or aged weights, with training noise.
 
     The noise is drawn again in the backward pass instead of being kept: it would be as large as the model.
@@ -118,9 +130,13 @@ class _Held:
         self.strength = 0.0
         """Standard deviation of the noise, relative to the column scale."""
         self.seed = 0
-        if layer.training and layer.noise is not None and layer.hardware.weight_noise_type == "gaussian":
-            self.strength = layer.hardware.weight_noise * layer.noise.strength
-            self.seed = layer.noise.weight_seed(layer.name)
+        self.output_seed: int | None = None
+        """Of the noise before the ADC; None: torch's default generator decides."""
+        if layer.training and layer.noise is not None:
+            self.output_seed = layer.noise.output_seed(layer.name)
+            if layer.hardware.weight_noise_type == "gaussian":
+                self.strength = layer.hardware.weight_noise * layer.noise.strength
+                self.seed = layer.noise.weight_seed(layer.name)
 
     @torch.no_grad()
     def weight(self) -> Tensor:
@@ -133,53 +149,98 @@ class _Held:
             noisy[:, start:stop].mul_(self.strength * scale[:, None])
         return noisy.add_(exact)
 
+    def read(
+        self, x: Tensor, bias: Tensor | None, dtype: torch.dtype | None, keep_inputs: bool, find_saturated: bool
+    ) -> Reading:
+        """Read the tiles once, see `read_tiles`."""
+        layer = self.layer
+        return read_tiles(
+            x,
+            self.weight(),
+            layer.column_scale,
+            self.compensation,
+            bias,
+            layer.grid,
+            layer.converters,
+            Normals(self.output_seed, x.device),
+            keep_inputs,
+            find_saturated,
+            dtype,
+        )
+
+    @property
+    def compensation(self) -> Tensor | None:
+        """(rows of tiles, out_features): the factor against drift; None: 1."""
+        return None if self.state is None else self.state.compensation
+
+    def partial_gradients(self, grad: Tensor, saturated: Sequence[Tensor | None]) -> Iterator[tuple[int, Tensor]]:
+        """For each row of tiles its number and the gradient of its output before the digital addition.
+
+        Args:
+            grad: (tokens, out_features).
+            saturated: for each row of tiles, where an ADC was beyond its bound.
+        """
+        for index, mask in enumerate(saturated):
+            partial = grad if self.compensation is None else grad * self.compensation[index].to(grad.dtype)
+            yield index, partial if mask is None else partial.masked_fill(mask, 0)
+
+    def input_gradient(self, grad: Tensor, saturated: Sequence[Tensor | None]) -> Tensor:
+        """The straight-through gradient of the input, (..., in_features); arguments as above, grad of any rank."""
+        held, flat = self.weight(), grad.reshape(-1, grad.shape[-1])
+        result = grad.new_empty(flat.shape[0], held.shape[1])
+        for index, partial in self.partial_gradients(flat, saturated):
+            start, stop = self.layer.grid.rows[index]
+            torch.mm(partial, held[:, start:stop].to(partial.dtype), out=result[:, start:stop])
+        return result.reshape(*grad.shape[:-1], held.shape[1])
+
 
 class _AnalogProduct(torch.autograd.Function):
     """The product of `AnalogLinear` with its straight-through gradient."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, held: _Held, output_seed: int | None
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, held: HeldWeights, dtype: torch.dtype | None
     ) -> Tensor:
-        layer = held.layer
-        reading = read_tiles(
-            x,
-            held.weight(),
-            layer.column_scale,
-            None if held.state is None else held.state.compensation,
-            bias,
-            layer.grid,
-            layer.converters,
-            Normals(output_seed, x.device),
-            keep_inputs=ctx.needs_input_grad[1],
-            find_saturated=ctx.needs_input_grad[0] or ctx.needs_input_grad[1],
-        )
+        needs_x, needs_weight, *_ = ctx.needs_input_grad
+        reading = held.read(x, bias, dtype, keep_inputs=needs_weight, find_saturated=needs_x or needs_weight)
         ctx.held = held
         ctx.input_dtype = x.dtype
         ctx.seen = reading.inputs
         ctx.save_for_backward(*reading.saturated)
-        return reading.output.to(output_dtype(x))
+        return reading.output.to(dtype or x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (grad,) = gradients
+        held, saturated = ctx.held, ctx.saved_tensors
         needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
-        held, grid = ctx.held.weight(), ctx.held.layer.grid
-        compensation = None if ctx.held.state is None else ctx.held.state.compensation
-        grad_2d = grad.reshape(-1, grad.shape[-1])
-        grad_x = grad.new_empty(grad_2d.shape[0], held.shape[1]) if needs_x else None
-        grad_weight = torch.zeros_like(held) if needs_weight else None
-        for index, ((start, stop), saturated) in enumerate(zip(grid.rows, ctx.saved_tensors, strict=True)):
-            partial = grad_2d if compensation is None else grad_2d * compensation[index].to(grad.dtype)
-            if saturated is not None:
-                partial = partial.masked_fill(saturated, 0)
-            if grad_x is not None:
-                torch.mm(partial, held[:, start:stop].to(partial.dtype), out=grad_x[:, start:stop])
-            if grad_weight is not None:
-                for column, (first, last) in enumerate(grid.columns):
-                    block = partial[:, first:last].to(held.dtype).t() @ ctx.seen[index][column].to(held.dtype)
-                    grad_weight[first:last, start:stop] = block
-        if grad_x is not None:
-            grad_x = grad_x.reshape(*grad.shape[:-1], held.shape[1]).to(ctx.input_dtype)
-        grad_bias = grad_2d.to(held.dtype).sum(dim=0) if needs_bias else None
+        grad_x = held.input_gradient(grad, saturated).to(ctx.input_dtype) if needs_x else None
+        flat, grad_weight = grad.reshape(-1, grad.shape[-1]), None
+        if needs_weight:
+            grad_weight, grid = torch.zeros_like(held.layer.weight), held.layer.grid
+            for index, partial in held.partial_gradients(flat, saturated):
+                for seen, (first, last) in zip(ctx.seen[index], grid.columns, strict=True):
+                    block = partial[:, first:last].to(seen.dtype).t() @ seen
+                    grad_weight[first:last, slice(*grid.rows[index])] = block
+        grad_bias = flat.to(held.layer.weight.dtype).sum(dim=0) if needs_bias else None
         return grad_x, grad_weight, grad_bias, None, None
+
+
+def _autocast_dtype(x: Tensor) -> torch.dtype | None:
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+
+
+_layers: WeakValueDictionary[int, AnalogLinear] = WeakValueDictionary()
+_handles = itertools.count()
+
+
+def _new_handle(layer: AnalogLinear) -> int:
+    handle = next(_handles)
+    _layers[handle] = layer
+    return handle
+
+
+def layer_of(handle: int) -> AnalogLinear:
+    """The layer that has a handle."""
+    return _layers[handle]
