@@ -9,7 +9,7 @@ from analog_lora_cli.config.adapt import adaptation_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.times import seconds, time_label
 from analog_lora_cli.engine.checkpoint import FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
-from analog_lora_cli.engine.libraries import prepare_libraries
+from analog_lora_cli.engine.libraries import imports_done, prepare_libraries
 from analog_lora_cli.engine.processes import is_main, join, leave
 from analog_lora_cli.errors import UsageError
 
@@ -59,6 +59,7 @@ def run(
     check_adaptation(adaptation, resume, overwrite)
     if drift or aged_chip is not None:
         check_times(config.hardware, config.drift.times)
+    imports_done()
     report = ConsoleReport()
     try:
         adapted = run_adaptation(adaptation, report, resume, overwrite)

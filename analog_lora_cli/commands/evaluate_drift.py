@@ -9,7 +9,7 @@ from analog_lora_cli import console
 from analog_lora_cli.config.load import load_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.engine.checkpoint import ALL, FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
-from analog_lora_cli.engine.libraries import prepare_libraries
+from analog_lora_cli.engine.libraries import imports_done, prepare_libraries
 from analog_lora_cli.engine.processes import is_main, join, leave
 from analog_lora_cli.errors import RequirementError, UsageError
 
@@ -62,6 +62,7 @@ def run(
         check_times(subject.config.hardware, subject.config.drift.times)
     if len(subjects) > 1 and not deployment:
         check_comparable(subjects)
+    imports_done()
     report = ConsoleReport()
     try:
         done = [assess(s, _prepared(s, output, len(subjects) > 1, overwrite), report) for s in subjects]

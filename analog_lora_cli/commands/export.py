@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from analog_lora_cli import console
 from analog_lora_cli.config.times import time_label
-from analog_lora_cli.engine.libraries import prepare_libraries
+from analog_lora_cli.engine.libraries import imports_done, prepare_libraries
 from analog_lora_cli.errors import UsageError
 
 
@@ -27,6 +27,7 @@ def run(
 
     from analog_lora_cli.engine.export.export import ExportRequest, export
 
+    imports_done()
     request = ExportRequest(checkpoint, kind, output, adapter, chip, _time(at), overwrite, repository)
     done = export(request, console.note)
     made = console.table(f"{output}: {kind}", "file", "size")

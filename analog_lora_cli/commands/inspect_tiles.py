@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,23 +62,6 @@ class Request:
 
 def run(request: Request) -> None:
     """Look at a model, print the tables, and write the files."""
-    with _collector_off():
-        _run(request)
-
-
-@contextmanager
-def _collector_off() -> Iterator[None]:
-    """Python's collector goes through all the classes that the libraries make, again and again while they are imported
-    and once more at the end: seconds, for nothing that could be freed."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-def _run(request: Request) -> None:
     _check_source(request)
     _check_options(request)
     _check_overrides(request)

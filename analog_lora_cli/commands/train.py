@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analog_lora_cli import console
 from analog_lora_cli.config.load import load_config
-from analog_lora_cli.engine.libraries import prepare_libraries
+from analog_lora_cli.engine.libraries import imports_done, prepare_libraries
 from analog_lora_cli.engine.processes import is_main, leave
 from analog_lora_cli.errors import UsageError
 
@@ -35,6 +35,7 @@ def run(
     from analog_lora_cli.report.progress import ConsoleReport
     from analog_lora_cli.report.run import print_run
 
+    imports_done()
     report = ConsoleReport()
     try:
         result = run_training(config, folder, report, resume, overwrite, drift)

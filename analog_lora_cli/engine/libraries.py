@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import logging
@@ -48,6 +49,12 @@ def prepare_libraries() -> str | None:
     for name in ("datasets", "peft", "accelerate", "torch.distributed", "aihwkit"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return reason
+
+
+def imports_done() -> None:
+    """Switch the collector on, which the command line keeps off while libraries are imported."""
+    gc.freeze()
+    gc.enable()
 
 
 def hide_broken_torchvision() -> str | None:
