@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
+import threading
 import traceback
 from enum import Enum
 from pathlib import Path
@@ -271,6 +273,7 @@ def main(arguments: list[str] | None = None) -> int:
     # While libraries are imported the collector would go through all their classes again and again: a third of the
     # time, for nothing that could be freed. Commands that work for long switch it on when they begin.
     gc.disable()
+    _end_like_ctrl_c()
     try:
         outcome = app(args=given, prog_name="analora", standalone_mode=False)
     except _ClickException as error:
@@ -287,6 +290,12 @@ def main(arguments: list[str] | None = None) -> int:
     if outcome == EXIT_INTERRUPTED:  # Typer turns Ctrl-C into this outcome.
         console.error("interrupted; what is finished is kept, continue with --resume")
     return outcome if isinstance(outcome, int) else 0
+
+
+def _end_like_ctrl_c() -> None:
+    """Let SIGTERM, which schedulers send, end the program as Ctrl-C does: with what is finished, and a message."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
 def _explain(error: Exception) -> int:

@@ -25,6 +25,7 @@ from analog_lora_cli.engine.callbacks import (
     ProgressReport,
     TrainingReport,
 )
+from analog_lora_cli.engine.interruption import SaveOnSignal
 from analog_lora_cli.engine.sampling import EpochSampler, planned_steps
 from analog_lora_cli.engine.storage import file_sha256, write_json
 from analog_lora_cli.errors import AnaloraError, ConfigError
@@ -214,6 +215,7 @@ def train(
 
     Raises:
         AnaloraError: out of memory, a full disk, or a loss that is not finite at the end.
+        KeyboardInterrupt: a signal came; the state after the step that it came in is saved.
     """
     config = built.config
     folder = Path(arguments.output_dir)
@@ -231,12 +233,14 @@ def train(
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(_EpochOrder(trainer))
+    interruption = SaveOnSignal()
+    trainer.add_callback(interruption)
     for callback in trainer.callback_handler.callbacks:
         if isinstance(callback, AdaLoraBudget) and state is not None:
             callback.restore_from = state
     started = time.monotonic()
     try:
-        with report:
+        with interruption.listening(), report:
             trainer.train(resume_from_checkpoint=str(state) if state is not None else None)
     except torch.OutOfMemoryError as error:
         raise AnaloraError(_out_of_memory(config, error)) from None

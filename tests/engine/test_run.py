@@ -188,6 +188,44 @@ def test_a_run_killed_at_any_point_resumes_to_the_same_adapter(make_config: Make
     assert json.loads((tmp_path / "cut" / "drift/default/drift.json").read_text()) == whole
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_within_seconds(number: int, make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(train={"max_steps": 300, "save_steps": 40})
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    command = [
+        sys.executable,
+        "-m",
+        "analog_lora_cli",
+        "train",
+        "--config",
+        str(tmp_path / "config.yaml"),
+        "--no-drift",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--output", str(tmp_path / "cut")],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    trainer = tmp_path / "cut" / "trainer"
+    while process.poll() is None and not (trainer / "checkpoint-40").exists():
+        time.sleep(0.005)
+    sent = time.monotonic()
+    process.send_signal(number)
+    said = process.communicate()[1]
+    assert process.returncode == 130
+    assert time.monotonic() - sent < 10
+    assert "--resume" in said
+    last = max(int(state.name.rpartition("-")[2]) for state in trainer.glob("checkpoint-*"))
+    assert 40 <= last < 300
+    done = [run_training(config, tmp_path / "cut", Silent(), resume=True, drift=False)]
+    done.append(run_training(config, tmp_path / "whole", Silent(), drift=False))
+    assert done[0].metrics["train"]["resumed_from"] == last
+    assert same(adapter(tmp_path / "whole"), adapter(tmp_path / "cut"))
+
+
 def test_weight_noise_of_the_device_programs_a_new_chip_each_step(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(hardware={"weight_noise_type": "device"}, train={"max_steps": 3})
     result = run_training(config, tmp_path / "run", Silent(), drift=False)
