@@ -50,6 +50,7 @@ Overrides = Annotated[
 Output = Annotated[Path | None, typer.Option("--output", help="Folder for the result; by default runs/PRESET.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what was interrupted.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
+NoDrift = Annotated[bool, typer.Option("--no-drift", help="Leave the drift evaluation at the end out.")]
 Quiet = Annotated[bool, typer.Option("--quiet", callback=_set_quiet, help="Print no progress.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -71,7 +72,7 @@ def train(
     output: Output = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
-    no_drift: Annotated[bool, typer.Option("--no-drift", help="Leave the drift evaluation at the end out.")] = False,
+    no_drift: NoDrift = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -180,7 +181,7 @@ def adapt(
     at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Age of that chip, e.g. 1y.")] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
-    no_drift: Annotated[bool, typer.Option("--no-drift", help="Leave the drift evaluation at the end out.")] = False,
+    no_drift: NoDrift = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

@@ -48,7 +48,7 @@ def run(
     prepare_libraries()
     join()
 
-    from analog_lora_cli.engine.adaptation import Adaptation, AgedChip, check_adaptation, run_adaptation
+    from analog_lora_cli.engine.adaptation import Adaptation, AgedChip, run_adaptation
     from analog_lora_cli.engine.drift import check_times
     from analog_lora_cli.engine.recovery import measure_recovery
     from analog_lora_cli.report.adaptation import print_adaptation
@@ -56,7 +56,6 @@ def run(
 
     aged_chip = None if chip is None or age is None else AgedChip(chip, age)
     adaptation = Adaptation(checkpoint, config, name, start, aged_chip)
-    check_adaptation(adaptation, resume, overwrite)
     if drift or aged_chip is not None:
         check_times(config.hardware, config.drift.times)
     imports_done()

@@ -77,16 +77,20 @@ class Subject:
     def conditions(self) -> dict[str, Any]:
         """Hardware, task and validation data: what must agree for a comparison on the same chips."""
         config = self.config
-        hardware = config.hardware.model_dump(mode="json", exclude=TRAINING_ONLY)
-        if config.method == "full":
-            del hardware["clip_sigma"], hardware["clip_scope"]
         files = make_task(config.task, config.train.seed).data_files()
         return {
-            "hardware": hardware,
+            "hardware": self.hardware(),
             "task": config.task.model_dump(exclude={"train_file", "validation_file", "max_train_samples"}),
             "data": {role: file_sha256(path) for role, path in files.items() if role != "train"},
             "eval_batch_size": config.train.per_device_eval_batch_size,
         }
+
+    def hardware(self) -> dict[str, Any]:
+        """What measurements depend on of the hardware."""
+        hardware = self.config.hardware.model_dump(mode="json", exclude=TRAINING_ONLY)
+        if self.config.method == "full":
+            del hardware["clip_sigma"], hardware["clip_scope"]
+        return hardware
 
     def weights(self) -> dict[str, Any]:
         """Hashes of the pretrained weights and of what was trained."""

@@ -90,6 +90,11 @@ class Built:
             for name in sorted(self.layers)
         }
 
+    def forget_chip(self) -> None:
+        """Let all layers hold their exact weights again."""
+        for layer in self.layers.values():
+            layer.state = None
+
     def set_analog(self, analog: bool) -> None:
         """Simulate the tiles, or compute all layers digitally with the same weights."""
         for layer in self.layers.values():

@@ -78,8 +78,7 @@ class NoiseClock(TrainerCallback):
             self._program_new_chip(state.global_step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        for layer in self.built.layers.values():
-            layer.state = None
+        self.built.forget_chip()
 
     def _before_forward(self, module: torch.nn.Module, inputs: Any) -> None:
         if module.training:
@@ -124,8 +123,7 @@ class ChipInTheLoop(TrainerCallback):
             self._reading = reading
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        for layer in self.built.layers.values():
-            layer.state = None
+        self.built.forget_chip()
 
 
 class AfterEachStep(TrainerCallback):

@@ -145,8 +145,7 @@ def measure(
                 min(len(done) + len(measured) * processes.world_size(), len(names)), len(names), name, measured[name]
             )
     built.set_analog(True)
-    for layer in built.layers.values():
-        layer.state = None
+    built.forget_chip()
     for part in processes.gather(measured):
         done |= part
     return done
@@ -173,8 +172,7 @@ def _set_up(built: Built, name: str, chip: Chip | None) -> Chip | None:
         built.model.eval()
     built.set_analog(name != DIGITAL)
     if name in WITHOUT_CHIPS:
-        for layer in built.layers.values():
-            layer.state = None
+        built.forget_chip()
         return chip
     words = name.split()
     seed, time = int(words[1]), float(words[3])

@@ -86,10 +86,10 @@ def deployment_table(done: list[Assessment]) -> Table:
 
 def _other_hardware(done: list[Assessment]) -> list[str]:
     """What is different for adapters that are not run on the first one's hardware."""
-    first = flatten(done[0].subject.conditions()["hardware"])
+    first = flatten(done[0].subject.hardware())
     lines = []
     for one in done[1:]:
-        own = flatten(one.subject.conditions()["hardware"])
+        own = flatten(one.subject.hardware())
         changed = [
             f"{key} {own.get(key)}" for key in sorted(first.keys() | own.keys()) if first.get(key) != own.get(key)
         ]
