@@ -314,4 +314,7 @@ def _explain(error: Exception) -> int:
 
 def run() -> None:
     """The entry point of the `analora` command."""
-    sys.exit(main())
+    code = main()
+    # At its end the interpreter looks once more for garbage among all objects of the libraries: most of a second.
+    gc.freeze()
+    sys.exit(code)

@@ -212,19 +212,18 @@ def _candidates(model: nn.Module) -> Iterator[_Candidate]:
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import ModulesToSaveWrapper
 
-    wrapped: dict[str, int] = {}
-    saved: list[str] = []
+    opened: str | None = None
     for name, module in model.named_modules():
-        if any(_inside(name, other) for other in (*wrapped, *saved)):
+        if opened is not None and _inside(name, opened):  # What lies inside a module follows right after it.
             continue
         parent, _, attribute = name.rpartition(".")
         if isinstance(module, BaseTunerLayer):
+            opened = name
             base = module.get_base_layer()
             extra = sum(p.numel() for p in module.parameters()) - sum(p.numel() for p in base.parameters())
-            wrapped[name] = extra
             yield _Candidate(name, base, module, "base_layer", extra, rank=max(module.r.values()))  # type: ignore[operator, union-attr]
         elif isinstance(module, ModulesToSaveWrapper):
-            saved.append(name)
+            opened = name
             for inner, child in module.original_module.named_modules():
                 if list(child.parameters(recurse=False)):
                     full = f"{name}.{inner}" if inner else name
