@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,15 +17,14 @@ from analog_lora_cli.engine import checkpoint as store
 from analog_lora_cli.engine import processes
 from analog_lora_cli.engine.build import Built, build
 from analog_lora_cli.engine.checkpoint import Checkpoint, read_checkpoint
+from analog_lora_cli.engine.manifest import is_adapter_name, write_manifest
 from analog_lora_cli.engine.run import RunReport, data_hashes, parameter_counts, unchanged_layers
-from analog_lora_cli.engine.storage import locked, read_json, write_json
+from analog_lora_cli.engine.storage import locked, read_sealed, write_sealed
 from analog_lora_cli.engine.training import TrainingResult, train, training_arguments
 from analog_lora_cli.errors import AnaloraError, UsageError
 
 REQUEST = "adaptation.json"
 """In the training folder of an adaptation: what was asked for, so that `--resume` continues that and nothing else."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> N
             f"{checkpoint.folder}: method full has trained the weights on the tiles for one task and has no adapters; "
             "adapt works on checkpoints of method lora or digital"
         )
-    if not _NAME.fullmatch(name) or name in (store.ALL, store.FIRST_ADAPTER):
+    if not is_adapter_name(name) or name in (store.ALL, store.FIRST_ADAPTER):
         taken = f"; {name!r} has a meaning of its own" if name in (store.ALL, store.FIRST_ADAPTER) else ""
         raise UsageError(
             f"--adapter {name}: expected a name of at most 64 letters, digits, dots, dashes and underscores{taken}"
@@ -131,7 +129,7 @@ def _check_existing(adaptation: Adaptation, resume: bool, overwrite: bool) -> No
     if adaptation.finished and resume:
         old_config, old = adaptation.checkpoint.config_of(name), adaptation.checkpoint.entry(name)
     elif request.is_file() and not overwrite:
-        old = read_json(request)
+        old = read_sealed(request)
         old_config = Config.model_validate(old["config"])
         if not resume:
             raise UsageError(
@@ -201,7 +199,7 @@ def _open(adaptation: Adaptation, resume: bool) -> Iterator[None]:
             for state in folder.glob("checkpoint-*"):
                 shutil.rmtree(state)
         config = adaptation.config.model_dump(mode="json")
-        write_json(folder / REQUEST, {"config": config, **adaptation.request()})
+        write_sealed(folder / REQUEST, {"config": config, **adaptation.request()})
         yield
         # A complete adapter needs no request; --resume finds it in the manifest.
         (folder / REQUEST).unlink()
@@ -229,9 +227,9 @@ def _store(adaptation: Adaptation, built: Built, training: TrainingResult) -> No
             )
         adapters = {key: value for key, value in manifest["adapters"].items() if key != name}
         if name in manifest["adapters"]:
-            store.write_manifest(folder, {**manifest, "adapters": adapters})
+            write_manifest(folder, {**manifest, "adapters": adapters})
             shutil.rmtree(folder / "drift" / name, ignore_errors=True)
         store.write_adapter(folder, name, built.model, built.frozen_head, dump_config(built.config))
         adapters[name] = {**entry, "files": store.adapter_files(folder, name)}
         held = manifest.get("analog_layers") or layers
-        store.write_manifest(folder, {**manifest, "adapters": adapters, "analog_layers": held})
+        write_manifest(folder, {**manifest, "adapters": adapters, "analog_layers": held})

@@ -12,8 +12,9 @@ from torch import nn
 from analog_lora_cli.config.schema import Config, HardwareConfig
 from analog_lora_cli.engine import processes
 from analog_lora_cli.engine.adapters import add_adapter, load_adapter, load_frozen_head, read_frozen_head
-from analog_lora_cli.engine.checkpoint import FIRST_ADAPTER, Checkpoint
+from analog_lora_cli.engine.checkpoint import FIRST_ADAPTER, MODEL, Checkpoint
 from analog_lora_cli.engine.models import (
+    body_config,
     body_sha256,
     head_modules,
     load_model,
@@ -46,6 +47,8 @@ class Built:
     """Of the pretrained weights, before clipping, without what is new in this model."""
     body_sha256: str = ""
     """Of that part of them which the models of all tasks have: without head and pooler."""
+    body_config: dict[str, Any] = field(default_factory=dict)
+    """What its configuration says of that part, before anything is trained."""
     plain_parameters: int = 0
     """Of the plain model, head included, adapters not."""
     head_parameters: int = 0
@@ -125,6 +128,7 @@ def build(config: Config, ground: Checkpoint | None = None, start: str | None = 
     built = _plain(config, model_source(config.model), config.model.revision, tokenizer_source)
     if ground is not None:
         _require_hash(built.body_sha256, str(ground.manifest["body_sha256"]), config.model.name, ground)
+        _require_same_config(built, ground)
         built.programmed = ground.analog_layers
         built.on_chip = set(ground.analog_layers) or None
     built.train_features = built.task.train_features(built.tokenizer)
@@ -173,11 +177,12 @@ def build_from(checkpoint: Checkpoint, adapter: str, config: Config) -> Built:
     if config.method == "full":
         # The stored weights are clipped already; clipping them again would change them.
         config = config.model_copy(update={"hardware": config.hardware.model_copy(update={"clip_sigma": 0.0})})
-        built = _plain(config, str(folder / "model"), None, str(folder))
-        _require_hash(built.base_sha256, checkpoint.manifest["model_sha256"], str(folder / "model"), checkpoint)
+        built = _plain(config, str(folder / MODEL), None, str(folder))
+        _require_hash(built.base_sha256, checkpoint.manifest["model_sha256"], str(folder / MODEL), checkpoint)
     else:
         built = _plain(config, model_source(config.model), config.model.revision, str(folder))
         _require_hash(built.base_sha256, checkpoint.entry(adapter)["base_sha256"], config.model.name, checkpoint)
+        _require_same_config(built, checkpoint)
         built.model = load_adapter(built.model, checkpoint.adapter_folder(adapter), trainable=False)
         trained_with = checkpoint.config_of(adapter)
         built.on_chip = checkpoint.layers_on_chip(adapter, config)
@@ -193,6 +198,18 @@ def _require_hash(found: str, expected: str, where: str, checkpoint: Checkpoint)
             f"{where}: these are not the weights that {checkpoint.folder} was trained with (sha256 {found[:12]}..., "
             f"the manifest says {expected[:12]}...). Give the revision of the training with model.revision, or "
             "train again"
+        )
+
+
+def _require_same_config(built: Built, checkpoint: Checkpoint) -> None:
+    found, expected = built.body_config, checkpoint.manifest["base_config"]
+    # A key that one release of transformers knows and the other does not says nothing.
+    changed = sorted(key for key in found.keys() & expected.keys() if found[key] != expected[key])
+    if changed:
+        key = changed[0]
+        raise CheckpointError(
+            f"{built.config.model.name}: config.json is not that of the training of {checkpoint.folder}: {key} is "
+            f"{found[key]!r}, the manifest says {expected[key]!r}; restore the model, or train again"
         )
 
 
@@ -240,7 +257,8 @@ def _plain(config: Config, source: str, revision: str | None, tokenizer_source: 
     plain_parameters = sum(p.numel() for p in model.parameters())
     head_parameters = sum(p.numel() for head in heads for p in model.get_submodule(head).parameters())
     body = body_sha256(model, heads)
-    return Built(config, task, tokenizer, model, heads, new, sha256, body, plain_parameters, head_parameters)
+    shared = body_config(model)
+    return Built(config, task, tokenizer, model, heads, new, sha256, body, shared, plain_parameters, head_parameters)
 
 
 def _copies(model: nn.Module, names: list[str]) -> dict[str, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.errors import UsageError
 
 Metrics = dict[str, float]
+CHECK = "crc32"
+"""Key of a line's checksum, over the rest of the line."""
 
 
 class CellLog:
@@ -26,7 +29,7 @@ class CellLog:
         self.key = key
 
     def read(self) -> dict[str, Metrics]:
-        """All finished measurements by their name; a line cut off by a kill is left out."""
+        """All finished measurements by their name; a line cut off by a kill, or damaged since, is left out."""
         if not self.path.is_file():
             return {}
         lines = self.path.read_bytes().split(b"\n")
@@ -38,7 +41,7 @@ class CellLog:
         cells = {}
         for line in lines[1:]:
             entry = _parsed(line)
-            if isinstance(entry, dict) and entry.keys() >= {"cell", "metrics"}:
+            if isinstance(entry, dict) and entry.pop(CHECK, None) == _checksum(entry):
                 cells[entry["cell"]] = entry["metrics"]
         return cells
 
@@ -53,7 +56,8 @@ class CellLog:
 
     def append(self, cell: str, metrics: Metrics) -> None:
         """Add one measurement; it is on disk when this returns. Several processes may do so."""
-        self._write(json.dumps({"cell": cell, "metrics": metrics}))
+        entry = {"cell": cell, "metrics": metrics}
+        self._write(json.dumps(entry | {CHECK: _checksum(entry)}))
 
     def _write(self, line: str) -> None:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -68,8 +72,12 @@ class CellLog:
 def _parsed(line: bytes) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
+
+
+def _checksum(entry: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(entry, sort_keys=True).encode())
 
 
 def _difference(old: Any, new: dict[str, Any]) -> str:

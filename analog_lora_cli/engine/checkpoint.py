@@ -13,27 +13,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from analog_lora_cli import __version__
 from analog_lora_cli.config.load import differences, dump_config, load_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.yaml_file import read_yaml_mapping
 from analog_lora_cli.engine import processes
-from analog_lora_cli.engine.storage import (
-    check_writable,
-    file_sha256,
-    locked,
-    read_json,
-    replacing,
-    write_json,
-    write_text,
-)
+from analog_lora_cli.engine.manifest import MANIFEST, read_manifest, verify_files
+from analog_lora_cli.engine.storage import check_writable, file_sha256, locked, replacing, write_text
 from analog_lora_cli.errors import CheckpointError, ConfigError, UsageError
 
-FORMAT = 1
 CONFIG = "analora.yaml"
-MANIFEST = "manifest.json"
 METRICS = "metrics.json"
 ADAPTERS = "adapters"
+MODEL = "model"
+"""Folder with the weights of `method: full`."""
 TRAINER = "trainer"
 FIRST_ADAPTER = "default"
 ALL = "all"
@@ -130,27 +122,24 @@ def write_adapter(folder: Path, name: str, model: Any, frozen_head: dict[str, An
     return target
 
 
-def write_full_model(folder: Path, model: Any) -> Path:
-    """Store the weights of `method: full` as a plain transformers folder."""
-    target = folder / "model"
+def write_full_model(folder: Path, model: Any) -> list[str]:
+    """Store the weights of `method: full` as a plain transformers folder; returns its files beside the weights."""
+    target = folder / MODEL
     with replacing(target) as beside:
         model.save_pretrained(str(beside), safe_serialization=True)
-    return target
+    return [f"{MODEL}/{path.name}" for path in sorted(target.glob("*.json"))]
 
 
-def write_tokenizer(folder: Path, tokenizer: Any) -> None:
-    """Store the tokenizer's files in the checkpoint folder itself."""
+def write_tokenizer(folder: Path, tokenizer: Any) -> list[str]:
+    """Store the tokenizer's files in the checkpoint folder itself; returns their names."""
     with replacing(folder / ".tokenizer") as beside:
         beside.mkdir()
         tokenizer.save_pretrained(str(beside))
-        for file in sorted(beside.iterdir()):
-            os.replace(file, folder / file.name)
+        names = sorted(file.name for file in beside.iterdir())
+        for name in names:
+            os.replace(beside / name, folder / name)
     shutil.rmtree(folder / ".tokenizer", ignore_errors=True)
-
-
-def write_manifest(folder: Path, content: dict[str, Any]) -> None:
-    """Store the manifest, last of all: a folder with a manifest is complete."""
-    write_json(folder / MANIFEST, {"format": FORMAT, "analora": __version__, **content})
+    return names
 
 
 def environment() -> dict[str, Any]:
@@ -243,16 +232,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         CheckpointError: it is not one, incomplete, damaged, or written by a later version.
     """
     config = read_config(folder)
-    if not (folder / MANIFEST).is_file():
-        raise CheckpointError(
-            f"{folder}: the run is not complete: no {MANIFEST}; finish it with analora train --resume"
-        )
-    manifest = read_json(folder / MANIFEST)
-    needed = {"format", "base_sha256", "body_sha256", "adapters"}
-    if not isinstance(manifest, dict) or not needed <= manifest.keys():
-        raise CheckpointError(f"{folder / MANIFEST}: damaged: expected the keys {', '.join(sorted(needed))}")
-    if manifest["format"] != FORMAT:
-        raise CheckpointError(f"{folder / MANIFEST}: format {manifest['format']}, this version reads format {FORMAT}")
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest["files"])
     return Checkpoint(folder, config, manifest)
 
 
@@ -268,8 +249,4 @@ def verify_adapter(checkpoint: Checkpoint, name: str) -> None:
         return
     if name not in checkpoint.manifest["adapters"]:
         raise CheckpointError(f"{checkpoint.folder}: no adapter {name!r}; it has {', '.join(checkpoint.adapters)}")
-    for file, digest in checkpoint.manifest["adapters"][name]["files"].items():
-        path = checkpoint.folder / ADAPTERS / name / file
-        if not path.is_file() or file_sha256(path) != digest:
-            state = "is damaged: its sha256 differs from the manifest's" if path.is_file() else "is missing"
-            raise CheckpointError(f"{path}: {state}; restore the file, or train again")
+    verify_files(checkpoint.adapter_folder(name), checkpoint.entry(name)["files"])

@@ -73,7 +73,7 @@ def _shapes(source: Source) -> Shapes:
         return Shapes(module_facts(built.plain_model), built.digital_heads)
     task = make_task(config.task, config.train.seed)
     if checkpoint is not None and config.method == "full":
-        model = load_shapes(task, str(checkpoint.folder / "model"))
+        model = load_shapes(task, str(checkpoint.folder / store.MODEL))
     else:
         model = load_shapes(task, model_source(config.model), config.model.revision)
     built = Built(config, task, tokenizer=None, model=model, heads=head_modules(model), new_parameters=[])

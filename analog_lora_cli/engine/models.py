@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,20 @@ def load_shapes(task: Task, source: str, revision: str | None = None) -> Any:
             f"model.name: {source}: no model for task {task.config.name} can be made of this configuration: "
             f"{_first_line(error)}"
         ) from error
+
+
+_HEADS_OWN = {"num_labels", "id2label", "label2id", "problem_type"}
+_NOT_COMPUTED = {"transformers_version", "architectures", "dtype", "torch_dtype"}
+
+
+def body_config(model: Any) -> dict[str, Any]:
+    """What the model's configuration says of its body, such as activation and layer norm: weights alone do not tell."""
+    content = json.loads(model.config.to_json_string(use_diff=False))
+    return {
+        key: value
+        for key, value in content.items()
+        if not key.startswith("_") and key not in _HEADS_OWN | _NOT_COMPUTED
+    }
 
 
 def head_modules(model: nn.Module) -> list[str]:

@@ -16,6 +16,7 @@ from analog_lora_cli.engine.callbacks import TrainingReport
 from analog_lora_cli.engine.cells import Metrics
 from analog_lora_cli.engine.drift import Progress, check_times
 from analog_lora_cli.engine.drift_result import DriftResult
+from analog_lora_cli.engine.manifest import MANIFEST, write_manifest
 from analog_lora_cli.engine.models import weights_sha256
 from analog_lora_cli.engine.storage import file_sha256, write_json
 from analog_lora_cli.engine.training import TrainingResult, train, training_arguments
@@ -72,7 +73,7 @@ def run_training(
     store.check_output(folder, config, resume, overwrite)
     report.stage("reading data and model")
     arguments = training_arguments(config, folder / store.TRAINER)
-    finished = resume and (folder / store.MANIFEST).is_file()
+    finished = resume and (folder / MANIFEST).is_file()
     built = None if finished else build(config)
     if built is not None:
         report.built(built)
@@ -95,11 +96,18 @@ def _store(built: Built, folder: Path, training: TrainingResult) -> None:
         "base": {"name": config.model.name, "revision": config.model.revision},
         "base_sha256": built.base_sha256,
         "body_sha256": built.body_sha256,
+        "base_config": built.body_config,
         "adapters": {},
     }
-    manifest |= _stored_weights(built, folder)
-    store.write_tokenizer(folder, built.tokenizer)
+    files = [store.CONFIG]
+    if config.method == "full":
+        files += store.write_full_model(folder, built.model)
+        manifest["model_sha256"] = weights_sha256(built.model, leave_out=set())
+    else:
+        manifest |= _stored_adapter(built, folder)
+    files += store.write_tokenizer(folder, built.tokenizer)
     manifest |= {
+        "files": {name: file_sha256(folder / name) for name in files},
         "data": data_hashes(built),
         "parameters": parameter_counts(built),
         "placement": built.placement.as_json() if built.placement is not None else None,
@@ -107,13 +115,10 @@ def _store(built: Built, folder: Path, training: TrainingResult) -> None:
         "environment": store.environment(),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    store.write_manifest(folder, manifest)
+    write_manifest(folder, manifest)
 
 
-def _stored_weights(built: Built, folder: Path) -> dict[str, Any]:
-    if built.config.method == "full":
-        store.write_full_model(folder, built.model)
-        return {"model_sha256": weights_sha256(built.model, leave_out=set())}
+def _stored_adapter(built: Built, folder: Path) -> dict[str, Any]:
     store.write_adapter(folder, store.FIRST_ADAPTER, built.model, built.frozen_head)
     entry = {
         "task": built.config.task.name,

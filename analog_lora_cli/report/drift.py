@@ -11,13 +11,13 @@ from rich.table import Table
 from analog_lora_cli import console
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.engine.drift_result import DriftResult
-from analog_lora_cli.engine.storage import replacing, write_json, write_text
+from analog_lora_cli.engine.storage import replacing, write_sealed, write_text
 from analog_lora_cli.report.plot import drift_plot
 
 
 def write_drift(result: DriftResult, folder: Path, title: str) -> None:
     """Write drift.json, drift.csv and drift.png; each appears whole or not at all."""
-    write_json(folder / "drift.json", result.as_json())
+    write_sealed(folder / "drift.json", result.as_json())
     write_text(folder / "drift.csv", drift_csv(result))
     with replacing(folder / "drift.png") as beside:
         drift_plot(result, beside, title)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from analog_lora_cli import cli, console
+from analog_lora_cli.engine.storage import read_sealed, write_sealed
 from analog_lora_cli.errors import EXIT_USAGE
 
 Captured = pytest.CaptureFixture[str]
@@ -94,9 +95,9 @@ def test_quiet_prints_the_result_alone(checkpoint: Path, capsys: Captured) -> No
 def test_results_measured_on_other_hardware_are_said_to_be(checkpoint: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
     path = copy / "drift/default/drift.json"
-    drift = json.loads(path.read_text())
+    drift = read_sealed(path)
     drift["hardware"]["adc_bits"] = 6
-    path.write_text(json.dumps(drift))
+    write_sealed(path, drift)
     assert cli.main(["export", str(copy), "--format", "peft", "--output", "out", "--quiet"]) == 0
     assert "other hardware than trained for: `adc_bits: 6`" in Path("out/README.md").read_text()
 
@@ -151,7 +152,7 @@ def test_checkpoints_that_are_none(checkpoint: Path, capsys: Captured, tmp_path:
     assert "is damaged: its sha256 differs" in refused(capsys, tmp_path, "copy", *rest)
     copy = Path(shutil.copytree(checkpoint, tmp_path / "other"))
     (copy / "drift/default/drift.json").write_text('{"metric": "accuracy"}')
-    assert "damaged ('digital'); run analora evaluate-drift" in refused(capsys, tmp_path, "other", *rest)
+    assert "drift.json: damaged: not as it was written" in refused(capsys, tmp_path, "other", *rest)
 
 
 def test_folders_that_are_taken(checkpoint: Path, capsys: Captured, tmp_path: Path) -> None:

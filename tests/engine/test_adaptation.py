@@ -25,6 +25,7 @@ from analog_lora_cli.engine.adaptation import Adaptation, AgedChip, run_adaptati
 from analog_lora_cli.engine.build import build_from, place
 from analog_lora_cli.engine.callbacks import ChipInTheLoop
 from analog_lora_cli.engine.checkpoint import read_checkpoint
+from analog_lora_cli.engine.manifest import read_manifest, write_manifest
 from analog_lora_cli.engine.recovery import measure_recovery
 from analog_lora_cli.engine.run import run_training
 from analog_lora_cli.engine.storage import locked
@@ -401,10 +402,10 @@ def test_changed_bases_and_adapters_are_noticed(checkpoint: Path, tiny_model: Pa
 
 
 def test_a_manifest_of_other_analog_weights_is_noticed(checkpoint: Path) -> None:
-    content = json.loads((checkpoint / "manifest.json").read_text())
+    content = read_manifest(checkpoint)
     name = next(iter(content["analog_layers"]))
     content["analog_layers"][name] = "0" * 64
-    (checkpoint / "manifest.json").write_text(json.dumps(content))
+    write_manifest(checkpoint, content)
     with pytest.raises(CheckpointError, match=f"{name}: the weights on tiles are not those of the training"):
         run_adaptation(adaptation(checkpoint, "x", []), Silent())
 

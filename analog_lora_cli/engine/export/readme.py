@@ -8,8 +8,7 @@ from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.yaml_file import dump_yaml
 from analog_lora_cli.engine.export.description import Description
 from analog_lora_cli.engine.export.source import Source
-from analog_lora_cli.engine.storage import read_json
-from analog_lora_cli.errors import CheckpointError
+from analog_lora_cli.engine.storage import read_sealed
 from analog_lora_cli.tasks import make_task
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "aihwkit")
@@ -55,11 +54,7 @@ def _drift(source: Source) -> str:
     """The results over drift as a table, if there are any."""
     if not source.drift_file.is_file():
         return ""
-    result = read_json(source.drift_file)
-    try:
-        return _drift_table(source, result)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CheckpointError(f"{source.drift_file}: damaged ({error}); run analora evaluate-drift again") from None
+    return _drift_table(source, read_sealed(source.drift_file))
 
 
 def _drift_table(source: Source, result: dict[str, Any]) -> str:
