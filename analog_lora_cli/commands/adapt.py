@@ -28,7 +28,7 @@ def run(
     drift: bool,
 ) -> None:
     """Train one more adapter for a checkpoint's programmed weights, and report what it recovers."""
-    name = adapter or preset or (config_file.stem if config_file is not None else None)
+    name = adapter if adapter is not None else preset or (config_file.stem if config_file is not None else None)
     if name is None:
         raise UsageError("give the new adapter a name with --adapter NAME (or --preset NAME, which names it too)")
     if (chip is None) != (at is None):

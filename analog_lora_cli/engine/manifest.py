@@ -29,8 +29,13 @@ def _adapter_name(name: str) -> str:
     return name
 
 
+def is_inner_path(name: str) -> bool:
+    """Whether a name is that of a file inside a folder of ours: relative, and nowhere upwards."""
+    return _FILE_NAME.fullmatch(name) is not None
+
+
 def _file_name(name: str) -> str:
-    if not _FILE_NAME.fullmatch(name):
+    if not is_inner_path(name):
         raise ValueError("expected a file inside the checkpoint")
     return name
 
@@ -101,10 +106,10 @@ def verify_files(folder: Path, files: dict[str, str]) -> None:
         try:
             found = file_sha256(path)
         except FileNotFoundError:
-            raise CheckpointError(f"{path}: is missing; restore the file, or train again") from None
+            raise CheckpointError(f"{path}: is missing; restore the file, or write the folder anew") from None
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
         if found != digest:
             raise CheckpointError(
-                f"{path}: is damaged: its sha256 differs from the manifest's; restore the file, or train again"
+                f"{path}: is damaged: its sha256 differs from the manifest's; restore it, or write the folder anew"
             )

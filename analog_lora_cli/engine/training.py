@@ -6,6 +6,8 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from analog_lora_cli.engine.callbacks import (
 from analog_lora_cli.engine.interruption import SaveOnSignal
 from analog_lora_cli.engine.sampling import EpochSampler, planned_steps
 from analog_lora_cli.engine.storage import file_sha256, write_json
-from analog_lora_cli.errors import AnaloraError, ConfigError
+from analog_lora_cli.errors import AnaloraError, CheckpointError, ConfigError
 from analog_lora_cli.hardware.tile import AnalogLinear
 
 COMPLETE = "complete.json"
@@ -171,13 +173,21 @@ class _Trainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         from safetensors.torch import load_file
 
-        tensors = load_file(str(Path(resume_from_checkpoint) / TRAINED))
-        with torch.no_grad():
+        with _loading(resume_from_checkpoint), torch.no_grad():
+            tensors = load_file(str(Path(resume_from_checkpoint) / TRAINED))
             for name, parameter in _trainable(self.model):
                 parameter.copy_(tensors[name])
         for module in self.model.modules():
             if isinstance(module, AnalogLinear):
                 module.refresh_scales()
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with _loading(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with _loading(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
@@ -190,6 +200,18 @@ class _Trainer(Trainer):
             files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
             write_json(folder / COMPLETE, {name: file_sha256(folder / name) for name in files if name != COMPLETE})
         processes.wait_for_all()
+
+
+@contextmanager
+def _loading(state: str | None) -> Iterator[None]:
+    """Say which state it is that cannot be loaded: its files are as they were written, so it is of another kind."""
+    try:
+        yield
+    except Exception as error:  # What a strange file makes each library raise changes from release to release.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
+        raise CheckpointError(
+            f"{state}: this state cannot be loaded: {reason}. Delete its folder to continue from the one before"
+        ) from error
 
 
 def _trainable(model: Any) -> list[tuple[str, torch.nn.Parameter]]:

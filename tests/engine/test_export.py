@@ -380,11 +380,17 @@ def test_a_failed_export_leaves_nothing(exports: Path, tmp_path: Path, monkeypat
 def test_damaged_exports_of_conductances(exports: Path, tmp_path: Path) -> None:
     import shutil
 
+    from analog_lora_cli.engine.export.manifest import hashes
     from analog_lora_cli.errors import CheckpointError
 
     folder = Path(shutil.copytree(exports / "lora" / "conductances", tmp_path / "copy"))
     weights = load_file(str(folder / "digital" / "digital.safetensors"))
     weights.popitem()
     save_file(weights, str(folder / "digital" / "digital.safetensors"))
+    with pytest.raises(CheckpointError, match=r"digital\.safetensors: is damaged: its sha256 differs"):
+        load_model(folder)
+    manifest = json.loads((folder / "export.json").read_text())
+    manifest["files"] = hashes(folder)
+    (folder / "export.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=r"copy: the export cannot be read: .*Missing key.*classifier"):
         load_model(folder)

@@ -9,6 +9,7 @@ Needs torch, transformers, peft, safetensors and aihwkit; nothing in it is a pic
 
 from __future__ import annotations
 
+import hashlib
 import json
 from importlib import import_module
 from pathlib import Path
@@ -38,15 +39,18 @@ def load_model(folder: str | Path = ".", output_noise: float | None = None) -> A
         a transformers model, or a PEFT model around one, in evaluation mode.
 
     Raises:
-        ValueError: the folder is of another format or version, or names what this aihwkit does not have.
+        ValueError: the folder is damaged, of another format or version, or names what this aihwkit does not have.
     """
     folder = Path(folder)
     content = json.loads((folder / "aihwkit.json").read_text(encoding="utf-8"))
     if (content.get("format"), content.get("version")) != (FORMAT, VERSION):
         raise ValueError(f"{folder / 'aihwkit.json'}: expected {FORMAT}, version {VERSION}")
+    check_files(folder)
     config = build_rpu_config(content["rpu_config"])
     if output_noise is not None:
         config.forward.out_noise = output_noise
+    if not content["auto_class"].startswith("AutoModelFor"):
+        raise ValueError(f"{folder / 'aihwkit.json'}: {content['auto_class']}: expected an AutoModelFor... class")
     auto_class = getattr(transformers, content["auto_class"])
     plain = model = auto_class.from_pretrained(folder / "base", dtype=torch.float32)
     if content["adapter"] is not None:
@@ -56,6 +60,21 @@ def load_model(folder: str | Path = ".", output_noise: float | None = None) -> A
     for name in content["layers"]:
         put_on_tiles(plain, name, config)
     return model.eval()
+
+
+def check_files(folder: Path) -> None:
+    """Compare each file with the hash that was taken when it was written.
+
+    Raises:
+        ValueError: one is missing or changed.
+    """
+    written = json.loads((folder / "export.json").read_text(encoding="utf-8"))["files"]
+    for name, digest in written.items():
+        file = folder / name
+        if file.suffix == ".md":  # People may write into a README.
+            continue
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            raise ValueError(f"{file}: missing, or not as it was exported; export again")
 
 
 def build_rpu_config(description: dict[str, Any]) -> TorchInferenceRPUConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from analog_lora_cli.engine.build import place
 from analog_lora_cli.engine.export.description import Description, auto_class, example_code
+from analog_lora_cli.engine.export.manifest import verify_export
 from analog_lora_cli.engine.export.peft import copy_adapter
 from analog_lora_cli.engine.export.source import Source, without_adapter
 from analog_lora_cli.engine.placement import replace_layer
@@ -74,11 +76,12 @@ def load_model(folder: Path, output_noise: float | None = None) -> Any:
     from safetensors.torch import load_file
 
     folder = Path(folder)
+    verify_export(folder)
     layers = read_layers(folder, output_noise)
     about = read_json(folder / DIGITAL / MODEL)
     try:
         config = transformers.AutoConfig.from_pretrained(str(folder / DIGITAL))
-        plain = getattr(transformers, about["auto_class"]).from_config(config, dtype=torch.float32)
+        plain = _auto_class(about["auto_class"]).from_config(config, dtype=torch.float32)
         weights = load_file(str(folder / DIGITAL / "digital.safetensors"))
         for name, layer in layers.items():
             weights[f"{name}.weight"] = layer.weight
@@ -95,6 +98,12 @@ def load_model(folder: Path, output_noise: float | None = None) -> Any:
     for name, layer in layers.items():
         replace_layer(plain, name, layer)
     return model.requires_grad_(False).eval()
+
+
+def _auto_class(name: str) -> Any:
+    if not name.startswith("AutoModelFor"):
+        raise ValueError(f"{name}: expected one of transformers' AutoModelFor... classes")
+    return getattr(import_module("transformers"), name)
 
 
 def _describe(source: Source, moment: ChipMoment | None) -> Description:

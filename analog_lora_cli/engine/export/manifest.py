@@ -10,8 +10,9 @@ from typing import Any
 from analog_lora_cli import __version__
 from analog_lora_cli.engine.checkpoint import environment
 from analog_lora_cli.engine.export.source import Source
-from analog_lora_cli.engine.storage import check_writable, file_sha256
-from analog_lora_cli.errors import UsageError
+from analog_lora_cli.engine.manifest import is_inner_path, verify_files
+from analog_lora_cli.engine.storage import check_writable, file_sha256, read_json
+from analog_lora_cli.errors import CheckpointError, UsageError
 
 EXPORT = "export.json"
 FORMAT = "analora-export"
@@ -47,6 +48,24 @@ def files_of(folder: Path) -> list[Path]:
 def hashes(folder: Path) -> dict[str, str]:
     """sha256 of each file of an export, by its path in the folder."""
     return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files_of(folder)}
+
+
+def verify_export(folder: Path) -> None:
+    """See that an export's files are those that were written.
+
+    Raises:
+        CheckpointError: the folder holds no export, or a file is missing or changed.
+    """
+    if not (folder / EXPORT).is_file():
+        raise CheckpointError(
+            f"{folder}: no {EXPORT} in it: not an export of analora, or not a whole one; export again"
+        )
+    content = read_json(folder / EXPORT)
+    files = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(files, dict) or not files or not all(map(is_inner_path, files)):
+        raise CheckpointError(f"{folder / EXPORT}: damaged: expected files with their sha256; export again")
+    # People may write into a README.
+    verify_files(folder, {name: digest for name, digest in files.items() if not name.endswith(".md")})
 
 
 def check_output(folder: Path, overwrite: bool) -> None:
