@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import compress, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from analog_lora_cli.config.schema import TaskConfig
 from analog_lora_cli.tasks.base import EvalSet, FloatArray, Task
 from analog_lora_cli.tasks.data_files import locate
-from analog_lora_cli.tasks.features import features_in_memory, model_input_names
+from analog_lora_cli.tasks.features import mapped_features, model_input_names
 from analog_lora_cli.tasks.glue_data import GLUE, LabelledTexts, glue_from_hub, read_glue
 from analog_lora_cli.tasks.glue_metrics import glue_metric
 from analog_lora_cli.tasks.hub_data import load_hub_split
@@ -57,28 +58,27 @@ class Classification(Task):
         }
 
     def train_features(self, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
-        samples = self._samples("train", self.config.train_file)
-        samples = samples.select(self.training_subset(len(samples)))
-        inputs = self._inputs(samples, tokenizer)
-        return features_in_memory({**row, "labels": label} for row, label in zip(inputs, samples.labels, strict=True))
+        encoded = self._encoded(self._training_samples(), tokenizer)
+        return mapped_features({**inputs, "labels": sample.label} for inputs, sample in encoded)
 
     def eval_sets(self, tokenizer: PreTrainedTokenizerBase) -> list[EvalSet]:
-        return [
-            EvalSet(name, features_in_memory(self._inputs(samples, tokenizer)), self._scorer(name, samples))
-            for name, samples in self._validation.items()
-        ]
+        found = []
+        for name, samples in self._validation.items():
+            features = mapped_features(inputs for inputs, _ in self._encoded(samples, tokenizer))
+            found.append(EvalSet(name, features, self._scorer(name, samples)))
+        return found
 
     def guess_score(self) -> dict[str, float]:
         """Of always answering the most frequent class of the validation set; 0 for STS-B, where a constant is."""
         scores: dict[str, float] = {}
         for name, samples in self._validation.items():
-            gold = np.array(samples.labels)
+            gold = np.array([sample.label for sample in samples])
             constant = float(gold.mean()) if self.spec.regression else int(np.bincount(gold).argmax())
             scores |= self._scores(name, np.full(len(gold), constant), gold)
         return scores
 
-    def _scorer(self, name: str, samples: LabelledTexts) -> Callable[[Sequence[FloatArray]], dict[str, float]]:
-        gold = np.array(samples.labels)
+    def _scorer(self, name: str, samples: list[LabelledTexts]) -> Callable[[Sequence[FloatArray]], dict[str, float]]:
+        gold = np.array([sample.label for sample in samples])
         outputs_expected = len(self.spec.labels) or 1
 
         def scorer(outputs: Sequence[FloatArray]) -> dict[str, float]:
@@ -95,7 +95,7 @@ class Classification(Task):
         return {metric + suffix: glue_metric(metric, predicted, gold) for metric in self.spec.metrics}
 
     @cached_property
-    def _validation(self) -> dict[str, LabelledTexts]:
+    def _validation(self) -> dict[str, list[LabelledTexts]]:
         """The first `max_eval_samples` samples of each validation set, by the set's name."""
         file = self.config.validation_file
         splits = {"validation": "validation"}
@@ -103,23 +103,37 @@ class Classification(Task):
             splits = {"matched": "validation_matched"}
             if file is None:
                 splits["mismatched"] = "validation_mismatched"
-        found = {name: self._samples(split, file) for name, split in splits.items()}
-        return {
-            name: samples.select(range(len(samples))[: self.config.max_eval_samples]) for name, samples in found.items()
-        }
+        # All are read, so that a mistake in the last line is known.
+        found = {name: list(self._samples(split, file)) for name, split in splits.items()}
+        return {name: samples[: self.config.max_eval_samples] for name, samples in found.items()}
 
-    def _samples(self, split: str, file: str | None) -> LabelledTexts:
+    def _training_samples(self) -> Iterator[LabelledTexts]:
+        def samples() -> Iterator[LabelledTexts]:
+            return self._samples("train", self.config.train_file)
+
+        if self.config.max_train_samples is None:
+            return samples()
+        # Read twice rather than held in memory.
+        chosen = np.zeros(sum(1 for _ in samples()), dtype=bool)
+        chosen[self.training_subset(len(chosen))] = True
+        return compress(samples(), chosen)
+
+    def _samples(self, split: str, file: str | None) -> Iterator[LabelledTexts]:
         if file is None:
             return glue_from_hub(load_hub_split(HUB_DATASET, self.config.name, split), self.spec)
         role = split.partition("_")[0]
         return read_glue(locate(file, f"task.{role}_file"), self.spec)
 
-    def _inputs(self, samples: LabelledTexts, tokenizer: PreTrainedTokenizerBase) -> Iterator[dict[str, list[int]]]:
+    def _encoded(
+        self, samples: Iterable[LabelledTexts], tokenizer: PreTrainedTokenizerBase
+    ) -> Iterator[tuple[dict[str, list[int]], LabelledTexts]]:
+        """The model's inputs for each sample, and the sample."""
         names = model_input_names(tokenizer)
-        for begin in range(0, len(samples), CHUNK_SAMPLES):
-            texts = [column[begin : begin + CHUNK_SAMPLES] for column in samples.columns]
+        iterator = iter(samples)
+        while chunk := list(islice(iterator, CHUNK_SAMPLES)):
+            texts = [list(column) for column in zip(*(sample.texts for sample in chunk), strict=True)]
             encoded = tokenizer(
                 *texts, truncation=True, max_length=self.config.max_length, padding=False, return_attention_mask=True
             )
-            for index in range(len(texts[0])):
-                yield {name: encoded[name][index] for name in names}
+            for index, sample in enumerate(chunk):
+                yield {name: encoded[name][index] for name in names}, sample

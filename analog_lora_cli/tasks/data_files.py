@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import difflib
-import io
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from analog_lora_cli.errors import DataError
 from analog_lora_cli.package_files import is_package_path, resolve_package_path
 
 TABLE_SUFFIXES = (".csv", ".json", ".jsonl")
+LONGEST_TEXT = 1_000_000
+"""Characters; a sample's text beyond it is taken for a file that has lost its line ends or quotes."""
 
 
 class Row(NamedTuple):
@@ -79,10 +81,11 @@ def read_json(path: Path) -> Any:
     return _parse_json(read_text(path), str(path))
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
+def read_table(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """The rows of a CSV file with a header line, a JSON list of objects, or a JSONL file, as the suffix says.
 
-    Other columns than `columns` are kept.
+    CSV and JSONL are read row by row, so that files larger than the memory can be. Other columns than `columns` are
+    kept.
 
     Raises:
         DataError: as `read_text`; another suffix; malformed content; a column of `columns` is missing; no rows.
@@ -91,10 +94,12 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
     if suffix not in TABLE_SUFFIXES:
         raise DataError(f"{path}: the name must end in {', '.join(TABLE_SUFFIXES[:-1])} or {TABLE_SUFFIXES[-1]}")
     readers = {".csv": _csv_rows, ".json": _json_rows, ".jsonl": _jsonl_rows}
-    rows = list(readers[suffix](path, columns))
-    if not rows:
+    row = None
+    for row in readers[suffix](path, columns):
+        yield row
+    if row is None:
+        read_text(path)
         raise DataError(f"{path} holds no rows")
-    return rows
 
 
 def text_value(value: Any, what: str) -> str:
@@ -104,10 +109,16 @@ def text_value(value: Any, what: str) -> str:
         what: the value's place, with which the message begins.
 
     Raises:
-        DataError: `value` is no string, or holds half of a surrogate pair (a broken JSON escape).
+        DataError: `value` is no string, is too long to be a sample, or holds half of a surrogate pair (a broken JSON
+            escape).
     """
     if not isinstance(value, str):
         raise DataError(f"{what} must be text, not {shorten(json.dumps(value, default=repr))}")
+    if len(value) > LONGEST_TEXT:
+        raise DataError(
+            f"{what} has {len(value)} characters, more than {LONGEST_TEXT}; a line end or a closing quote is missing, "
+            "or the text is to be cut into several samples"
+        )
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -148,8 +159,27 @@ def _require_columns(where: str, present: Sequence[str], columns: Sequence[str])
             )
 
 
+@contextmanager
+def _lines(path: Path, newline: str) -> Iterator[TextIO]:
+    """A UTF-8 file, to be read line by line.
+
+    Raises:
+        DataError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline=newline) as file:
+            yield file
+    except (OSError, UnicodeDecodeError):
+        read_text(path)  # Says where.
+        raise
+
+
 def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    with _lines(path, newline="") as file:
+        yield from _parsed_csv(path, csv.reader(file, strict=True), columns)
+
+
+def _parsed_csv(path: Path, reader: Any, columns: Sequence[str]) -> Iterator[Row]:
     header: list[str] = []
     line = 1
     try:
@@ -188,11 +218,11 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def _jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    # Not splitlines(): JSON strings may hold characters such as U+2028 that it takes for line ends.
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if line.strip():
-            values = _parse_json(line, str(path), number)
-            yield _object_row(path, f"line {number}", values, columns)
+    with _lines(path, newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                values = _parse_json(line, str(path), number)
+                yield _object_row(path, f"line {number}", values, columns)
 
 
 def _object_row(path: Path, where: str, values: Any, columns: Sequence[str]) -> Row:

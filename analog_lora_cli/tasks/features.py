@@ -1,7 +1,8 @@
-"""Tokenized samples as a data set in memory."""
+"""Tokenized samples as a data set that need not fit into memory."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -19,22 +20,29 @@ def model_input_names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return [name for name in MODEL_INPUTS if name in (*tokenizer.model_input_names, "attention_mask")]
 
 
-def features_in_memory(rows: Iterable[Mapping[str, Any]]) -> datasets.Dataset:
+def mapped_features(rows: Iterable[Mapping[str, Any]]) -> datasets.Dataset:
     """A data set of `rows`, with the column `length` added: the number of tokens in `input_ids`.
 
-    Nothing is written to disk. Rows are converted piece by piece: as Python lists all of them together would take
-    ten times the memory.
+    The rows are written to a temporary file as they come, and read from there through a memory map: a training set
+    may be larger than the memory. The file has no name any more when this returns, so that nothing is left behind
+    however the process ends.
     """
     import datasets
+    from datasets.arrow_writer import ArrowWriter
 
     iterator = iter(rows)
-    parts = []
-    while chunk := list(islice(iterator, CHUNK_ROWS)):
-        columns = {name: [row[name] for row in chunk] for name in chunk[0]}
-        columns["length"] = [len(row["input_ids"]) for row in chunk]
-        types = datasets.Features({name: _column_type(values) for name, values in columns.items()})
-        parts.append(datasets.Dataset.from_dict(columns, features=types))
-    return datasets.concatenate_datasets(parts) if len(parts) > 1 else parts[0]
+    with tempfile.NamedTemporaryFile(prefix="analora-", suffix=".arrow") as file:
+        writer = None
+        while chunk := list(islice(iterator, CHUNK_ROWS)):
+            columns = {name: [row[name] for row in chunk] for name in chunk[0]}
+            columns["length"] = [len(row["input_ids"]) for row in chunk]
+            if writer is None:
+                types = datasets.Features({name: _column_type(values) for name, values in columns.items()})
+                writer = ArrowWriter(path=file.name, features=types)
+            writer.write_batch(columns)
+        assert writer is not None, "the readers refuse data without rows"
+        writer.finalize()
+        return datasets.Dataset.from_file(file.name)
 
 
 def _column_type(values: list[Any]) -> Any:

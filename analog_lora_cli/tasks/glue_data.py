@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analog_lora_cli.errors import DataError
 from analog_lora_cli.tasks.data_files import read_table, shorten, text_value
@@ -48,27 +48,17 @@ GLUE = {
 }
 
 
-@dataclass(frozen=True)
-class LabelledTexts:
-    """The samples of a GLUE split."""
+class LabelledTexts(NamedTuple):
+    """One sample of a GLUE split."""
 
-    columns: tuple[list[str], ...]
-    """One list of texts for each of `GlueSpec.columns`."""
-    labels: list[int] | list[float]
-    """Classes 0, 1, ...; for regression numbers."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def select(self, indices: Sequence[int]) -> LabelledTexts:
-        """The samples at `indices`, in that order."""
-        columns = tuple([texts[index] for index in indices] for texts in self.columns)
-        labels: Any = [self.labels[index] for index in indices]
-        return LabelledTexts(columns, labels)
+    texts: tuple[str, ...]
+    """One for each of `GlueSpec.columns`."""
+    label: int | float
+    """Class 0, 1, ...; for regression a number."""
 
 
-def read_glue(path: Path, spec: GlueSpec) -> LabelledTexts:
-    """The samples of a CSV, JSON or JSONL file with GLUE's column names and `label`.
+def read_glue(path: Path, spec: GlueSpec) -> Iterator[LabelledTexts]:
+    """The samples of a CSV, JSON or JSONL file with GLUE's column names and `label`, one by one.
 
     Classes stand there as numbers, in the hub's order, or by name; STS-B's similarities as numbers from 0 to 5.
 
@@ -76,21 +66,18 @@ def read_glue(path: Path, spec: GlueSpec) -> LabelledTexts:
         DataError: as `read_table`; a text that is none; a label that is no number or name of this task, out of range,
             or -1, GLUE's mark for unlabelled data.
     """
-    rows = read_table(path, (*spec.columns, LABEL))
-    columns = tuple(
-        [text_value(row.values[name], f"{path}, {row.where}: column {name!r}") for row in rows] for name in spec.columns
-    )
     parse = _similarity if spec.regression else _class_index
-    labels: Any = [parse(row.values[LABEL], spec, f"{path}, {row.where}") for row in rows]
-    return LabelledTexts(columns, labels)
+    for row in read_table(path, (*spec.columns, LABEL)):
+        where = f"{path}, {row.where}"
+        texts = tuple(text_value(row.values[name], f"{where}: column {name!r}") for name in spec.columns)
+        yield LabelledTexts(texts, parse(row.values[LABEL], spec, where))
 
 
-def glue_from_hub(dataset: datasets.Dataset, spec: GlueSpec) -> LabelledTexts:
-    """The samples of a split of the hub's GLUE."""
+def glue_from_hub(dataset: datasets.Dataset, spec: GlueSpec) -> Iterator[LabelledTexts]:
+    """The samples of a split of the hub's GLUE, one by one."""
     convert: type = float if spec.regression else int
-    return LabelledTexts(
-        tuple(list(dataset[name]) for name in spec.columns), [convert(label) for label in dataset[LABEL]]
-    )
+    for row in dataset:
+        yield LabelledTexts(tuple(row[name] for name in spec.columns), convert(row[LABEL]))
 
 
 def _number(value: Any) -> float | None:

@@ -14,7 +14,7 @@ from analog_lora_cli.errors import UsageError
 from analog_lora_cli.tasks.answer_spans import SpanDecoder, SpanRules, WindowMap
 from analog_lora_cli.tasks.base import EvalSet, FloatArray, Task
 from analog_lora_cli.tasks.data_files import locate
-from analog_lora_cli.tasks.features import features_in_memory, model_input_names
+from analog_lora_cli.tasks.features import mapped_features, model_input_names
 from analog_lora_cli.tasks.hub_data import load_hub_split
 from analog_lora_cli.tasks.squad_data import Question, questions_from_hub, read_squad
 from analog_lora_cli.tasks.squad_metrics import SquadMetrics
@@ -73,7 +73,7 @@ class QuestionAnswering(Task):
                 start, end = answer_tokens(chosen[window.map.question], window.map)
                 yield {**window.inputs, "start_positions": start, "end_positions": end}
 
-        return features_in_memory(rows())
+        return mapped_features(rows())
 
     def eval_sets(self, tokenizer: PreTrainedTokenizerBase) -> list[EvalSet]:
         _check_tokenizer(tokenizer, self.config)
@@ -85,7 +85,7 @@ class QuestionAnswering(Task):
                 maps.append(window.map)
                 yield window.inputs
 
-        features = features_in_memory(rows())
+        features = mapped_features(rows())
         threshold = self.config.null_threshold if self.version_2 else None
         rules = SpanRules(self.config.n_best, self.config.max_answer_length, threshold)
         decoder = SpanDecoder([question.context for question in questions], maps, rules)

@@ -111,7 +111,11 @@ def opened(folder: Path) -> tuple[Any, ...]:
 
 
 def changed_manifest(whole: Path, folder: Path, data: st.DataObject) -> None:
-    write_manifest(folder, data.draw(changed(read_manifest(whole / "lora"))))
+    content = data.draw(changed(read_manifest(whole / "lora")))
+    try:
+        write_manifest(folder, content)
+    except UnicodeEncodeError:  # Half of a surrogate pair cannot be stored.
+        return
     try:
         opened(folder)
     except AnaloraError as error:

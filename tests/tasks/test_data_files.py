@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analog_lora_cli.errors import DataError, UsageError
-from analog_lora_cli.tasks.data_files import locate, read_json, read_table, read_text
+from analog_lora_cli.tasks.data_files import Row, locate, read_json, read_table, read_text
 
 COLUMNS = ("sentence", "label")
 
@@ -17,6 +18,10 @@ COLUMNS = ("sentence", "label")
 def write(path: Path, content: str | bytes) -> Path:
     path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
     return path
+
+
+def table(path: Path, columns: Sequence[str]) -> list[Row]:
+    return list(read_table(path, columns))
 
 
 def test_a_missing_file_names_the_key_and_a_neighbour(tmp_path: Path) -> None:
@@ -64,7 +69,7 @@ def test_malformed_json_names_line_and_column(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 2, column 9: malformed JSON"):
         read_json(write(tmp_path / "bad.json", '{"a": 1,\n "b": 2 "c"}'))
     with pytest.raises(DataError, match=r"line 3, column 2: malformed JSON"):
-        read_table(write(tmp_path / "bad.jsonl", '{"sentence": "a", "label": 1}\n\n{x}\n'), COLUMNS)
+        table(write(tmp_path / "bad.jsonl", '{"sentence": "a", "label": 1}\n\n{x}\n'), COLUMNS)
     with pytest.raises(DataError, match="nested too deeply"):
         read_json(write(tmp_path / "deep.json", "[" * 200_000))
 
@@ -79,11 +84,11 @@ def test_the_three_formats_agree(tmp_path: Path) -> None:
     lines = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     write(tmp_path / "a.JSONL", lines)
     for name in ("a.csv", "a.json", "a.JSONL"):
-        assert [row.values for row in read_table(tmp_path / name, COLUMNS)] == rows
+        assert [row.values for row in table(tmp_path / name, COLUMNS)] == rows
     # The first CSV record spans two lines.
-    assert [row.where for row in read_table(tmp_path / "a.csv", COLUMNS)] == ["line 2", "line 4"]
-    assert [row.where for row in read_table(tmp_path / "a.json", COLUMNS)] == ["row 1", "row 2"]
-    assert [row.where for row in read_table(tmp_path / "a.JSONL", COLUMNS)] == ["line 1", "line 2"]
+    assert [row.where for row in table(tmp_path / "a.csv", COLUMNS)] == ["line 2", "line 4"]
+    assert [row.where for row in table(tmp_path / "a.json", COLUMNS)] == ["row 1", "row 2"]
+    assert [row.where for row in table(tmp_path / "a.JSONL", COLUMNS)] == ["line 1", "line 2"]
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -91,12 +96,12 @@ def test_the_three_formats_agree(tmp_path: Path) -> None:
 def test_any_text_survives_csv(tmp_path: Path, texts: list[str]) -> None:
     with (tmp_path / "any.csv").open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([COLUMNS, *([text, "1"] for text in texts)])
-    assert [row.values["sentence"] for row in read_table(tmp_path / "any.csv", COLUMNS)] == texts
+    assert [row.values["sentence"] for row in table(tmp_path / "any.csv", COLUMNS)] == texts
 
 
 def test_other_suffixes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"must end in \.csv, \.json or \.jsonl"):
-        read_table(write(tmp_path / "a.tsv", "sentence\tlabel\n"), COLUMNS)
+        table(write(tmp_path / "a.tsv", "sentence\tlabel\n"), COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -110,14 +115,14 @@ def test_other_suffixes(tmp_path: Path) -> None:
 def test_missing_columns(tmp_path: Path, name: str, content: str, where: str) -> None:
     expected = rf"{where}: the column 'sentence' is missing; present: 'sentance', 'label'; is 'sentance' meant\?"
     with pytest.raises(DataError, match=expected) as caught:
-        read_table(write(tmp_path / name, content), COLUMNS)
+        table(write(tmp_path / name, content), COLUMNS)
     assert "needs the columns sentence, label" in str(caught.value)
 
 
 def test_files_without_rows(tmp_path: Path) -> None:
     for name, content in (("a.csv", "sentence,label\n\n"), ("a.json", "[]")):
         with pytest.raises(DataError, match="holds no rows"):
-            read_table(write(tmp_path / name, content), COLUMNS)
+            table(write(tmp_path / name, content), COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +137,7 @@ def test_files_without_rows(tmp_path: Path) -> None:
 )
 def test_malformed_csv(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        read_table(write(tmp_path / "bad.csv", content), COLUMNS)
+        table(write(tmp_path / "bad.csv", content), COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -145,4 +150,4 @@ def test_malformed_csv(tmp_path: Path, content: str, message: str) -> None:
 )
 def test_json_of_another_form(tmp_path: Path, name: str, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        read_table(write(tmp_path / name, content), COLUMNS)
+        table(write(tmp_path / name, content), COLUMNS)
