@@ -13,8 +13,9 @@ from typing import Annotated, cast
 
 import typer
 
-from analog_lora_cli import __version__, console
-from analog_lora_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, AnaloraError
+from analog_lora_cli import __version__, console, run_log
+from analog_lora_cli.errors import EXIT_INTERRUPTED, EXIT_USAGE
+from analog_lora_cli.failure import explain, interrupted
 
 # Newer releases of Typer carry their own copy of Click: this is the base class of whichever one is in use.
 _ClickException = cast(
@@ -52,7 +53,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue what was interr
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 NoDrift = Annotated[bool, typer.Option("--no-drift", help="Leave the drift evaluation at the end out.")]
 Quiet = Annotated[bool, typer.Option("--quiet", callback=_set_quiet, help="Print no progress.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show an error's traceback, and versions and machine.")]
 
 
 @app.callback()
@@ -275,6 +276,13 @@ def main(arguments: list[str] | None = None) -> int:
     # time, for nothing that could be freed. Commands that work for long switch it on when they begin.
     gc.disable()
     _end_like_ctrl_c()
+    run_log.start(given)
+    code = _run(given)
+    run_log.end(code)
+    return code
+
+
+def _run(given: list[str]) -> int:
     try:
         outcome = app(args=given, prog_name="analora", standalone_mode=False)
     except _ClickException as error:
@@ -285,11 +293,12 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in given:
             traceback.print_exc()
-        return _explain(error)
+            print(*(f"{name}: {value}" for name, value in run_log.surroundings().items()), sep="\n", file=sys.stderr)
+        return explain(error, given)
     finally:
         gc.enable()
     if outcome == EXIT_INTERRUPTED:  # Typer turns Ctrl-C into this outcome.
-        console.error("interrupted; what is finished is kept, continue with --resume")
+        interrupted(given)
     return outcome if isinstance(outcome, int) else 0
 
 
@@ -297,19 +306,6 @@ def _end_like_ctrl_c() -> None:
     """Let SIGTERM, which schedulers send, end the program as Ctrl-C does: with what is finished, and a message."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
-
-
-def _explain(error: Exception) -> int:
-    """Print an error as one clear message; returns the exit code."""
-    if isinstance(error, AnaloraError):
-        console.error(str(error))
-        return error.exit_code
-    if isinstance(error, OSError) and error.strerror:
-        where = f" ({error.filename})" if error.filename else ""
-        console.error(f"{error.strerror}{where}; what is finished is kept, continue with --resume")
-        return EXIT_FAILED
-    console.error(f"{type(error).__name__}: {error}\nThis is not expected; --debug shows where it happened.")
-    return EXIT_FAILED
 
 
 def run() -> None:

@@ -10,6 +10,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from analog_lora_cli import run_log
+
 _quiet = False
 
 
@@ -43,7 +45,8 @@ def is_quiet() -> bool:
 
 
 def warn(text: str) -> None:
-    """Print a warning."""
+    """Print a warning, and log it."""
+    run_log.record("warning", text)
     messages().print(Text.assemble(("warning: ", "yellow"), text))
 
 

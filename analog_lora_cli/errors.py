@@ -14,6 +14,10 @@ class AnaloraError(Exception):
     exit_code = EXIT_FAILED
 
 
+class DiskFullError(AnaloraError):
+    """There is no room to save something; what was saved before is whole."""
+
+
 class UsageError(AnaloraError):
     """Wrong arguments or wrong surroundings: nothing was started, nothing was written."""
 

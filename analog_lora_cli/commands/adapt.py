@@ -7,7 +7,7 @@ from pathlib import Path
 from analog_lora_cli import console
 from analog_lora_cli.config.adapt import adaptation_config
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.config.times import seconds, time_label
+from analog_lora_cli.config.times import seconds, time_option
 from analog_lora_cli.engine.checkpoint import FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
 from analog_lora_cli.engine.libraries import imports_done, prepare_libraries
 from analog_lora_cli.engine.processes import is_main, join, leave
@@ -35,7 +35,7 @@ def run(
         raise UsageError("--chip SEED and --at TIME belong together: one chip at one time after programming")
     if resume and overwrite:
         raise UsageError("--resume continues an adaptation and --overwrite replaces one: give one of them")
-    age = None if at is None else _time(at)
+    age = time_option("--at", at)
     checkpoint = read_checkpoint(folder)
     ground = _ground(checkpoint, start)
     config = adaptation_config(ground, preset, config_file, overrides, in_the_loop=chip is not None)
@@ -75,13 +75,6 @@ def _ground(checkpoint: Checkpoint, start: str | None) -> Config:
     if start is not None:
         verify_adapter(checkpoint, start)
     return checkpoint.config_of(start or FIRST_ADAPTER)
-
-
-def _time(text: str) -> str:
-    try:
-        return time_label(text)
-    except ValueError as error:
-        raise UsageError(f"--at: {error}") from None
 
 
 def _with_time(config: Config, label: str) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analog_lora_cli import console
+from analog_lora_cli import console, run_log
 from analog_lora_cli.config.load import load_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.engine.checkpoint import ALL, FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
@@ -65,7 +65,8 @@ def run(
     imports_done()
     report = ConsoleReport()
     try:
-        done = [assess(s, _prepared(s, output, len(subjects) > 1, overwrite), report) for s in subjects]
+        several = len(subjects) > 1
+        done = [assess(one, _folder(one, output, several), report, overwrite=overwrite) for one in subjects]
     finally:
         report.close()
     if is_main():
@@ -113,16 +114,11 @@ def _with_drift_of(subject: Subject, first: Config) -> Subject:
     return replace(subject, config=subject.config.model_copy(update={"drift": first.drift}))
 
 
-def _prepared(subject: Subject, output: Path | None, several: bool, overwrite: bool) -> Path:
-    """The folder for a subject's measurements; with `--overwrite` without the old ones."""
-    from analog_lora_cli.engine.assessment import CELLS
-
-    folder = subject.own_folder
-    if output is not None:
-        folder = output / subject.name.replace("/", "-") if several else output
-    if overwrite and is_main():
-        (folder / CELLS).unlink(missing_ok=True)
-    return folder
+def _folder(subject: Subject, output: Path | None, several: bool) -> Path:
+    """The folder for a subject's measurements."""
+    if output is None:
+        return subject.own_folder
+    return output / subject.name.replace("/", "-") if several else output
 
 
 def _write_and_print(done: list[Assessment], output: Path | None, deployment: bool) -> None:
@@ -133,7 +129,8 @@ def _write_and_print(done: list[Assessment], output: Path | None, deployment: bo
     several = len(done) > 1
     for one in done:
         assert one.drift is not None
-        folder = _prepared(one.subject, output, several, overwrite=False)
+        folder = _folder(one.subject, output, several)
+        run_log.keep_in(folder)
         write_drift(one.drift, folder, one.subject.name)
         if not several:
             title = f"{one.subject.name}: {one.metric} over time"

@@ -7,9 +7,8 @@ from pathlib import Path
 from rich.markup import escape
 
 from analog_lora_cli import console
-from analog_lora_cli.config.times import time_label
+from analog_lora_cli.config.times import time_option
 from analog_lora_cli.engine.libraries import imports_done, prepare_libraries
-from analog_lora_cli.errors import UsageError
 
 
 def run(
@@ -28,7 +27,7 @@ def run(
     from analog_lora_cli.engine.export.export import ExportRequest, export
 
     imports_done()
-    request = ExportRequest(checkpoint, kind, output, adapter, chip, _time(at), overwrite, repository)
+    request = ExportRequest(checkpoint, kind, output, adapter, chip, time_option("--at", at), overwrite, repository)
     done = export(request, console.note)
     made = console.table(f"{output}: {kind}", "file", "size")
     for name, size in done.files.items():
@@ -37,13 +36,6 @@ def run(
     if done.address is not None:
         console.note(f"pushed to {done.address}")
     console.note(f"{output}/README.md says how to load it")
-
-
-def _time(at: str | None) -> str | None:
-    try:
-        return None if at is None else time_label(at)
-    except ValueError as error:
-        raise UsageError(f"--at {error}") from None
 
 
 def _size(count: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+from analog_lora_cli.errors import UsageError
+
 SECONDS_PER_UNIT = {
     "s": 1.0,
     "min": 60.0,
@@ -42,6 +44,18 @@ def time_label(value: object) -> str:
                 return f"{match['number']}{unit}"
     units = ", ".join(SECONDS_PER_UNIT)
     raise ValueError(f"{value!r} is not a time: expected a number of seconds, or a number with a unit ({units})")
+
+
+def time_option(option: str, value: str | None) -> str | None:
+    """The written form of a time that an option gives; None without the option.
+
+    Raises:
+        UsageError: the value is not a time; the message names the option.
+    """
+    try:
+        return None if value is None else time_label(value)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 def seconds(label: str) -> float:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from analog_lora_cli import run_log
 from analog_lora_cli.config.load import differences, dump_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.times import seconds
@@ -19,7 +20,7 @@ from analog_lora_cli.engine.build import Built, build
 from analog_lora_cli.engine.checkpoint import Checkpoint, read_checkpoint
 from analog_lora_cli.engine.manifest import is_adapter_name, write_manifest
 from analog_lora_cli.engine.run import RunReport, data_hashes, parameter_counts, unchanged_layers
-from analog_lora_cli.engine.storage import locked, read_sealed, write_sealed
+from analog_lora_cli.engine.storage import check_free, check_writable, locked, read_sealed, write_sealed
 from analog_lora_cli.engine.training import TrainingResult, train, training_arguments
 from analog_lora_cli.errors import AnaloraError, UsageError
 
@@ -64,6 +65,16 @@ class Adaptation:
         """Whether the checkpoint holds an adapter of this name."""
         return self.name in self.checkpoint.manifest["adapters"]
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether an adaptation of this name was begun, perhaps to replace an adapter, and not ended."""
+        request = self.trainer_folder / REQUEST
+        if not (self.finished and request.is_file()):
+            return request.is_file()
+        asked, stored = read_sealed(request), self.checkpoint.entry(self.name)
+        same = all(asked.get(key) == stored.get(key) for key in self.request())
+        return not same or Config.model_validate(asked["config"]) != self.checkpoint.config_of(self.name)
+
     def request(self) -> dict[str, Any]:
         """What decides the result, for the manifest and for `--resume`."""
         files = None if self.start is None else self.checkpoint.entry(self.start)["files"]
@@ -93,6 +104,9 @@ def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> N
         raise UsageError("--chip: method digital knows no chips; add --set method=lora")
     if adaptation.start is not None:
         _check_start(adaptation, adaptation.start)
+    check_writable(checkpoint.folder)
+    if processes.is_main():
+        check_free(adaptation.trainer_folder)
     _check_existing(adaptation, resume, overwrite)
 
 
@@ -126,7 +140,7 @@ def _check_existing(adaptation: Adaptation, resume: bool, overwrite: bool) -> No
             f"{folder}: has an adapter {name} already; choose another --adapter, or replace it with --overwrite"
         )
     request = adaptation.trainer_folder / REQUEST
-    if adaptation.finished and resume:
+    if adaptation.finished and resume and not adaptation.unfinished:
         old_config, old = adaptation.checkpoint.config_of(name), adaptation.checkpoint.entry(name)
     elif request.is_file() and not overwrite:
         old = read_sealed(request)
@@ -171,7 +185,7 @@ def run_adaptation(
         AnaloraError: while running.
     """
     check_adaptation(adaptation, resume, overwrite)
-    if resume and adaptation.finished:
+    if resume and adaptation.finished and not adaptation.unfinished:
         return adaptation.checkpoint
     report.stage("reading data and model")
     arguments = training_arguments(adaptation.config, adaptation.trainer_folder)
@@ -195,6 +209,7 @@ def _open(adaptation: Adaptation, resume: bool) -> Iterator[None]:
         return
     folder = adaptation.trainer_folder
     with locked(folder):
+        run_log.keep_in(adaptation.checkpoint.folder)
         if not resume:
             for state in folder.glob("checkpoint-*"):
                 shutil.rmtree(state)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
+from analog_lora_cli import run_log
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.schema import Config, DriftConfig
 from analog_lora_cli.engine import checkpoint as store
@@ -29,7 +30,7 @@ from analog_lora_cli.engine.drift import (
 )
 from analog_lora_cli.engine.drift_result import DriftResult
 from analog_lora_cli.engine.evaluation import Evaluator
-from analog_lora_cli.engine.storage import file_sha256, locked
+from analog_lora_cli.engine.storage import check_free, check_writable, file_sha256, locked
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.tasks import make_task
 
@@ -117,7 +118,12 @@ class Assessment:
 
 
 def assess(
-    subject: Subject, folder: Path, report: MeasuringReport, with_chips: bool = True, also: DriftConfig | None = None
+    subject: Subject,
+    folder: Path,
+    report: MeasuringReport,
+    with_chips: bool = True,
+    also: DriftConfig | None = None,
+    overwrite: bool = False,
 ) -> Assessment:
     """Measure one subject; what was measured before under the same conditions is not measured again.
 
@@ -127,22 +133,27 @@ def assess(
         report: hears how it goes.
         with_chips: over chips and times; else only digitally and with exact weights.
         also: more chips and times, for a result of their own.
+        overwrite: measure anew what was measured before.
 
     Raises:
         CheckpointError: the adapter or the base is damaged or another one.
-        UsageError: the folder's measurements belong to other conditions, or the device is not defined at a time.
+        UsageError: the folder's measurements belong to other conditions, another process is adding to them, or the
+            device is not defined at a time.
     """
     config = subject.config
     drifts = [drift for drift in (config.drift, also) if with_chips and drift is not None]
     for drift in drifts:
         check_times(config.hardware, drift.times)
     store.verify_adapter(subject.checkpoint, subject.adapter)
+    check_writable(folder)
+    if processes.is_main():
+        check_free(folder)
     log = CellLog(folder / CELLS, subject.key())
     names = list(dict.fromkeys([*WITHOUT_CHIPS, *(name for drift in drifts for name in drift_cells(drift))]))
-    done = log.read()
+    done = {} if overwrite else log.read()
     report.stage(f"evaluating {subject.name}{subject.note}")
     if any(processes.gather(not done.keys() >= set(names))):
-        done = _measured(subject, folder, names, log, report)
+        done = _measured(subject, names, log, report, overwrite)
     task = make_task(config.task, config.train.seed)
     results = [drift_result(config, task, drift, subject.adapter, done) for drift in drifts]
     return Assessment(
@@ -157,12 +168,14 @@ def assess(
 
 
 def _measured(
-    subject: Subject, folder: Path, names: list[str], log: CellLog, report: MeasuringReport
+    subject: Subject, names: list[str], log: CellLog, report: MeasuringReport, overwrite: bool
 ) -> dict[str, Metrics]:
     place = _device()
     built = build_from(subject.checkpoint, subject.adapter, subject.config).to(place)
     evaluator = Evaluator(built.task, built.tokenizer, subject.config.train.per_device_eval_batch_size, place)
-    with _held(folder):
+    with _held(log.path.parent):
+        if overwrite and processes.is_main():
+            log.path.unlink(missing_ok=True)
         processes.wait_for_all()
         return measure(built, evaluator, names, log, report.measured)
 
@@ -192,6 +205,7 @@ def check_comparable(subjects: list[Subject]) -> None:
 def _held(folder: Path) -> Iterator[None]:
     if processes.is_main():
         with locked(folder):
+            run_log.keep_in(folder)
             yield
     else:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from analog_lora_cli.config.flat import flatten
+from analog_lora_cli.engine.storage import saving, write_text
 from analog_lora_cli.errors import UsageError
 
 Metrics = dict[str, float]
@@ -50,7 +52,7 @@ class CellLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         whole = self.path.read_bytes() if self.path.is_file() else b""
         if not whole:
-            self._write(json.dumps(self.key))
+            write_text(self.path, json.dumps(self.key) + "\n")
         elif not whole.endswith(b"\n"):
             self._write("")
 
@@ -60,13 +62,16 @@ class CellLog:
         self._write(json.dumps(entry | {CHECK: _checksum(entry)}))
 
     def _write(self, line: str) -> None:
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            # One call a line: appends of several processes do not mix.
-            os.write(descriptor, line.encode() + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        content = line.encode() + b"\n"
+        with saving(self.path):
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                # One call a line: appends of several processes do not mix.
+                if os.write(descriptor, content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _parsed(line: bytes) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import time
@@ -13,12 +12,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from analog_lora_cli import run_log
 from analog_lora_cli.config.load import differences, dump_config, load_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.yaml_file import read_yaml_mapping
 from analog_lora_cli.engine import processes
 from analog_lora_cli.engine.manifest import MANIFEST, read_manifest, verify_files
-from analog_lora_cli.engine.storage import check_writable, file_sha256, locked, replacing, write_text
+from analog_lora_cli.engine.storage import (
+    LOCK,
+    check_free,
+    check_writable,
+    file_sha256,
+    locked,
+    replacing,
+    saving,
+    write_text,
+)
+from analog_lora_cli.engine.workspace import is_workspace, put_in_place, workspace
 from analog_lora_cli.errors import CheckpointError, ConfigError, UsageError
 
 CONFIG = "analora.yaml"
@@ -46,6 +56,7 @@ def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) ->
         UsageError: the folder holds something else or another run, or cannot be written.
     """
     check_writable(folder)
+    check_free(folder)
     if not _in_use(folder):
         return
     if not (folder / CONFIG).is_file():
@@ -88,13 +99,14 @@ def open_run(folder: Path, config: Config, resume: bool, overwrite: bool) -> Ite
                 write_text(folder / CONFIG, dump_config(config))
             except OSError as error:
                 raise UsageError(f"{folder}: cannot be written: {error.strerror}") from None
+        run_log.keep_in(folder)
         yield
         if aside is not None and (folder / MANIFEST).is_file():
             shutil.rmtree(aside)
 
 
 def _in_use(folder: Path) -> bool:
-    return folder.is_dir() and any(entry.name != ".lock" for entry in folder.iterdir())
+    return folder.is_dir() and any(entry.name != LOCK and not is_workspace(entry) for entry in folder.iterdir())
 
 
 def write_adapter(folder: Path, name: str, model: Any, frozen_head: dict[str, Any], config: str | None = None) -> Path:
@@ -132,13 +144,13 @@ def write_full_model(folder: Path, model: Any) -> list[str]:
 
 def write_tokenizer(folder: Path, tokenizer: Any) -> list[str]:
     """Store the tokenizer's files in the checkpoint folder itself; returns their names."""
-    with replacing(folder / ".tokenizer") as beside:
-        beside.mkdir()
-        tokenizer.save_pretrained(str(beside))
-        names = sorted(file.name for file in beside.iterdir())
+    target = folder / "tokenizer"
+    with saving(target), workspace(target) as beside:
+        made = beside / target.name
+        tokenizer.save_pretrained(str(made))
+        names = sorted(file.name for file in made.iterdir())
         for name in names:
-            os.replace(beside / name, folder / name)
-    shutil.rmtree(folder / ".tokenizer", ignore_errors=True)
+            put_in_place(made / name, folder / name)
     return names
 
 

@@ -11,9 +11,13 @@ import sys
 import time
 import warnings
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
-from analog_lora_cli import console
+from analog_lora_cli import console, run_log
+
+LOGGERS = ("transformers", "datasets", "peft", "accelerate", "torch.distributed", "aihwkit")
+"""Libraries whose messages are heard."""
 
 HUB_TIMEOUT = 5.0
 """Seconds that the hub has to accept a connection."""
@@ -44,11 +48,43 @@ def prepare_libraries() -> str | None:
     fail_fast_without_hub()
     import transformers
 
-    transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for name in ("datasets", "peft", "accelerate", "torch.distributed", "aihwkit"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    _listen()
     return reason
+
+
+class _Listener(logging.Handler):
+    """What libraries warn of goes to the log of the command, and errors to the screen too."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = f"{record.name.partition('.')[0]}: {record.getMessage()}"
+        if record.levelno >= logging.ERROR:
+            console.warn(text)
+        else:
+            run_log.record("library", text)
+
+
+def _listen() -> None:
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
+        logger.handlers = [_Listener()]
+        logger.propagate = False
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning of Python's kind, that no filter has silenced: in one line, with the library that it comes from."""
+    parts = Path(filename).parts
+    package = parts[parts.index("site-packages") + 1] if "site-packages" in parts else Path(filename).stem
+    console.warn(f"{package}: {' '.join(str(message).split())}")
 
 
 def imports_done() -> None:

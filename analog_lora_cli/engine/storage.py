@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from analog_lora_cli.errors import CheckpointError, UsageError
+from analog_lora_cli.engine.workspace import put_in_place, workspace
+from analog_lora_cli.errors import AnaloraError, CheckpointError, DiskFullError, UsageError
+
+LOCK = ".lock"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def check_writable(folder: Path) -> None:
@@ -74,34 +78,55 @@ def _seal(value: dict[str, Any]) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write a file or a folder at, which takes the place of `path` if the block succeeds.
+def replacing(path: Path, alone: bool = False) -> Iterator[Path]:
+    """A path to write a file or a folder at, which takes the place of `path` in one step if the block succeeds.
 
-    A folder that is replaced is moved aside first and removed last.
+    Args:
+        path: the file or folder.
+        alone: refuse to begin while another process is replacing the same.
+
+    Raises:
+        UsageError: `alone`, and another process is at it.
+        DiskFullError: there is no room; `path` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    with saving(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with workspace(path, alone) as folder:
+            yield folder / path.name
+            put_in_place(folder / path.name, path)
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise on a full disk into one error.
+
+    Raises:
+        DiskFullError: there is no room for `path`.
+    """
     try:
-        yield beside
-        _flush(beside)
-        if path.is_dir():
-            aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
-            path.rename(aside)
-            beside.rename(path)
-            shutil.rmtree(aside)
-        else:
-            os.replace(beside, path)
-    finally:
-        if beside.is_dir():
-            shutil.rmtree(beside, ignore_errors=True)
-        else:
-            beside.unlink(missing_ok=True)
+        yield
+    except AnaloraError:
+        raise
+    except Exception as error:  # safetensors, tokenizers and torch have errors of their own, without a number.
+        reason = _no_room(error)
+        if reason is None:
+            raise
+        where = next(parent for parent in path.absolute().parents if parent.exists())
+        free = shutil.disk_usage(where).free / 2**20
+        raise DiskFullError(f"{path}: cannot be saved: {reason}; {free:.1f} MiB are free there") from error
 
 
-def _flush(path: Path) -> None:
-    for file in [path] if path.is_file() else [entry for entry in path.rglob("*") if entry.is_file()]:
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+def _no_room(error: Exception) -> str | None:
+    """Why a disk takes no more, if that is what an error says."""
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return os.strerror(error.errno)
+    text = str(error)
+    for number in _NO_ROOM:
+        if os.strerror(number) in text or f"(os error {number})" in text:
+            return os.strerror(number)
+    if isinstance(error, RuntimeError) and "PytorchStreamWriter" in text:
+        return "the disk takes no more"
+    return None
 
 
 def read_json(path: Path) -> Any:
@@ -126,6 +151,20 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def check_free(folder: Path) -> None:
+    """See that no other process holds a folder with `locked`; writes nothing.
+
+    Raises:
+        UsageError: one does.
+    """
+    try:
+        handle = (folder / LOCK).open()
+    except OSError:
+        return
+    with handle:
+        _lock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB, folder)
+
+
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold a folder for this process; the lock ends with the process, however it ends.
@@ -139,14 +178,18 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / ".lock").open("w")
+        handle = (folder / LOCK).open("w")
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}") from None
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError:
-            raise UsageError(
-                f"{folder}: another process is writing to this folder; wait for it or use another"
-            ) from None
+        _lock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), folder)
         yield
+
+
+def _lock(handle: IO[str], kind: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, kind)
+    except BlockingIOError:
+        raise UsageError(f"{folder}: another process is writing to this folder; wait for it or use another") from None
+    except OSError as error:
+        raise UsageError(f"{folder}: its file system has no locks ({error.strerror}); use another folder") from None

@@ -29,8 +29,9 @@ from analog_lora_cli.engine.callbacks import (
 )
 from analog_lora_cli.engine.interruption import SaveOnSignal
 from analog_lora_cli.engine.sampling import EpochSampler, planned_steps
-from analog_lora_cli.engine.storage import file_sha256, write_json
-from analog_lora_cli.errors import AnaloraError, CheckpointError, ConfigError
+from analog_lora_cli.engine.storage import file_sha256, saving, write_json
+from analog_lora_cli.engine.workspace import flush
+from analog_lora_cli.errors import AnaloraError, CheckpointError, ConfigError, DiskFullError
 from analog_lora_cli.hardware.tile import AnalogLinear
 
 COMPLETE = "complete.json"
@@ -190,16 +191,25 @@ class _Trainer(Trainer):
             super()._load_rng_state(checkpoint)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        try:
+            with saving(folder):
+                super()._save_checkpoint(model, trial)
+                processes.wait_for_all()
+                if processes.is_main():
+                    self._complete(folder)
+        except DiskFullError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         processes.wait_for_all()
-        if processes.is_main():
-            for callback in self.callback_handler.callbacks:
-                if isinstance(callback, AdaLoraBudget):
-                    callback.save(folder)
-            files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-            write_json(folder / COMPLETE, {name: file_sha256(folder / name) for name in files if name != COMPLETE})
-        processes.wait_for_all()
+
+    def _complete(self, folder: Path) -> None:
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, AdaLoraBudget):
+                callback.save(folder)
+        flush(folder)
+        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        write_json(folder / COMPLETE, {name: file_sha256(folder / name) for name in files if name != COMPLETE})
 
 
 @contextmanager

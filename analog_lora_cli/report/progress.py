@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from analog_lora_cli import console
+from analog_lora_cli import console, run_log
 from analog_lora_cli.engine.build import Built
 from analog_lora_cli.engine.callbacks import TrainingReport
 from analog_lora_cli.report.meter import Meter
@@ -33,6 +33,7 @@ class TrainingMeter(TrainingReport):
         self.meter.update(step, self.total)
 
     def values(self, step: int, values: dict[str, float]) -> None:
+        run_log.record("training", f"step {step}: {_listed(values)}")
         self._logged = f"loss {values['loss']:.3f} lr {values.get('learning_rate', 0.0):.1e} "
 
     def __exit__(self, *error: object) -> None:
@@ -49,6 +50,7 @@ class ConsoleReport:
 
     def stage(self, text: str) -> None:
         """Print the beginning of a stage."""
+        run_log.record("stage", text)
         console.note(f"[dim]{text} ...[/dim]")
 
     def built(self, built: Built) -> None:
@@ -59,6 +61,7 @@ class ConsoleReport:
 
     def measured(self, done: int, total: int, name: str, metrics: dict[str, float]) -> None:
         """Show one finished measurement."""
+        run_log.record("measured", f"{name}: {_listed(metrics)}")
         if self._drift is None:
             self._drift = Meter("drift")
             self._drift.begin(done - 1, total)
@@ -73,3 +76,7 @@ class ConsoleReport:
         if self._drift is not None:
             self._drift.end()
             self._drift = None
+
+
+def _listed(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -110,7 +110,7 @@ def test_results_measured_on_other_hardware_are_said_to_be(checkpoint: Path, tmp
         (["--format", "aihwkit", "--chip", "3"], "--chip: only --format conductances can hold"),
         (["--format", "conductances", "--chip", "3"], "--chip: needs --at TIME"),
         (["--format", "conductances", "--at", "1y"], "--at: needs --chip SEED"),
-        (["--format", "conductances", "--chip", "3", "--at", "soon"], "--at 'soon' is not a time: expected"),
+        (["--format", "conductances", "--chip", "3", "--at", "soon"], "--at: 'soon' is not a time: expected"),
         (["--format", "conductances", "--chip", "-1", "--at", "1y"], "--chip -1: expected a seed of 0 or more"),
         (["--format", "onnx"], "'onnx' is not one of 'peft', 'merged', 'conductances', 'aihwkit'"),
         (["--format", "peft", "--adapter", "other"], "no adapter 'other'; it has default"),

@@ -117,9 +117,9 @@ def test_no_arguments_prints_the_help(capsys: Captured) -> None:
         (AnaloraError("it broke [here]"), EXIT_FAILED, "error: it broke [here]\n"),
         (UsageError("not so"), EXIT_USAGE, "error: not so\n"),
         (RequirementError("too low"), EXIT_REQUIREMENT, "error: too low\n"),
-        (OSError(28, "No space left on device", "/x/y"), EXIT_FAILED, "error: No space left on device (/x/y); what is"),
+        (OSError(28, "No space left on device", "/x/y"), EXIT_FAILED, "error: No space left on device (/x/y); nothing"),
         (ValueError("odd"), EXIT_FAILED, "error: ValueError: odd\nThis is not expected; --debug shows where"),
-        (KeyboardInterrupt(), EXIT_INTERRUPTED, "error: interrupted; what is finished is kept, continue with"),
+        (KeyboardInterrupt(), EXIT_INTERRUPTED, "error: interrupted; nothing half-written is left, run the"),
     ],
 )
 def test_each_error_has_its_exit_code_and_one_message(

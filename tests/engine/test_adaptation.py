@@ -106,6 +106,7 @@ def test_a_new_task_gets_an_adapter_of_its_own_on_the_same_weights(checkpoint: P
     after = files(checkpoint, "trainer", "drift")
     assert {name for name in after if before.get(name) != after[name]} == {
         "manifest.json",
+        "log.txt",
         "adapters/sst2/analora.yaml",
         "adapters/sst2/adapter_config.json",
         "adapters/sst2/adapter_model.safetensors",

@@ -84,7 +84,9 @@ def export(request: ExportRequest, stage: Callable[[str], None]) -> Exported:
     if request.repository is not None:
         check_repository(request.repository, request.overwrite)
     stage(f"exporting {request.checkpoint} as {request.format}")
-    with replacing(request.output) as folder:
+    with replacing(request.output, alone=True) as folder:
+        # Again, now that no other process is writing there.
+        check_output(request.output, request.overwrite)
         folder.mkdir()
         if request.format == "conductances":
             description = write_conductances(source, folder, chip)

@@ -79,6 +79,10 @@ def check_output(folder: Path, overwrite: bool) -> None:
         UsageError: it may not.
     """
     check_writable(folder)
+    # The export is made beside the folder and then takes its place.
+    check_writable(folder.absolute().parent)
+    if folder.is_mount():
+        raise UsageError(f"{folder}: is where a file system is mounted; choose a folder inside it, {folder}/NAME")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     known = _files_of_export(folder)
