@@ -38,8 +38,11 @@ def explain(error: Exception, arguments: list[str]) -> int:
 
 
 def interrupted(arguments: list[str]) -> None:
-    """Say that a signal has ended the command, and how it goes on."""
-    _fail(f"interrupted; {_hint(arguments)}")
+    """Say that a signal has ended the command, and how it goes on; of several processes the main one does."""
+    from analog_lora_cli.engine.processes import is_main
+
+    if is_main():
+        _fail(f"interrupted; {_hint(arguments)}")
 
 
 def _hint(arguments: list[str]) -> str:

@@ -22,6 +22,7 @@ from analog_lora_cli.engine.manifest import is_adapter_name, write_manifest
 from analog_lora_cli.engine.run import RunReport, data_hashes, parameter_counts, unchanged_layers
 from analog_lora_cli.engine.storage import check_free, check_writable, locked, read_sealed, write_sealed
 from analog_lora_cli.engine.training import TrainingResult, train, training_arguments
+from analog_lora_cli.engine.workspace import remove_left_overs
 from analog_lora_cli.errors import AnaloraError, UsageError
 
 REQUEST = "adaptation.json"
@@ -185,6 +186,8 @@ def run_adaptation(
         AnaloraError: while running.
     """
     check_adaptation(adaptation, resume, overwrite)
+    if processes.is_main():
+        remove_left_overs(adaptation.checkpoint.folder)
     if resume and adaptation.finished and not adaptation.unfinished:
         return adaptation.checkpoint
     report.stage("reading data and model")

@@ -143,6 +143,8 @@ class AdaLoraBudget(TrainerCallback):
     """
 
     FILE = "adalora.safetensors"
+    PATTERN = "rank_pattern"
+    """Which ranks are left once the budget is final."""
     AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
     def __init__(self, model: Any) -> None:
@@ -151,7 +153,7 @@ class AdaLoraBudget(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.restore_from is not None:
-            self._restore(self.restore_from)
+            self.restore(self.restore_from)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.model.base_model.update_and_allocate(state.global_step)
@@ -166,16 +168,28 @@ class AdaLoraBudget(TrainerCallback):
             for kind in self.AVERAGES
             for name, tensor in getattr(allocator, kind).items()
         }
+        pattern = self._config().rank_pattern or {}
+        tensors |= {f"{self.PATTERN}/{name}": torch.tensor(ranks, dtype=torch.bool) for name, ranks in pattern.items()}
         save_file(tensors, str(folder / self.FILE))
 
-    def _restore(self, folder: Path) -> None:
+    def restore(self, folder: Path) -> None:
+        """Take the averages from a saved state."""
         from safetensors.torch import load_file
 
         allocator = self._allocator()
         device = next(self.model.parameters()).device
+        pattern: dict[str, list[bool]] = {}
         for key, tensor in load_file(str(folder / self.FILE)).items():
             kind, _, name = key.partition("/")
+            if kind == self.PATTERN:
+                pattern[name] = tensor.tolist()
+                continue
             getattr(allocator, kind)[name] = tensor.to(device)
+        if pattern:
+            self._config().rank_pattern = pattern
+
+    def _config(self) -> Any:
+        return self.model.peft_config[self.model.base_model.trainable_adapter_name]
 
     def _allocator(self) -> Any:
         return self.model.base_model.rankallocator

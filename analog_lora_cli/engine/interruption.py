@@ -20,14 +20,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class SaveOnSignal(TrainerCallback):
     """On the first signal the training saves a state after its present step and ends; the second ends it at once.
 
-    With several processes the signals keep their usual effect: the ranks would not agree on the step to save at.
+    Several processes agree after each step whether one of them has had a signal. There the second one is not heard:
+    a scheduler and a launcher both send theirs.
     """
 
     def __init__(self) -> None:
         self.received = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.received:
+        if processes.any_of(self.received):
+            self.received = True
             control.should_save = control.should_training_stop = True
 
     @contextmanager
@@ -37,7 +39,7 @@ class SaveOnSignal(TrainerCallback):
         Raises:
             KeyboardInterrupt: after the block, if one came.
         """
-        if processes.world_size() > 1 or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {number: signal.signal(number, self._receive) for number in SIGNALS}
@@ -46,10 +48,10 @@ class SaveOnSignal(TrainerCallback):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        if self.received:
+        if processes.any_of(self.received):
             raise KeyboardInterrupt
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
+        if self.received and processes.world_size() == 1:
             raise KeyboardInterrupt
         self.received = True

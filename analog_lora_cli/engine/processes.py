@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import Any
 
 
@@ -46,6 +47,26 @@ def wait_for_all() -> None:
 
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
+
+
+def any_of(flag: bool) -> bool:
+    """Whether a flag is set on any process: the same answer on all of them."""
+    import torch
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return flag
+    answer = torch.tensor([int(flag)])
+    dist.all_reduce(answer, op=dist.ReduceOp.MAX, group=_on_cpus())
+    return bool(answer.item())
+
+
+@lru_cache(maxsize=1)
+def _on_cpus() -> Any:
+    """The processes as a group that talks without waiting for a GPU; None if all of their talk is so."""
+    import torch.distributed as dist
+
+    return None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
 
 
 def gather(value: Any) -> list[Any]:

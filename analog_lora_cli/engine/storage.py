@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from analog_lora_cli.engine.workspace import put_in_place, workspace
+from analog_lora_cli.engine.workspace import put_in_place, remove_left_overs, workspace
 from analog_lora_cli.errors import AnaloraError, CheckpointError, DiskFullError, UsageError
 
 LOCK = ".lock"
@@ -124,7 +124,7 @@ def _no_room(error: Exception) -> str | None:
     for number in _NO_ROOM:
         if os.strerror(number) in text or f"(os error {number})" in text:
             return os.strerror(number)
-    if isinstance(error, RuntimeError) and "PytorchStreamWriter" in text:
+    if isinstance(error, RuntimeError) and ("PytorchStreamWriter" in text or "unexpected pos" in text):
         return "the disk takes no more"
     return None
 
@@ -169,6 +169,8 @@ def check_free(folder: Path) -> None:
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold a folder for this process; the lock ends with the process, however it ends.
 
+    What killed processes have left half-written in the folder goes.
+
     Args:
         folder: is made if it does not exist.
         wait: until the lock is free, where it is held for moments only.
@@ -183,6 +185,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}") from None
     with handle:
         _lock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), folder)
+        remove_left_overs(folder)
         yield
 
 

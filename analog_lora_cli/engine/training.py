@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.engine import processes
@@ -190,6 +191,14 @@ class _Trainer(Trainer):
         with _loading(checkpoint):
             super()._load_rng_state(checkpoint)
 
+    def take(self, state: Path) -> None:
+        """Be what a state of the last step says: the Trainer itself would do one more step within an epoch."""
+        self._load_from_checkpoint(str(state))
+        self.state = TrainerState.load_from_json(str(state / TRAINER_STATE_NAME))
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, AdaLoraBudget):
+                callback.restore(state)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         try:
@@ -222,6 +231,10 @@ def _loading(state: str | None) -> Iterator[None]:
         raise CheckpointError(
             f"{state}: this state cannot be loaded: {reason}. Delete its folder to continue from the one before"
         ) from error
+
+
+def _step_of(state: Path) -> int:
+    return int(state.name.rpartition("-")[2])
 
 
 def _trainable(model: Any) -> list[tuple[str, torch.nn.Parameter]]:
@@ -273,7 +286,10 @@ def train(
     started = time.monotonic()
     try:
         with interruption.listening(), report:
-            trainer.train(resume_from_checkpoint=str(state) if state is not None else None)
+            if state is not None and _step_of(state) >= total:
+                trainer.take(state)
+            else:
+                trainer.train(resume_from_checkpoint=str(state) if state is not None else None)
     except torch.OutOfMemoryError as error:
         raise AnaloraError(_out_of_memory(config, error)) from None
     except RuntimeError as error:
@@ -282,8 +298,9 @@ def train(
         raise
     elapsed = time.monotonic() - started
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
-    resumed = int(state.name.rpartition("-")[2]) if state is not None else None
-    seen = (trainer.state.global_step - (resumed or 0)) * trainer.epoch_sampler.step_samples
+    resumed = _step_of(state) if state is not None else None
+    steps = trainer.state.global_step - (resumed or 0)
+    seen = steps * trainer.epoch_sampler.step_samples if steps else 0
     final_loss = log[-1]["loss"] if log else None
     if final_loss is not None and not math.isfinite(final_loss):
         raise AnaloraError(

@@ -28,6 +28,15 @@ def is_workspace(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(_SUFFIX)
 
 
+def remove_left_overs(folder: Path) -> None:
+    """Remove, anywhere in a folder, the workspaces of killed processes; those at work are left alone."""
+    for place, names, _ in os.walk(folder):
+        for path in [Path(place, name) for name in names]:
+            if is_workspace(path):
+                names.remove(path.name)
+                _remove(path)
+
+
 @contextmanager
 def workspace(target: Path, alone: bool = False) -> Iterator[Path]:
     """A folder beside a target, for this process; what killed processes have left for this target goes first.
@@ -43,7 +52,7 @@ def workspace(target: Path, alone: bool = False) -> Iterator[Path]:
     """
     for path in target.parent.iterdir():
         if path.name.startswith(f".{target.name}.") and is_workspace(path):
-            _remove_left_over(path, target)
+            _remove(path)
     folder, hold = _make(target, alone)
     try:
         yield folder
@@ -99,7 +108,7 @@ def _make(target: Path, alone: bool) -> tuple[Path, IO[str]]:
         if hold is None:
             continue
         if any(entry.name != _HOLD for entry in folder.iterdir()):
-            _settle(folder, target)
+            _settle(folder)
             hold.close()
             continue
         return folder, hold
@@ -121,17 +130,19 @@ def _take(folder: Path) -> IO[str] | None:
     return None
 
 
-def _remove_left_over(folder: Path, target: Path) -> None:
+def _remove(folder: Path) -> None:
     hold = _take(folder) if folder.is_dir() else None
     if hold is not None:
         with hold:
-            _settle(folder, target)
+            _settle(folder)
 
 
-def _settle(folder: Path, target: Path) -> None:
+def _settle(folder: Path) -> None:
     """Finish what a killed process was at: only a folder that is whole is ever exchanged for the old one."""
-    if (folder / _OLD).exists() and not target.exists():
-        (folder / target.name).rename(target)
+    if (folder / _OLD).exists():
+        for made in folder.iterdir():
+            if made.name not in (_OLD, _HOLD) and not folder.with_name(made.name).exists():
+                made.rename(folder.with_name(made.name))
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -11,15 +13,15 @@ import pytest
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.schema import Config
 from tests.faults.process import analora
-from tests.faults.work import Work
+from tests.faults.work import Undisturbed, Work
 
 
 @pytest.fixture(scope="session")
 def config_file(tmp_path_factory: pytest.TempPathFactory, make_config: Callable[..., Config]) -> Path:
-    """A training of 24 steps, saved every third, measured on three chips."""
+    """A training of 15 steps, saved every third, measured on two chips."""
     file = tmp_path_factory.mktemp("config") / "run.yaml"
-    train = {"max_steps": 24, "save_steps": 3}
-    file.write_text(dump_config(make_config(train=train, drift={"chips": 3})))
+    train = {"max_steps": 15, "save_steps": 3}
+    file.write_text(dump_config(make_config(train=train, drift={"chips": 2})))
     return file
 
 
@@ -50,9 +52,24 @@ def works(config_file: Path, trained: Path, tmp_path_factory: pytest.TempPathFac
     chip = ("--format", "conductances", "--chip", "3", "--at", "1y", "--output", "{}/x", "--quiet")
     listed = [
         Work("train", ("train", "--config", str(config_file), "--output", "{}/c", "--quiet"), None, ("--resume",)),
-        Work("evaluate-drift", ("evaluate-drift", "{}/c", "--chips", "4", "--quiet"), trained),
+        Work("evaluate-drift", ("evaluate-drift", "{}/c", "--chips", "3", "--quiet"), trained),
         Work("adapt", ("adapt", "{}/c", *adapted, "--quiet"), trained, ("--resume",)),
         Work("export", ("export", "{}/c", *chip), trained),
         Work("export --overwrite", ("export", "{}/c", *chip, "--overwrite"), exported),
     ]
     return {work.name: work for work in listed}
+
+
+@pytest.fixture(scope="session")
+def undisturbed(works: dict[str, Work], tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """Runs a command to its end, once."""
+
+    @lru_cache
+    def run(name: str) -> tuple[Path, float]:
+        folder = works[name].prepare(tmp_path_factory.mktemp("undisturbed") / "w")
+        began = time.monotonic()
+        code, said = analora(*works[name].command(folder), said=folder.parent / "said")
+        assert code == 0, said
+        return folder, time.monotonic() - began
+
+    return run

@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -17,17 +16,7 @@ PATIENCE = 60.0
 """Seconds within which every command of these tests is done."""
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What a process is deprived of."""
-
-    largest_file: int | None = None
-    """Bytes; a write beyond fails as on a full disk. Files of that size exist already or not."""
-    user: int | None = None
-    """To run as, when the tests run as root, who may write everywhere."""
-
-
-def _run(arguments: list[str], said: str, surroundings: Surroundings) -> None:
+def _run(arguments: list[str], said: str, largest_file: int | None) -> None:
     from analog_lora_cli import console
     from analog_lora_cli.cli import main
 
@@ -37,28 +26,30 @@ def _run(arguments: list[str], said: str, surroundings: Surroundings) -> None:
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
     console.messages.cache_clear()
     console.results.cache_clear()
-    if surroundings.largest_file is not None:
+    if largest_file is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (surroundings.largest_file, surroundings.largest_file))
-    if surroundings.user is not None:
-        os.setgroups([])
-        os.setgid(surroundings.user)
-        os.setuid(surroundings.user)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     code = main(arguments)
     sys.stdout.flush()
     os._exit(code)
 
 
 class Command:
-    """An `analora` command at work."""
+    """An `analora` command at work.
 
-    def __init__(self, *arguments: object, said: Path, surroundings: Surroundings | None = None) -> None:
+    Args:
+        arguments: of the command line.
+        said: file that what is printed is added to.
+        largest_file: bytes; a write beyond fails, in the middle if it must, as on a full disk.
+    """
+
+    def __init__(self, *arguments: object, said: Path, largest_file: int | None = None) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tests.faults.preload"])
         self.arguments = list(map(str, arguments))
         self.said = said
         self.began = time.monotonic()
-        given = (self.arguments, str(said), surroundings or Surroundings())
+        given = (self.arguments, str(said), largest_file)
         self.process: BaseProcess = context.Process(target=_run, args=given)
         self.process.start()
 
@@ -96,8 +87,8 @@ class Command:
         return " ".join(self.said.read_text().split()) if self.said.exists() else ""
 
 
-def analora(*arguments: object, said: Path, surroundings: Surroundings | None = None) -> tuple[int, str]:
+def analora(*arguments: object, said: Path, largest_file: int | None = None) -> tuple[int, str]:
     """Run a command to its end: exit code, and what it printed, in one line."""
     said.unlink(missing_ok=True)
-    command = Command(*arguments, said=said, surroundings=surroundings)
+    command = Command(*arguments, said=said, largest_file=largest_file)
     return command.wait(), command.text()

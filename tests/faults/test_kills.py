@@ -10,23 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.process import Command, analora
-from tests.faults.work import Work, left_over, result, see_that_nothing_is_half
+from tests.faults.work import Undisturbed, Work, left_over, result, see_that_nothing_is_half
 
 SEED = 20240917
 NAMES = ["train", "evaluate-drift", "adapt", "export", "export --overwrite"]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(works: dict[str, Work], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, float]]:
-    """For each command a folder with its result, and the seconds that it took."""
-    done: dict[str, tuple[Path, float]] = {}
-    for name, work in works.items():
-        folder = work.prepare(tmp_path_factory.mktemp("undisturbed") / "w")
-        began = time.monotonic()
-        code, said = analora(*work.command(folder), said=folder.parent / "said")
-        assert code == 0, said
-        done[name] = (folder, time.monotonic() - began)
-    return done
 
 
 def check_kill(work: Work, folder: Path, whole: Path, kill: Command, how: str) -> str:
@@ -79,24 +66,20 @@ def kill_at_workspace(work: Work, folder: Path, whole: Path, number: int, delay:
     return check_kill(work, folder, whole, command, f"workspace {number}, {delay:.4f} s later")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "number"), [("train", 9), ("evaluate-drift", 2), ("adapt", 7), ("export --overwrite", 1)]
+)
 def test_killed_while_a_file_is_replaced(
-    name: str, works: dict[str, Work], undisturbed: dict[str, tuple[Path, float]], tmp_path: Path
+    name: str, number: int, works: dict[str, Work], undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    work, (whole, _) = works[name], undisturbed[name]
-    numbers = {"train": [1, 8], "adapt": [1], "evaluate-drift": [2]}.get(name, [1])
-    for number in numbers:
-        (tmp_path / str(number)).mkdir()
-        kill_at_workspace(work, tmp_path / str(number) / "w", whole, number, 0.0)
+    kill_at_workspace(works[name], tmp_path / "w", undisturbed(name)[0], number, 0.0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_killed_at_random_moments(
-    name: str, works: dict[str, Work], undisturbed: dict[str, tuple[Path, float]], tmp_path: Path
-) -> None:
+def test_killed_at_random_moments(name: str, works: dict[str, Work], undisturbed: Undisturbed, tmp_path: Path) -> None:
     """Eight kills spread over the whole run and six while files are replaced: 70 over all commands."""
-    work, (whole, seconds) = works[name], undisturbed[name]
+    work, (whole, seconds) = works[name], undisturbed(name)
     draw = random.Random(f"{SEED} {name}")
     stages: Counter[str] = Counter()
     for index in range(8):

@@ -6,13 +6,19 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analog_lora_cli.engine.checkpoint import read_checkpoint, verify_adapter
+from analog_lora_cli.engine.manifest import MANIFEST
+from analog_lora_cli.engine.storage import SEAL
 from analog_lora_cli.engine.workspace import is_workspace
 from analog_lora_cli.errors import CheckpointError
+
+Undisturbed = Callable[[str], tuple[Path, float]]
+"""For the name of a command, a folder with the result of an undisturbed run, and the seconds that it took."""
 
 VOLATILE = {"seconds", "samples_per_second", "resumed_from", "written"}
 """What differs between two runs with the same result: durations, dates, where a run was continued."""
@@ -52,9 +58,12 @@ def result(folder: Path) -> dict[str, Any]:
         if not path.is_file() or "trainer" in path.parts or path.name in (".lock", "log.txt"):
             continue
         if path.suffix == ".json":
-            found[name] = _steady(json.loads(path.read_text()))
+            content = json.loads(path.read_text())
+            if path.name == MANIFEST:
+                del content[SEAL]  # Of the times in it, too.
+            found[name] = _steady(content)
         elif path.name == "cells.jsonl":
-            found[name] = set(path.read_text().splitlines())
+            found[name] = {line for line in path.read_text().splitlines() if line.endswith("}")}
         else:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found

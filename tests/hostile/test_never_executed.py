@@ -109,7 +109,9 @@ def test_a_state_to_resume_from(
     run = tmp_path / "run"
     assert main(["train", "--config", str(file), "--output", str(run), "--no-drift", "--quiet"]) == 0
     (run / MANIFEST).unlink()
-    (state,) = (run / TRAINER).glob("checkpoint-4")
+    # Of the last step nothing but the weights would be needed.
+    shutil.rmtree(run / TRAINER / "checkpoint-4")
+    state = run / TRAINER / "checkpoint-2"
     planted(state / name, mark)
     complete = json.loads((state / COMPLETE).read_text())
     (state / COMPLETE).write_text(json.dumps(complete | {name: file_sha256(state / name)}))
