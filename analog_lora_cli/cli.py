@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import threading
@@ -14,7 +15,7 @@ from typing import Annotated, cast
 import typer
 
 from analog_lora_cli import __version__, console
-from analog_lora_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, AnaloraError
+from analog_lora_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, AnaloraError, StoppedError
 
 # Newer releases of Typer carry their own copy of Click: this is the base class of whichever one is in use.
 _ClickException = cast(
@@ -288,7 +289,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _explain(error)
     finally:
         gc.enable()
-    if outcome == EXIT_INTERRUPTED:  # Typer turns Ctrl-C into this outcome.
+    if outcome == EXIT_INTERRUPTED and os.environ.get("RANK", "0") == "0":  # Typer turns Ctrl-C into this outcome.
         console.error("interrupted; what is finished is kept, continue with --resume")
     return outcome if isinstance(outcome, int) else 0
 
@@ -301,6 +302,8 @@ def _end_like_ctrl_c() -> None:
 
 def _explain(error: Exception) -> int:
     """Print an error as one clear message; returns the exit code."""
+    if isinstance(error, StoppedError):
+        return error.exit_code
     if isinstance(error, AnaloraError):
         console.error(str(error))
         return error.exit_code

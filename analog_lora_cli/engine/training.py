@@ -81,8 +81,9 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
     if processes.world_size() > 1:
         values.setdefault("ddp_find_unused_parameters", False)
         values.setdefault("log_level_replica", "error")
-        if not cuda:
-            values.setdefault("ddp_backend", "gloo")
+        backend = "nccl" if cuda else "gloo"
+        if values.setdefault("ddp_backend", backend) != backend:
+            raise ConfigError([f"train.ddp_backend: the processes talk through {backend} here; leave the key out"])
     try:
         return TrainingArguments(
             output_dir=str(folder),
