@@ -46,7 +46,8 @@ class Peers(threading.Thread):
     Args:
         rank: of this process.
         size: number of processes.
-        store: a connection to the common store that nothing else waits on.
+        store: a connection to the common store that nothing else waits on; its timeout is how long to wait for those
+            that have not come yet.
     """
 
     def __init__(self, rank: int, size: int, store: Any) -> None:
@@ -61,6 +62,7 @@ class Peers(threading.Thread):
         suspended nobody grows silent."""
         self._beats = [b""] * size
         store.set(_who(rank), f"rank {rank} (process {os.getpid()} on {socket.gethostname()})")
+        self._names = [store.get(_who(number)).decode() for number in range(size)]
 
     def run(self) -> None:
         beats = 0
@@ -103,7 +105,7 @@ class Peers(threading.Thread):
 
     def describe(self, failure: Failure) -> str:
         """A failure as a message to the user."""
-        return f"{self._name(failure.rank)} {failure.text}; what is finished is kept, continue with --resume"
+        return f"{self._names[failure.rank]} {failure.text}; what is finished is kept, continue with --resume"
 
     def _look(self, beats: int) -> Failure | None:
         try:
@@ -136,12 +138,6 @@ class Peers(threading.Thread):
         except Exception:
             return failure
 
-    def _name(self, rank: int) -> str:
-        try:
-            return str(self._store.get(_who(rank)).decode())
-        except Exception:
-            return f"rank {rank}"
-
     def _leave(self, failure: Failure) -> None:
         """End at once: the main thread may wait for the lost process for ever."""
         self._publish(failure)
@@ -164,13 +160,14 @@ def meet(timeout: timedelta) -> tuple[Any, Peers]:
     Returns:
         the store for the process group, and the watch, which runs.
     """
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, size = next(rendezvous("env://", timeout=timeout))
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    own = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=10))
+    own = TCPStore(address, port, is_master=False, timeout=timeout)
     peers = Peers(rank, size, own)
+    own.set_timeout(timedelta(seconds=10))
     peers.start()
     return store, peers
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -108,6 +110,10 @@ def _reason_to_end(error: BaseException) -> BaseException:
     from analog_lora_cli.engine.peers import failed
 
     assert _peers is not None
+    if threading.current_thread() is threading.main_thread():
+        # A launcher sends the signal once it knows of the failure that this process is about to explain.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     try:
         if isinstance(error, (RuntimeError, KeyboardInterrupt)):
             # A lost connection looks like any RuntimeError, and a launcher's way to end the others like Ctrl-C.
