@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
     if problems:
         raise ConfigError(problems)
     values = config.train.model_dump()
+    _refuse_sharding(values)
     if values["report_to"]:
         _require_reporters(values["report_to"])
     else:
@@ -97,6 +99,19 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
         )
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError([f"train: {str(error).splitlines()[0]}"]) from None
+
+
+def _refuse_sharding(values: dict[str, Any]) -> None:
+    """A tile reads its weights whole, and states and hashes are those of whole parameters."""
+    for name, variable in (("fsdp", "ACCELERATE_USE_FSDP"), ("deepspeed", "ACCELERATE_USE_DEEPSPEED")):
+        if values.get(name) or os.environ.get(variable, "false").lower() in ("true", "1"):
+            raise ConfigError(
+                [
+                    f"train.{name}: a model cut up by {name} cannot lie on tiles yet; every process must hold it whole. "
+                    f"Take the key out, and {name} out of accelerate's configuration; to save memory: "
+                    "train.gradient_checkpointing=true, a smaller batch, train.bf16=true"
+                ]
+            )
 
 
 def _wrong_types(config: Config) -> list[str]:

@@ -111,7 +111,7 @@ def test_a_process_that_fails_alone_ends_the_others(make_config: Callable[..., C
     folders = [tmp_path / "with", tmp_path / "without"]
     for folder in folders:
         folder.mkdir()
-    shutil.copy(config.task.train_file, folders[0] / "train.csv")
+    shutil.copy(str(config.task.train_file), folders[0] / "train.csv")
     task = config.task.model_copy(update={"train_file": "train.csv"})
     (tmp_path / "relative.yaml").write_text(dump_config(config.model_copy(update={"task": task})))
     arguments = ["train", "--config", str(tmp_path / "relative.yaml"), "--output", str(tmp_path / "run")]
@@ -136,7 +136,7 @@ def test_an_error_that_all_processes_meet_is_said_once(make_config: Callable[...
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_measuring_ends_when_a_process_is_lost(
     number: signal.Signals, make_config: Callable[..., Config], tmp_path: Path
 ) -> None:
