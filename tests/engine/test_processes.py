@@ -18,7 +18,6 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.engine.run import run_training
 from tests.engine.test_run import Silent
 
-
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node"]
 ACCELERATE = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes"]
 
