@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import Any
 
@@ -51,8 +52,10 @@ def warn(text: str) -> None:
 
 
 def error(text: str) -> None:
-    """Print an error."""
-    messages().print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
+    """Print an error; of several processes, those that are not the main one say which they are."""
+    rank = os.environ.get("RANK", "0")
+    where = "" if rank == "0" else f"rank {rank}: "
+    messages().print(Text.assemble((f"error: {where}", "bold red"), text), soft_wrap=True)
 
 
 class _Table(Table):

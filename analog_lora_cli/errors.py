@@ -49,6 +49,19 @@ class CheckpointError(UsageError):
     """A folder is not a checkpoint, is damaged, or does not fit what was asked."""
 
 
+class StoppedError(AnaloraError):
+    """This process ends because of what another one says: it prints nothing.
+
+    Args:
+        reason: what the other one says.
+        exit_code: of this process.
+    """
+
+    def __init__(self, reason: str, exit_code: int = EXIT_FAILED) -> None:
+        super().__init__(reason)
+        self.exit_code = exit_code
+
+
 class RequirementError(AnaloraError):
     """A `--require` did not hold."""
 

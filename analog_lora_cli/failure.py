@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 
 from analog_lora_cli import console, run_log
-from analog_lora_cli.errors import EXIT_FAILED, AnaloraError, DiskFullError
+from analog_lora_cli.errors import EXIT_FAILED, AnaloraError, DiskFullError, StoppedError
 
 RESUMABLE = ("train", "adapt", "evaluate-drift")
 """Commands that keep what is finished."""
@@ -21,6 +21,8 @@ def explain(error: Exception, arguments: list[str]) -> int:
     Returns:
         the exit code.
     """
+    if isinstance(error, StoppedError):  # The process that failed has said why.
+        return error.exit_code
     if isinstance(error, DiskFullError):
         _fail(f"{error}. Make room; {_hint(arguments)}")
         return error.exit_code

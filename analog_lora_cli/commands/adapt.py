@@ -10,7 +10,7 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.times import seconds, time_option
 from analog_lora_cli.engine.checkpoint import FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
 from analog_lora_cli.engine.libraries import imports_done, prepare_libraries
-from analog_lora_cli.engine.processes import is_main, join, leave
+from analog_lora_cli.engine.processes import collective_timeout, is_main, together
 from analog_lora_cli.errors import UsageError
 
 
@@ -46,7 +46,6 @@ def run(
     if not is_main():
         console.set_quiet(True)
     prepare_libraries()
-    join()
 
     from analog_lora_cli.engine.adaptation import Adaptation, AgedChip, run_adaptation
     from analog_lora_cli.engine.drift import check_times
@@ -56,18 +55,18 @@ def run(
 
     aged_chip = None if chip is None or age is None else AgedChip(chip, age)
     adaptation = Adaptation(checkpoint, config, name, start, aged_chip)
-    if drift or aged_chip is not None:
-        check_times(config.hardware, config.drift.times)
     imports_done()
-    report = ConsoleReport()
-    try:
-        adapted = run_adaptation(adaptation, report, resume, overwrite)
-        recovery = measure_recovery(adaptation, adapted, report, drift)
-    finally:
-        report.close()
-    if is_main():
-        print_adaptation(recovery)
-    leave()
+    with together(collective_timeout(config)):
+        if drift or aged_chip is not None:
+            check_times(config.hardware, config.drift.times)
+        report = ConsoleReport()
+        try:
+            adapted = run_adaptation(adaptation, report, resume, overwrite)
+            recovery = measure_recovery(adaptation, adapted, report, drift)
+        finally:
+            report.close()
+        if is_main():
+            print_adaptation(recovery)
 
 
 def _ground(checkpoint: Checkpoint, start: str | None) -> Config:

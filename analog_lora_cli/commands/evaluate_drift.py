@@ -10,7 +10,7 @@ from analog_lora_cli.config.load import load_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.engine.checkpoint import ALL, FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
 from analog_lora_cli.engine.libraries import imports_done, prepare_libraries
-from analog_lora_cli.engine.processes import is_main, join, leave
+from analog_lora_cli.engine.processes import is_main, together
 from analog_lora_cli.errors import RequirementError, UsageError
 
 if TYPE_CHECKING:
@@ -42,8 +42,21 @@ def run(
     folders = [read_checkpoint(folder) for folder in checkpoints]
     chosen = [(checkpoint, name) for checkpoint in folders for name in _adapters(checkpoint, adapters)]
     prepare_libraries()
-    join()
+    with together():
+        done, wanted = _measured(chosen, overrides, output, requirements, overwrite, ALL in adapters)
+    if is_main():
+        _gate(done, wanted)
 
+
+def _measured(
+    chosen: list[tuple[Checkpoint, str]],
+    overrides: list[str],
+    output: Path | None,
+    requirements: list[str],
+    overwrite: bool,
+    all_adapters: bool,
+) -> tuple[list[Assessment], list[Requirement]]:
+    """Measure the chosen adapters, print the table and write the files; also returns the parsed requirements."""
     from analog_lora_cli.engine.assessment import Subject, assess, check_comparable
     from analog_lora_cli.engine.drift import check_times
     from analog_lora_cli.engine.requirements import parse_requirement
@@ -55,7 +68,8 @@ def run(
     subjects = [_with_drift_of(subject, first) for subject in subjects]
     # Adapters for several tasks cannot be compared with each other: they are listed as what one chip serves.
     tasks = {subject.config.task.name for subject in subjects}
-    deployment = len(folders) == 1 and len(subjects) > 1 and (ALL in adapters or len(tasks) > 1)
+    one_checkpoint = len({checkpoint.folder for checkpoint, _ in chosen}) == 1
+    deployment = one_checkpoint and len(subjects) > 1 and (all_adapters or len(tasks) > 1)
     metrics = {name: None for subject in subjects for name in make_task(subject.config.task, 0).metric_names}
     wanted = [parse_requirement(text, tuple(metrics), first.drift.times) for text in requirements]
     for subject in subjects:
@@ -71,9 +85,7 @@ def run(
         report.close()
     if is_main():
         _write_and_print(done, output, deployment)
-    leave()
-    if is_main():
-        _gate(done, wanted)
+    return done, wanted
 
 
 def _drift_overrides(times: str | None, chips: int | None, seed: int | None) -> list[str]:

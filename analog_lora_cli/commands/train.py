@@ -7,7 +7,7 @@ from pathlib import Path
 from analog_lora_cli import console
 from analog_lora_cli.config.load import load_config
 from analog_lora_cli.engine.libraries import imports_done, prepare_libraries
-from analog_lora_cli.engine.processes import is_main, leave
+from analog_lora_cli.engine.processes import collective_timeout, is_main, together
 from analog_lora_cli.errors import UsageError
 
 
@@ -36,11 +36,11 @@ def run(
     from analog_lora_cli.report.run import print_run
 
     imports_done()
-    report = ConsoleReport()
-    try:
-        result = run_training(config, folder, report, resume, overwrite, drift)
-    finally:
-        report.close()
-    if is_main():
-        print_run(result, preset or config_file.stem)  # type: ignore[union-attr]
-    leave()
+    with together(collective_timeout(config)):
+        report = ConsoleReport()
+        try:
+            result = run_training(config, folder, report, resume, overwrite, drift)
+        finally:
+            report.close()
+        if is_main():
+            print_run(result, preset or config_file.stem)  # type: ignore[union-attr]

@@ -16,6 +16,7 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.engine import checkpoint as store
 from analog_lora_cli.engine import processes
+from analog_lora_cli.engine.arithmetic import arithmetic
 from analog_lora_cli.engine.build import Built, build
 from analog_lora_cli.engine.checkpoint import Checkpoint, read_checkpoint
 from analog_lora_cli.engine.manifest import is_adapter_name, write_manifest
@@ -234,6 +235,7 @@ def _store(adaptation: Adaptation, built: Built, training: TrainingResult) -> No
         "parameters": parameter_counts(built),
         "training": asdict(training),
         "environment": store.environment(),
+        "arithmetic": arithmetic(),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     layers = unchanged_layers(built)

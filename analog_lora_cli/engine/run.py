@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.engine import checkpoint as store
 from analog_lora_cli.engine import processes
+from analog_lora_cli.engine.arithmetic import arithmetic
 from analog_lora_cli.engine.assessment import Subject, assess
 from analog_lora_cli.engine.build import Built, build
 from analog_lora_cli.engine.callbacks import TrainingReport
@@ -113,6 +114,7 @@ def _store(built: Built, folder: Path, training: TrainingResult) -> None:
         "placement": built.placement.as_json() if built.placement is not None else None,
         "training": asdict(training),
         "environment": store.environment(),
+        "arithmetic": arithmetic(),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_manifest(folder, manifest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -75,6 +76,7 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
     if problems:
         raise ConfigError(problems)
     values = config.train.model_dump()
+    _refuse_sharding(values)
     if values["report_to"]:
         _require_reporters(values["report_to"])
     else:
@@ -85,8 +87,9 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
     if processes.world_size() > 1:
         values.setdefault("ddp_find_unused_parameters", False)
         values.setdefault("log_level_replica", "error")
-        if not cuda:
-            values.setdefault("ddp_backend", "gloo")
+        backend = "nccl" if cuda else "gloo"
+        if values.setdefault("ddp_backend", backend) != backend:
+            raise ConfigError([f"train.ddp_backend: the processes talk through {backend} here; leave the key out"])
     try:
         return TrainingArguments(
             output_dir=str(folder),
@@ -100,6 +103,19 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
         )
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError([f"train: {str(error).splitlines()[0]}"]) from None
+
+
+def _refuse_sharding(values: dict[str, Any]) -> None:
+    """A tile reads its weights whole, and states and hashes are those of whole parameters."""
+    for name, variable in (("fsdp", "ACCELERATE_USE_FSDP"), ("deepspeed", "ACCELERATE_USE_DEEPSPEED")):
+        if values.get(name) or os.environ.get(variable, "false").lower() in ("true", "1"):
+            raise ConfigError(
+                [
+                    f"train.{name}: a model cut up by {name} cannot lie on tiles yet; each process must hold it whole. "
+                    f"Take the key out, and {name} out of accelerate's configuration; to save memory: "
+                    "train.gradient_checkpointing=true, a smaller batch, train.bf16=true"
+                ]
+            )
 
 
 def _wrong_types(config: Config) -> list[str]:

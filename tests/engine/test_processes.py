@@ -18,14 +18,17 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.engine.run import run_training
 from tests.engine.test_run import Silent
 
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node"]
+ACCELERATE = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes"]
 
-def launch(config: Config, folder: Path, processes: int) -> Path:
+
+def launch(config: Config, folder: Path, processes: int, launcher: list[str] = TORCHRUN) -> Path:
     """Train in a number of processes, as a user starts them; returns the checkpoint folder."""
     file = folder / f"{processes}.yaml"
     file.write_text(dump_config(config))
     output = folder / f"{processes}-processes"
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
-    command = [sys.executable, *launcher, "-m", "analog_lora_cli", "train"]
+    prefix = [*launcher, str(processes)] if processes > 1 else []
+    command = [sys.executable, *prefix, "-m", "analog_lora_cli", "train"]
     command += ["--config", str(file), "--output", str(output)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
@@ -36,16 +39,30 @@ def launch(config: Config, folder: Path, processes: int) -> Path:
 
 def test_two_processes_train_like_one_and_measure_the_same(make_config: Callable[..., Config], tmp_path: Path) -> None:
     """Without dropout and output noise, which depend on the rank; the weight noise is one draw for all ranks."""
+    compare(make_config, tmp_path, 2, TORCHRUN)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_of_accelerate_train_like_one(
+    processes: int, make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    compare(make_config, tmp_path, processes, ACCELERATE)
+
+
+def compare(make_config: Callable[..., Config], folder: Path, processes: int, launcher: list[str]) -> None:
+    """Train with one process and with several, on the same global batch."""
     sections = {"hardware": {"output_noise": 0.0}, "adapter": {"dropout": 0.0}}
 
     def config(batch: int) -> Config:
         train = {"per_device_train_batch_size": batch, "max_steps": 18, "save_steps": 100}
         return make_config(**sections, train=train, drift={"chips": 3})
 
-    one, two = launch(config(8), tmp_path, 1), launch(config(4), tmp_path, 2)
+    one = launch(config(8), folder, 1)
+    two = launch(config(8 // processes), folder, processes, launcher)
     losses = [
-        [entry["loss"] for entry in json.loads((folder / "manifest.json").read_text())["training"]["log"]]
-        for folder in (one, two)
+        [entry["loss"] for entry in json.loads((output / "manifest.json").read_text())["training"]["log"]]
+        for output in (one, two)
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
     first, second = (load_file(str(f / "adapters/default/adapter_model.safetensors")) for f in (one, two))
