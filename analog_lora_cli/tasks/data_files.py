@@ -16,6 +16,10 @@ from analog_lora_cli.package_files import is_package_path, resolve_package_path
 TABLE_SUFFIXES = (".csv", ".json", ".jsonl")
 LONGEST_TEXT = 1_000_000
 """Characters; a sample's text beyond it is taken for a file that has lost its line ends or quotes."""
+NAMES_SHOWN = 20
+"""How many columns a message lists; a damaged file can have millions."""
+NAMES_SEARCHED = 1000
+"""Among how many columns a similar name is looked for."""
 
 
 class Row(NamedTuple):
@@ -145,14 +149,18 @@ def _parse_json(text: str, where: str, first_line: int = 1) -> Any:
         raise DataError(f"{where}, line {line}, column {error.colno}: malformed JSON: {error.msg}") from error
     except RecursionError as error:
         raise DataError(f"{where}: malformed JSON: nested too deeply") from error
+    except ValueError as error:  # Python's limit on the digits of a whole number
+        raise DataError(f"{where}: a whole number with more digits than any label or position has") from error
 
 
 def _require_columns(where: str, present: Sequence[str], columns: Sequence[str]) -> None:
     for column in columns:
         if column not in present:
-            close = _close(column, present)
+            close = _close(column, present[:NAMES_SEARCHED])
             hint = f"; is {close!r} meant?" if close else ""
-            listed = ", ".join(repr(shorten(name, 40)) for name in present) or "none"
+            listed = ", ".join(repr(shorten(name, 40)) for name in present[:NAMES_SHOWN]) or "none"
+            if len(present) > NAMES_SHOWN:
+                listed += f" and {len(present) - NAMES_SHOWN} more"
             raise DataError(
                 f"{where}: the column {column!r} is missing; present: {listed}{hint}\n"
                 f"  This task needs the columns {', '.join(columns)}."
@@ -197,7 +205,8 @@ def _parsed_csv(path: Path, reader: Any, columns: Sequence[str]) -> Iterator[Row
                 )
             yield Row(f"line {first}", dict(zip(header, cells, strict=True)))
     except csv.Error as error:
-        raise DataError(f"{path}, line {line}: malformed CSV: {error}") from error
+        hint = "; most likely a quote is not closed, if not, use JSONL" if "field limit" in str(error) else ""
+        raise DataError(f"{path}, line {line}: malformed CSV: {error}{hint}") from error
 
 
 def _csv_header(path: Path, cells: list[str], columns: Sequence[str]) -> list[str]:

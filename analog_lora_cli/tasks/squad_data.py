@@ -47,7 +47,7 @@ def read_squad(path: Path, unanswerable: bool) -> list[Question]:
         question = _question(where, context, entry, unanswerable)
         if question.id in seen:
             raise DataError(
-                f"{where}: the question id {question.id!r} stands in the file twice, first at {seen[question.id]}; "
+                f"{where}: the question id {shorten(question.id)!r} stands in the file twice, first at {seen[question.id]}; "
                 "ids must be unique"
             )
         seen[question.id] = where.removeprefix(f"{path}, ")
@@ -107,7 +107,7 @@ def _list(value: Any, name: str, where: str) -> list[Any]:
 
 def _question(where: str, context: str, entry: Any, unanswerable: bool) -> Question:
     identifier = text_value(_field(entry, "id", where), f"{where}: a question's id")
-    place = f"{where}, question {identifier!r}"
+    place = f"{where}, question {shorten(identifier)!r}"
     question = text_value(_field(entry, "question", place), f"{place}: question")
     found = _list(entry, "answers", place)
     impossible = entry.get("is_impossible", False)
