@@ -47,8 +47,8 @@ def read_squad(path: Path, unanswerable: bool) -> list[Question]:
         question = _question(where, context, entry, unanswerable)
         if question.id in seen:
             raise DataError(
-                f"{where}: the question id {shorten(question.id)!r} stands in the file twice, first at {seen[question.id]}; "
-                "ids must be unique"
+                f"{where}: the question id {shorten(question.id)!r} stands in the file twice, "
+                f"first at {seen[question.id]}; ids must be unique"
             )
         seen[question.id] = where.removeprefix(f"{path}, ")
         questions.append(question)
