@@ -14,7 +14,7 @@ from analog_lora_cli.errors import DataError
 from analog_lora_cli.package_files import is_package_path, resolve_package_path
 
 TABLE_SUFFIXES = (".csv", ".json", ".jsonl")
-LONGEST_TEXT = 1_000_000
+LONGEST_TEXT = 10_000_000
 """Characters; a sample's text beyond it is taken for a file that has lost its line ends or quotes."""
 NAMES_SHOWN = 20
 """How many columns a message lists; a damaged file can have millions."""

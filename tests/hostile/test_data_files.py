@@ -56,7 +56,7 @@ def content(name: str) -> bytes:
 
 
 def read(path: Path) -> list[Row] | list[Question]:
-    return read_squad(path, unanswerable=False) if path.name == "squad.json" else read_table(path, COLUMNS)
+    return read_squad(path, unanswerable=False) if path.name == "squad.json" else list(read_table(path, COLUMNS))
 
 
 def reads_or_explains(path: Path) -> None:

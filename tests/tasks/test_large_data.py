@@ -56,7 +56,7 @@ def test_a_line_without_an_end(suffix: str, tokenizer: Any, tmp_path: Path) -> N
     file = tmp_path / f"train.{suffix}"
     file.write_text(content[suffix])
     task = make_task(TaskConfig(name="sst2", train_file=str(file)), seed=0)
-    with pytest.raises(DataError, match=r"line 2: malformed CSV: field larger|has 1500000 characters, more than"):
+    with pytest.raises(DataError, match=r"line 2: malformed CSV: field larger|has 15000000 characters, more than"):
         task.train_features(tokenizer)
 
 
