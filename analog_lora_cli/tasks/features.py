@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
+
+from analog_lora_cli.errors import AnaloraError
 
 if TYPE_CHECKING:
     import datasets
@@ -23,26 +25,49 @@ def model_input_names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 def mapped_features(rows: Iterable[Mapping[str, Any]]) -> datasets.Dataset:
     """A data set of `rows`, with the column `length` added: the number of tokens in `input_ids`.
 
-    The rows are written to a temporary file as they come, and read from there through a memory map: a training set
-    may be larger than the memory. The file has no name any more when this returns, so that nothing is left behind
-    however the process ends.
+    More rows than `CHUNK_ROWS` are written to a temporary file as they come, and read from there through a memory map:
+    a training set may be larger than the memory. The file has no name any more when this returns, so that nothing is
+    left behind however the process ends.
+
+    Raises:
+        AnaloraError: the folder for temporary files has no room.
     """
+    import datasets
+
+    chunks = _chunks(rows)
+    first = next(chunks)
+    second = next(chunks, None)
+    types = datasets.Features({name: _column_type(values) for name, values in first.items()})
+    if second is None:
+        return datasets.Dataset.from_dict(first, features=types)
+    try:
+        with tempfile.NamedTemporaryFile(prefix="analora-", suffix=".arrow") as file:
+            return _written(chain([first, second], chunks), types, file.name)
+    except OSError as error:
+        raise AnaloraError(
+            f"{tempfile.gettempdir()}: the tokenized data cannot be kept there: {error.strerror or error}; make room, or "
+            "name another folder with TMPDIR"
+        ) from error
+
+
+def _chunks(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, list[Any]]]:
+    """Columns of `CHUNK_ROWS` rows at a time."""
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, CHUNK_ROWS)):
+        columns = {name: [row[name] for row in chunk] for name in chunk[0]}
+        columns["length"] = [len(row["input_ids"]) for row in chunk]
+        yield columns
+
+
+def _written(chunks: Iterable[dict[str, list[Any]]], types: Any, path: str) -> datasets.Dataset:
     import datasets
     from datasets.arrow_writer import ArrowWriter
 
-    iterator = iter(rows)
-    with tempfile.NamedTemporaryFile(prefix="analora-", suffix=".arrow") as file:
-        writer = None
-        while chunk := list(islice(iterator, CHUNK_ROWS)):
-            columns = {name: [row[name] for row in chunk] for name in chunk[0]}
-            columns["length"] = [len(row["input_ids"]) for row in chunk]
-            if writer is None:
-                types = datasets.Features({name: _column_type(values) for name, values in columns.items()})
-                writer = ArrowWriter(path=file.name, features=types)
-            writer.write_batch(columns)
-        assert writer is not None, "the readers refuse data without rows"
-        writer.finalize()
-        return datasets.Dataset.from_file(file.name)
+    writer = ArrowWriter(path=path, features=types)
+    for columns in chunks:
+        writer.write_batch(columns)
+    writer.finalize()
+    return datasets.Dataset.from_file(path)
 
 
 def _column_type(values: list[Any]) -> Any:
