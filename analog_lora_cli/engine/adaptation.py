@@ -22,7 +22,8 @@ from analog_lora_cli.engine.checkpoint import Checkpoint, read_checkpoint
 from analog_lora_cli.engine.manifest import is_adapter_name, write_manifest
 from analog_lora_cli.engine.run import RunReport, data_hashes, parameter_counts, unchanged_layers
 from analog_lora_cli.engine.storage import check_free, check_writable, locked, read_sealed, write_sealed
-from analog_lora_cli.engine.training import TrainingResult, train, training_arguments
+from analog_lora_cli.engine.training import TrainingResult, train
+from analog_lora_cli.engine.training_arguments import training_arguments
 from analog_lora_cli.engine.workspace import remove_left_overs
 from analog_lora_cli.errors import AnaloraError, UsageError
 

@@ -20,7 +20,8 @@ from analog_lora_cli.engine.drift_result import DriftResult
 from analog_lora_cli.engine.manifest import MANIFEST, write_manifest
 from analog_lora_cli.engine.models import weights_sha256
 from analog_lora_cli.engine.storage import file_sha256, write_json
-from analog_lora_cli.engine.training import TrainingResult, train, training_arguments
+from analog_lora_cli.engine.training import TrainingResult, train
+from analog_lora_cli.engine.training_arguments import training_arguments
 from analog_lora_cli.errors import AnaloraError
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,13 +27,10 @@ from analog_lora_cli.engine.callbacks import (
 )
 from analog_lora_cli.engine.interruption import SaveOnSignal
 from analog_lora_cli.engine.sampling import EpochSampler, planned_steps
-from analog_lora_cli.engine.storage import file_sha256, saving, write_json
-from analog_lora_cli.engine.workspace import flush
-from analog_lora_cli.errors import AnaloraError, CheckpointError, ConfigError, DiskFullError
+from analog_lora_cli.engine.saved_state import loading, mark_whole, newest_state, step_of
+from analog_lora_cli.engine.storage import saving
+from analog_lora_cli.errors import AnaloraError, DiskFullError
 from analog_lora_cli.hardware.tile import AnalogLinear
-
-COMPLETE = "complete.json"
-"""Written last into a saved state: names and hashes of its files. A state without it is not used."""
 
 TRAINED = "trained.safetensors"
 """The trained parameters of a saved state, by their names in the model."""
@@ -60,92 +53,6 @@ class TrainingResult:
     """Step that the run was continued from."""
     log: list[dict[str, float]]
     """Loss, learning rate and step of each logged step."""
-
-
-def training_arguments(config: Config, folder: Path) -> TrainingArguments:
-    """The Trainer's arguments from the `train` section.
-
-    Args:
-        config: the configuration.
-        folder: where the states for `--resume` go.
-
-    Raises:
-        ConfigError: a value that TrainingArguments does not accept.
-    """
-    problems = _wrong_types(config)
-    if problems:
-        raise ConfigError(problems)
-    values = config.train.model_dump()
-    _refuse_sharding(values)
-    if values["report_to"]:
-        _require_reporters(values["report_to"])
-    else:
-        values["report_to"] = "none"
-    cuda = torch.cuda.is_available()
-    values.setdefault("use_cpu", not cuda)
-    values.setdefault("dataloader_pin_memory", cuda)
-    if processes.world_size() > 1:
-        values.setdefault("ddp_find_unused_parameters", False)
-        values.setdefault("log_level_replica", "error")
-        backend = "nccl" if cuda else "gloo"
-        if values.setdefault("ddp_backend", backend) != backend:
-            raise ConfigError([f"train.ddp_backend: the processes talk through {backend} here; leave the key out"])
-    try:
-        return TrainingArguments(
-            output_dir=str(folder),
-            save_strategy="steps",
-            eval_strategy="no",
-            remove_unused_columns=False,
-            disable_tqdm=True,
-            label_names=["start_positions", "end_positions"] if config.task.name.startswith("squad") else ["labels"],
-            logging_first_step=True,
-            **{key: value for key, value in values.items() if key != "logging_first_step"},
-        )
-    except (ValueError, TypeError, ImportError) as error:
-        raise ConfigError([f"train: {str(error).splitlines()[0]}"]) from None
-
-
-def _refuse_sharding(values: dict[str, Any]) -> None:
-    """A tile reads its weights whole, and states and hashes are those of whole parameters."""
-    for name, variable in (("fsdp", "ACCELERATE_USE_FSDP"), ("deepspeed", "ACCELERATE_USE_DEEPSPEED")):
-        if values.get(name) or os.environ.get(variable, "false").lower() in ("true", "1"):
-            raise ConfigError(
-                [
-                    f"train.{name}: a model cut up by {name} cannot lie on tiles yet; each process must hold it whole. "
-                    f"Take the key out, and {name} out of accelerate's configuration; to save memory: "
-                    "train.gradient_checkpointing=true, a smaller batch, train.bf16=true"
-                ]
-            )
-
-
-def _wrong_types(config: Config) -> list[str]:
-    """Fields that the schema does not list are checked against TrainingArguments' own annotations."""
-    import typing
-
-    from pydantic import TypeAdapter, ValidationError
-
-    hints = typing.get_type_hints(TrainingArguments)
-    problems = []
-    for key, value in (config.train.model_extra or {}).items():
-        try:
-            TypeAdapter(hints[key]).validate_python(value, strict=False)
-        except ValidationError as error:
-            detail = error.errors()[0]
-            problems.append(f"train.{key}: {detail['msg'][:1].lower()}{detail['msg'][1:]}, got {value!r}")
-        except Exception:  # Some annotations name classes that pydantic has no schema for.
-            continue
-    return problems
-
-
-def _require_reporters(names: list[str]) -> None:
-    from importlib.util import find_spec
-
-    packages = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",)}
-    for name in names:
-        if name not in packages:
-            raise ConfigError([f"train.report_to: {name!r} is not supported; known: {', '.join(packages)}"])
-        if not any(find_spec(package) for package in packages[name]):
-            raise ConfigError([f"train.report_to: {name} is not installed; pip install {name}"])
 
 
 class _Trainer(Trainer):
@@ -191,7 +98,7 @@ class _Trainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         from safetensors.torch import load_file
 
-        with _loading(resume_from_checkpoint), torch.no_grad():
+        with loading(resume_from_checkpoint), torch.no_grad():
             tensors = load_file(str(Path(resume_from_checkpoint) / TRAINED))
             for name, parameter in _trainable(self.model):
                 parameter.copy_(tensors[name])
@@ -200,11 +107,11 @@ class _Trainer(Trainer):
                 module.refresh_scales()
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        with _loading(checkpoint):
+        with loading(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        with _loading(checkpoint):
+        with loading(checkpoint):
             super()._load_rng_state(checkpoint)
 
     def take(self, state: Path) -> None:
@@ -232,25 +139,7 @@ class _Trainer(Trainer):
         for callback in self.callback_handler.callbacks:
             if isinstance(callback, AdaLoraBudget):
                 callback.save(folder)
-        flush(folder)
-        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        write_json(folder / COMPLETE, {name: file_sha256(folder / name) for name in files if name != COMPLETE})
-
-
-@contextmanager
-def _loading(state: str | None) -> Iterator[None]:
-    """Say which state it is that cannot be loaded: its files are as they were written, so it is of another kind."""
-    try:
-        yield
-    except Exception as error:  # What a strange file makes each library raise changes from release to release.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
-        raise CheckpointError(
-            f"{state}: this state cannot be loaded: {reason}. Delete its folder to continue from the one before"
-        ) from error
-
-
-def _step_of(state: Path) -> int:
-    return int(state.name.rpartition("-")[2])
+        mark_whole(folder)
 
 
 def _trainable(model: Any) -> list[tuple[str, torch.nn.Parameter]]:
@@ -302,7 +191,7 @@ def train(
     started = time.monotonic()
     try:
         with interruption.listening(), report:
-            if state is not None and _step_of(state) >= total:
+            if state is not None and step_of(state) >= total:
                 trainer.take(state)
             else:
                 trainer.train(resume_from_checkpoint=str(state) if state is not None else None)
@@ -314,7 +203,7 @@ def train(
         raise
     elapsed = time.monotonic() - started
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
-    resumed = _step_of(state) if state is not None else None
+    resumed = step_of(state) if state is not None else None
     steps = trainer.state.global_step - (resumed or 0)
     seen = steps * trainer.epoch_sampler.step_samples if steps else 0
     final_loss = log[-1]["loss"] if log else None
@@ -359,35 +248,6 @@ class _EpochOrder(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.epoch_sampler.set_epoch(int((state.epoch or 0.0) + 1e-6))
-
-
-def newest_state(folder: Path) -> Path | None:
-    """The newest whole state to resume from; half-written ones are removed.
-
-    Args:
-        folder: the run's `trainer` folder.
-    """
-    newest: tuple[int, Path] | None = None
-    for state in folder.glob("checkpoint-*"):
-        number = state.name.rpartition("-")[2]
-        if not number.isdigit():
-            continue
-        if not is_whole(state):
-            if processes.is_main():
-                shutil.rmtree(state, ignore_errors=True)
-        elif newest is None or int(number) > newest[0]:
-            newest = (int(number), state)
-    processes.wait_for_all()
-    return None if newest is None else newest[1]
-
-
-def is_whole(state: Path) -> bool:
-    """Whether all files of a saved state are there and as they were written."""
-    try:
-        hashes = json.loads((state / COMPLETE).read_text(encoding="utf-8"))
-        return all(file_sha256(state / name) == digest for name, digest in hashes.items())
-    except (OSError, ValueError, AttributeError, TypeError):
-        return False
 
 
 def _out_of_memory(config: Config, error: Exception) -> str:

@@ -45,7 +45,7 @@ def mapped_features(rows: Iterable[Mapping[str, Any]]) -> datasets.Dataset:
             return _written(chain([first, second], chunks), types, file.name)
     except OSError as error:
         raise AnaloraError(
-            f"{tempfile.gettempdir()}: the tokenized data cannot be kept there: {error.strerror or error}; make room, or "
+            f"{tempfile.gettempdir()}: the tokenized data find no room: {error.strerror or error}; make room, or "
             "name another folder with TMPDIR"
         ) from error
 

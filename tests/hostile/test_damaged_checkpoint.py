@@ -11,7 +11,7 @@ import pytest
 
 from analog_lora_cli.cli import main
 from analog_lora_cli.engine.checkpoint import ADAPTERS, TRAINER
-from analog_lora_cli.engine.training import newest_state
+from analog_lora_cli.engine.saved_state import newest_state
 
 Captured = pytest.CaptureFixture[str]
 Damage = Callable[[Path], None]
