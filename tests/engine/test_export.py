@@ -356,6 +356,7 @@ def test_an_adapter_on_an_unchanged_hub_model_needs_no_base(
 
 def test_a_failed_export_leaves_nothing(exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from analog_lora_cli.engine.export import export as module
+    from analog_lora_cli.errors import DiskFullError
 
     def fail(*arguments: object) -> str:
         raise OSError(28, "No space left on device")
@@ -364,14 +365,14 @@ def test_a_failed_export_leaves_nothing(exports: Path, tmp_path: Path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(module, "export_readme", fail)
         for kind in FORMATS:
-            with pytest.raises(OSError, match="No space"):
+            with pytest.raises(DiskFullError, match="No space"):
                 export_quietly(checkpoint, kind, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
     export_quietly(checkpoint, "merged", tmp_path / "out")
     before = (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns
     with monkeypatch.context() as patch:
         patch.setattr(module, "export_readme", fail)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(DiskFullError, match="No space"):
             export_quietly(checkpoint, "merged", tmp_path / "out", overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == before
@@ -390,6 +391,7 @@ def test_damaged_exports_of_conductances(exports: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"digital\.safetensors: is damaged: its sha256 differs"):
         load_model(folder)
     manifest = json.loads((folder / "export.json").read_text())
+    (folder / "export.json").unlink()
     manifest["files"] = hashes(folder)
     (folder / "export.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=r"copy: the export cannot be read: .*Missing key.*classifier"):
