@@ -18,9 +18,6 @@ def test_a_signal_ends_a_command_within_seconds(
     name: str, number: int, works: dict[str, Work], undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     work = works[name]
-    folder = work.prepare(tmp_path / "w")
-    before = result(folder)
-    command = Command(*work.command(folder), said=tmp_path / "said")
     what = {"evaluate-drift": "measured: chip 0", "adapt": "step 4"}.get(name, "")
 
     def at_work() -> bool:
@@ -28,10 +25,18 @@ def test_a_signal_ends_a_command_within_seconds(
             return any((place / "x").exists() for place in left_over(folder))
         return any(what in path.read_text() for path in folder.rglob("log.txt"))
 
-    assert command.wait_until(at_work)
-    sent = time.monotonic()
-    command.send(number)
-    assert command.wait() == 130, command.text()
+    code = 0
+    for attempt in range(8):
+        folder = work.prepare(tmp_path / f"w{attempt}")
+        before = result(folder)
+        command = Command(*work.command(folder), said=tmp_path / "said")
+        command.wait_until(at_work)
+        sent = time.monotonic()
+        command.send(number)
+        code = command.wait()
+        if code != 0:  # Else it was at its end before the signal came.
+            break
+    assert code == 130, command.text()
     assert time.monotonic() - sent < 5
     hint = "run the command again" if name.startswith("export") else "what is finished is kept, continue with --resume"
     assert command.text().startswith("error: interrupted; ") and command.text().endswith(hint)
