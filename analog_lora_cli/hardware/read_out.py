@@ -60,6 +60,11 @@ class Converters:
         """One step of the ADC in tile units; 1 for an ideal one."""
         return self.adc_step or 1.0
 
+    @property
+    def noise_steps(self) -> float:
+        """Standard deviation of the noise before the ADC, in its steps."""
+        return self.output_noise / self.output_unit
+
     def convert_input(self, x: Tensor, factor: Tensor) -> Tensor:
         """x / factor in steps of the DAC, a new tensor.
 
@@ -83,7 +88,11 @@ class Converters:
         """
         if self.output_noise:
             noise = normals.draw(*output.shape, dtype=output.dtype)
-            output.add_(noise, alpha=self.output_noise / self.output_unit)
+            output.add_(noise, alpha=self.noise_steps)
+        return self.convert_output(output)
+
+    def convert_output(self, output: Tensor) -> Tensor:
+        """Round to the levels of the ADC, in place; the bound is left to the caller."""
         return output.round_() if self.adc_step else output
 
     def saturate(self, output: Tensor, find: bool = False) -> Tensor | None:
@@ -242,7 +251,7 @@ class _Tile:
         converters = self.converters
         factor = x.abs().amax(dim=1, keepdim=True)
         levels = converters.convert_input(x, factor)
-        read = converters.digitize(self._product(levels), normals)
+        read = self._digitized(levels, normals)
         if converters.iterative:
             limit = converters.adc_bound / converters.output_unit
             reduction = 1.0
@@ -255,12 +264,18 @@ class _Tile:
                 reduction *= 2.0
                 factor[pending] *= 2.0
                 levels[pending] = converters.convert_input(x[pending], factor[pending])
-                read[pending] = again = converters.digitize(self._product(levels[pending]), normals)
+                read[pending] = again = self._digitized(levels[pending], normals)
                 pending = pending[(again.abs() > limit).any(dim=1)]
         return read, factor, levels
 
-    def _product(self, levels: Tensor) -> Tensor:
-        return (levels.to(self.weight.dtype) @ self.weight.t()).to(levels.dtype)
+    def _digitized(self, levels: Tensor, normals: Normals) -> Tensor:
+        """Product, noise and ADC: (tokens, columns), in steps of the ADC, not yet limited."""
+        converters, weight = self.converters, self.weight.t()
+        if converters.output_noise and weight.dtype == levels.dtype:
+            # The product is added to the noise where that lies: no pass over the outputs of its own.
+            noise = normals.draw(len(levels), weight.shape[1], dtype=levels.dtype)
+            return converters.convert_output(noise.addmm_(levels, weight, beta=converters.noise_steps))
+        return converters.digitize((levels.to(weight.dtype) @ weight).to(levels.dtype), normals)
 
 
 def _joined(masks: list[tuple[slice, slice, Tensor]], output: Tensor) -> Tensor | None:
