@@ -9,6 +9,7 @@ import threading
 import traceback
 from enum import Enum
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, cast
 
 import typer
@@ -304,8 +305,13 @@ def _run(given: list[str]) -> int:
 
 def _end_like_ctrl_c() -> None:
     """Let SIGTERM, which schedulers send, end the program as Ctrl-C does: with what is finished, and a message."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # Not through SIGINT: a shell that starts a command in the background has that one ignored.
+        raise KeyboardInterrupt
+
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, end)
 
 
 def run() -> None:
