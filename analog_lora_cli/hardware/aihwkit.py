@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.errors import ConfigError
-from analog_lora_cli.hardware.tile import AnalogLinear, TileState
+from analog_lora_cli.hardware.held_weights import TileState
+from analog_lora_cli.hardware.tile import AnalogLinear
 
 _CONVERTERS = {
     "single-pair": "SinglePairConductanceConverter",

@@ -14,10 +14,10 @@ from torch import Tensor
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.hardware.aihwkit import defined_times, noise_model
 from analog_lora_cli.hardware.conductances import TileConductances, on_the_scale_of, recorded, target_conductances
+from analog_lora_cli.hardware.held_weights import TileState
 from analog_lora_cli.hardware.mapping import TileGrid
 from analog_lora_cli.hardware.normals import Normals, one_thread
 from analog_lora_cli.hardware.read_out import Converters
-from analog_lora_cli.hardware.tile import TileState
 from analog_lora_cli.hardware.training_noise import derive_seed
 
 SMALLEST_READ_OUT = 1e-4

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analog_lora_cli.hardware.tile import HeldWeights, layer_of
+from analog_lora_cli.hardware.held_weights import HeldWeights
+from analog_lora_cli.hardware.tile import layer_of
 
 
 @torch.library.custom_op("analora::product", mutates_args=())

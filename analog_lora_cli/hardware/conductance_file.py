@@ -46,7 +46,8 @@ from analog_lora_cli.hardware.conductances import (
     significance_of,
     target_conductances,
 )
-from analog_lora_cli.hardware.tile import AnalogLinear, TileState
+from analog_lora_cli.hardware.held_weights import TileState
+from analog_lora_cli.hardware.tile import AnalogLinear
 
 FORMAT = "analora-conductances"
 VERSION = 1

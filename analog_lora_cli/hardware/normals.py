@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,20 +18,24 @@ RUN = 64
 RUNS = 1 << 14
 """Runs in the table: 4 MiB, which stay in a processor's cache."""
 
+GAMMA, MIX_1, MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+"""SplitMix64's step of the counter and multipliers."""
+
 
 class Normals:
     """Independent standard normal numbers on one device, reproducible from a seed.
 
     On a GPU they are torch's. On a CPU a library normal costs as much as an output of a matrix product, so there each
-    run of 64 numbers is the sum of two runs that numpy's SFC64 picks from a table of 2^14 (see `_table`). Its entries
-    have variance 1/2. What this is worth, and tested for:
+    run of 64 numbers is the sum of two runs of a table of 2^14 (see `run_table`), whose entries have variance 1/2.
+    Which two is said by SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) of the seed and the run's number, so that any
+    run can be made alone, by any thread. What this is worth, and tested for:
 
     * distribution: normal quantiles, and sums of two of them; the distribution function is right to about 1e-4;
     * within a run: uncorrelated exactly, because the table's columns are orthogonal; squares correlate by 0.01 at most;
     * between runs, and so between tokens, layers and steps: uncorrelated, because each run is in the table with both
       signs. Two runs have a run of the table in common once in 2^11 times, and are the same once in 2^27 times.
 
-    The numbers do not depend on the number of threads.
+    The numbers do not depend on the number of threads. Each line of the last dimension begins a run.
 
     Args:
         seed: 0 .. 2^63 - 1; None takes one from torch's default CPU generator, so that `torch.manual_seed` decides.
@@ -41,24 +46,47 @@ class Normals:
         if seed is None:
             seed = int(torch.randint(2**62, (), dtype=torch.int64))
         self._device = device
-        self._bits = np.random.SFC64(seed) if device.type == "cpu" else None
+        self._counter = seed
         self._generator = None if device.type == "cpu" else torch.Generator(device=device).manual_seed(seed)
 
     def draw(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """A new tensor of the given shape."""
-        if self._bits is None:
+        if self._generator is not None:
             return torch.randn(*shape, dtype=dtype, device=self._device, generator=self._generator)
-        count = math.prod(shape)
-        runs = -(-count // RUN)
-        # Each word of 64 bits names four runs of the table; int32 because torch does not index with fewer bits.
-        words = self._bits.random_raw(-(-runs // 2))
-        picked = torch.from_numpy(words.view(np.uint16)[: 2 * runs] & (RUNS - 1)).to(torch.int32).view(runs, 2)
-        numbers = torch.nn.functional.embedding_bag(picked, _table(dtype), mode="sum")
-        return numbers.view(-1)[:count].view(shape)
+        lines, length = math.prod(shape[:-1]), shape[-1]
+        counter = self.reserve(lines, length)
+        runs = runs_in(length)
+        hashed = _mixed(np.uint64(counter) + np.arange(lines * runs, dtype=np.uint64) * np.uint64(GAMMA))
+        pairs = np.stack([hashed, hashed >> np.uint64(32)], axis=1) & np.uint64(RUNS - 1)
+        picked = torch.from_numpy(pairs.astype(np.int32))
+        numbers = torch.nn.functional.embedding_bag(picked, run_table(dtype), mode="sum")
+        return numbers.view(lines, runs * RUN)[:, :length].reshape(shape)
+
+    def reserve(self, lines: int, length: int) -> int:
+        """Take the runs of a matrix without making them; CPU only.
+
+        Returns:
+            the counter of the first run, 0 .. 2^64 - 1. Run `k`, counted along the lines, has `counter + k * GAMMA`.
+        """
+        counter = self._counter
+        self._counter = (counter + lines * runs_in(length) * GAMMA) % 2**64
+        return counter
+
+
+def runs_in(length: int) -> int:
+    """Runs that a line of numbers takes."""
+    return -(-length // RUN)
+
+
+def _mixed(counters: Any) -> Any:
+    """SplitMix64's mixing of counters: (runs,) uint64 to (runs,) uint64."""
+    counters = (counters ^ (counters >> np.uint64(30))) * np.uint64(MIX_1)
+    counters = (counters ^ (counters >> np.uint64(27))) * np.uint64(MIX_2)
+    return counters ^ (counters >> np.uint64(31))
 
 
 @lru_cache(maxsize=4)
-def _table(dtype: torch.dtype) -> Tensor:
+def run_table(dtype: torch.dtype) -> Tensor:
     """(RUNS, RUN): runs of normal numbers with variance 1/2, each of them also with the other sign.
 
     Each column holds the normal quantiles in the middle of 2^14 equally likely intervals in an order of its own; then

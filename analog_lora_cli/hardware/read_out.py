@@ -120,6 +120,26 @@ class Converters:
 
 
 @dataclass(frozen=True)
+class DigitalScales:
+    """The digital numbers around a layer's tiles, in which a converter's step counts as 1."""
+
+    into: Tensor
+    """(rows of tiles, out_features): multiplies weights; then an input of one DAC step adds them in ADC steps."""
+    after: Tensor
+    """(rows of tiles, out_features): multiplies what the ADC gives, in its steps."""
+
+    @classmethod
+    def of(cls, scales: Tensor, compensation: Tensor | None, converters: Converters) -> DigitalScales:
+        """From column scales and the factor against drift, both (rows of tiles, out_features); None: 1."""
+        unit = converters.input_unit / converters.output_unit
+        after = scales if compensation is None else scales * compensation
+        return cls(
+            into=torch.where(scales < torch.finfo(scales.dtype).tiny, 0.0, unit / scales),
+            after=after * converters.output_unit,
+        )
+
+
+@dataclass(frozen=True)
 class Reading:
     """The result of reading all tiles of a layer."""
 
@@ -133,9 +153,8 @@ class Reading:
 
 def read_tiles(
     x: Tensor,
-    held: Tensor,
-    scales: Tensor,
-    compensation: Tensor | None,
+    weight: Tensor,
+    scales: DigitalScales,
     bias: Tensor | None,
     grid: TileGrid,
     converters: Converters,
@@ -148,9 +167,8 @@ def read_tiles(
 
     Args:
         x: (..., in_features).
-        held: (out_features, in_features): the weights in the devices, in the unit of the layer's weight.
-        scales: (rows of tiles, out_features): column scales.
-        compensation: like `scales`, the factor against drift; None: 1.
+        weight: (out_features, in_features): the weights in the devices times `scales.into`, see `in_steps`.
+        scales: the digital numbers around the tiles.
         bias: (out_features,), added digitally; None: none.
         grid: the layer's tiles.
         converters: DAC, ADC and output noise.
@@ -159,21 +177,26 @@ def read_tiles(
         find_saturated: say where ADCs were beyond their bound, for the gradient.
         dtype: of the products; None: that of the weights.
     """
-    tokens = x.reshape(-1, x.shape[-1]).to(held.dtype)
+    tokens = x.reshape(-1, x.shape[-1]).to(weight.dtype)
     # In its final shape from the beginning: a view made in here could not be changed in place, as AdaLoRA does.
-    result = torch.empty(*x.shape[:-1], held.shape[0], dtype=held.dtype, device=held.device)
-    output = result.view(-1, held.shape[0])
+    result = torch.empty(*x.shape[:-1], weight.shape[0], dtype=weight.dtype, device=weight.device)
+    output = result.view(-1, weight.shape[0])
+    if fits_kernels(weight) and dtype in (None, weight.dtype) and not converters.iterative:
+        from analog_lora_cli.hardware.cpu_read_out import read_rows
+
+        saturated, inputs = read_rows(
+            tokens, weight, scales, bias, grid, converters, normals, output, keep_inputs, find_saturated
+        )
+        return Reading(result, saturated, inputs)
     # Without iterative bound management all tiles side by side see the same input: one product serves them.
-    columns = grid.columns if converters.iterative else [(0, held.shape[0])]
-    saturated: list[Tensor | None] = []
-    inputs: list[list[Tensor]] = []
+    columns = grid.columns if converters.iterative else [(0, weight.shape[0])]
+    saturated, inputs = [], []
     for index, (start, stop) in enumerate(grid.rows):
         masks: list[tuple[slice, slice, Tensor]] = []
         inputs.append([])
         for first, last in columns:
-            scale = scales[index, first:last]
-            after = scale if compensation is None else scale * compensation[index, first:last]
-            tile = _Tile(held[first:last, start:stop], scale, after, converters, dtype or held.dtype)
+            part = weight[first:last, start:stop].to(dtype or weight.dtype)
+            tile = _Tile(part, scales.after[index, first:last], converters)
             target = output[:, first:last]
             added = target if index else (None if bias is None else bias[first:last])
             blocks, seen = tile.read_all(tokens[:, start:stop], target, added, normals, keep_inputs, find_saturated)
@@ -184,24 +207,28 @@ def read_tiles(
     return Reading(result, saturated, inputs if keep_inputs else None)
 
 
+def fits_kernels(weight: Tensor) -> bool:
+    """Whether `cpu_kernels` can work on a layer's weights."""
+    return weight.device.type == "cpu" and weight.dtype == torch.float32
+
+
+def in_steps(held: Tensor, scales: DigitalScales, grid: TileGrid) -> Tensor:
+    """The weight that `read_tiles` wants, from one in the unit of the layer's weight; a new tensor of its shape."""
+    weight = torch.empty_like(held)
+    for into, (start, stop) in zip(scales.into, grid.rows, strict=True):
+        torch.mul(held[:, start:stop], into[:, None], out=weight[:, start:stop])
+    return weight
+
+
+@dataclass(frozen=True)
 class _Tile:
-    """One tile, or several that share their inputs, ready to be read.
+    """One tile, or several that share their inputs, ready to be read."""
 
-    Args:
-        held: (columns, rows), in the unit of the layer's weight.
-        scale: (columns,): column scale.
-        after: (columns,): the digital scale after the ADC.
-        converters: DAC, ADC and output noise.
-        dtype: of the product.
-    """
-
-    def __init__(self, held: Tensor, scale: Tensor, after: Tensor, converters: Converters, dtype: torch.dtype) -> None:
-        self.converters = converters
-        unit = converters.input_unit / converters.output_unit
-        inverse = torch.where(scale < torch.finfo(scale.dtype).tiny, 0.0, unit / scale)
-        self.weight = (held * inverse[:, None]).to(dtype)
-        """What an input of one DAC step adds to the output, in ADC steps."""
-        self.after = after * converters.output_unit
+    weight: Tensor
+    """(columns, rows): what an input of one DAC step adds to the output, in ADC steps."""
+    after: Tensor
+    """(columns,): the digital scale after the ADC, by its steps."""
+    converters: Converters
 
     def read_all(
         self,

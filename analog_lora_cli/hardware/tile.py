@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -13,20 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.hardware.held_weights import HeldWeights, TileState
 from analog_lora_cli.hardware.mapping import TileGrid, column_scales
-from analog_lora_cli.hardware.normals import Normals
-from analog_lora_cli.hardware.read_out import Converters, Reading, read_tiles
+from analog_lora_cli.hardware.read_out import Converters
 from analog_lora_cli.hardware.training_noise import TrainingNoise
-
-
-@dataclass(frozen=True)
-class TileState:
-    """What the devices of one layer hold at one moment, as a chip sets it."""
-
-    weight: Tensor
-    """(out_features, in_features): the programmed and drifted weights, in the unit of the layer's weight."""
-    compensation: Tensor
-    """(rows of tiles, out_features): the digital factor against drift, without unit."""
 
 
 def _refresh_scales(layer: nn.Module, _keys: object) -> None:
@@ -116,82 +104,6 @@ class AnalogLinear(nn.Linear):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, tiles={len(self.grid.rows)}x{len(self.grid.columns)}"
-
-
-class HeldWeights:
-    """What the devices of a layer hold in one forward pass: exact or aged weights, with training noise.
-
-    The noise is drawn again in the backward pass instead of being kept: it would be as large as the model.
-    """
-
-    def __init__(self, layer: AnalogLinear) -> None:
-        self.layer = layer
-        self.state = layer.state
-        self.strength = 0.0
-        """Standard deviation of the noise, relative to the column scale."""
-        self.seed = 0
-        self.output_seed: int | None = None
-        """Of the noise before the ADC; None: torch's default generator decides."""
-        if layer.training and layer.noise is not None:
-            self.output_seed = layer.noise.output_seed(layer.name)
-            if layer.hardware.weight_noise_type == "gaussian":
-                self.strength = layer.hardware.weight_noise * layer.noise.strength
-                self.seed = layer.noise.weight_seed(layer.name)
-
-    @torch.no_grad()
-    def weight(self) -> Tensor:
-        """(out_features, in_features), in the unit of the layer's weight."""
-        exact = self.layer.weight.detach() if self.state is None else self.state.weight
-        if self.strength == 0:
-            return exact
-        noisy = Normals(self.seed, exact.device).draw(*exact.shape, dtype=exact.dtype)
-        for scale, (start, stop) in zip(self.layer.column_scale, self.layer.grid.rows, strict=True):
-            noisy[:, start:stop].mul_(self.strength * scale[:, None])
-        return noisy.add_(exact)
-
-    def read(
-        self, x: Tensor, bias: Tensor | None, dtype: torch.dtype | None, keep_inputs: bool, find_saturated: bool
-    ) -> Reading:
-        """Read the tiles once, see `read_tiles`."""
-        layer = self.layer
-        return read_tiles(
-            x,
-            self.weight(),
-            layer.column_scale,
-            self.compensation,
-            bias,
-            layer.grid,
-            layer.converters,
-            Normals(self.output_seed, x.device),
-            keep_inputs,
-            find_saturated,
-            dtype,
-        )
-
-    @property
-    def compensation(self) -> Tensor | None:
-        """(rows of tiles, out_features): the factor against drift; None: 1."""
-        return None if self.state is None else self.state.compensation
-
-    def partial_gradients(self, grad: Tensor, saturated: Sequence[Tensor | None]) -> Iterator[tuple[int, Tensor]]:
-        """For each row of tiles its number and the gradient of its output before the digital addition.
-
-        Args:
-            grad: (tokens, out_features).
-            saturated: for each row of tiles, where an ADC was beyond its bound.
-        """
-        for index, mask in enumerate(saturated):
-            partial = grad if self.compensation is None else grad * self.compensation[index].to(grad.dtype)
-            yield index, partial if mask is None else partial.masked_fill(mask, 0)
-
-    def input_gradient(self, grad: Tensor, saturated: Sequence[Tensor | None]) -> Tensor:
-        """The straight-through gradient of the input, (..., in_features); arguments as above, grad of any rank."""
-        held, flat = self.weight(), grad.reshape(-1, grad.shape[-1])
-        result = grad.new_empty(flat.shape[0], held.shape[1])
-        for index, partial in self.partial_gradients(flat, saturated):
-            start, stop = self.layer.grid.rows[index]
-            torch.mm(partial, held[:, start:stop].to(partial.dtype), out=result[:, start:stop])
-        return result.reshape(*grad.shape[:-1], held.shape[1])
 
 
 class _AnalogProduct(torch.autograd.Function):

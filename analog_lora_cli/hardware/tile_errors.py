@@ -12,10 +12,11 @@ from torch import Tensor
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.config.times import seconds, time_label
 from analog_lora_cli.hardware.chip import Chip, undefined_times
+from analog_lora_cli.hardware.held_weights import TileState
 from analog_lora_cli.hardware.mapping import TileGrid
 from analog_lora_cli.hardware.normals import Normals
-from analog_lora_cli.hardware.read_out import read_tiles
-from analog_lora_cli.hardware.tile import AnalogLinear, TileState
+from analog_lora_cli.hardware.read_out import DigitalScales, in_steps, read_tiles
+from analog_lora_cli.hardware.tile import AnalogLinear
 from analog_lora_cli.hardware.training_noise import derive_seed
 
 CONVERTERS = "converters"
@@ -140,9 +141,9 @@ def _products(layer: AnalogLinear, state: TileState | None, x: Tensor, normals: 
     for index, (start, stop) in enumerate(layer.grid.rows):
         alone = TileGrid(rows=[(0, stop - start)], columns=layer.grid.columns)
         compensation = None if state is None else state.compensation[index : index + 1]
-        scales = layer.column_scale[index : index + 1]
-        inputs = (x[:, start:stop], held[:, start:stop], scales, compensation)
-        products.append(read_tiles(*inputs, None, alone, layer.converters, normals).output)
+        scales = DigitalScales.of(layer.column_scale[index : index + 1], compensation, layer.converters)
+        weight = in_steps(held[:, start:stop], scales, alone)
+        products.append(read_tiles(x[:, start:stop], weight, scales, None, alone, layer.converters, normals).output)
     return products
 
 

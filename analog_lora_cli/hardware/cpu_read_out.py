@@ -1,0 +1,92 @@
+"""Reading tiles on a CPU: `read_out.read_tiles` with the loops of `cpu_kernels`."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analog_lora_cli.hardware import cpu_kernels
+from analog_lora_cli.hardware.mapping import TileGrid
+from analog_lora_cli.hardware.normals import Normals, run_table
+from analog_lora_cli.hardware.read_out import Converters, DigitalScales
+
+_UNWANTED = np.empty((0, 0), dtype=np.bool_)
+
+
+def read_rows(
+    tokens: Tensor,
+    weight: Tensor,
+    scales: DigitalScales,
+    bias: Tensor | None,
+    grid: TileGrid,
+    converters: Converters,
+    normals: Normals,
+    output: Tensor,
+    keep_inputs: bool,
+    find_saturated: bool,
+) -> tuple[list[Tensor | None], list[list[Tensor]] | None]:
+    """Read each row of tiles; arguments as those of `read_tiles`, in float32.
+
+    Args:
+        tokens: (tokens, in_features).
+        output: (tokens, out_features), is written.
+
+    Returns:
+        what is `saturated` and `inputs` in a `Reading`.
+    """
+    x = tokens.detach().contiguous().numpy()
+    table = run_table(torch.float32).numpy()
+    none = torch.zeros(weight.shape[0])
+    saturated: list[Tensor | None] = []
+    inputs: list[list[Tensor]] = []
+    for index, (start, stop) in enumerate(grid.rows):
+        levels, factor = torch.empty(len(x), stop - start), torch.empty(len(x))
+        step = np.float32(converters.dac_step)
+        cpu_kernels.convert_inputs(x, start, stop, step, levels.numpy(), factor.numpy())
+        product = torch.mm(levels, weight[:, start:stop].t(), out=output if index == 0 else None)
+        mask = np.empty(product.shape, dtype=np.bool_) if find_saturated else _UNWANTED
+        beyond = np.zeros(len(x), dtype=np.bool_)
+        cpu_kernels.convert_outputs(
+            product.numpy(),
+            np.uint64(normals.reserve(*product.shape) if converters.output_noise else 0),
+            table,
+            np.float32(converters.noise_steps),
+            converters.adc_step > 0,
+            np.float32(converters.adc_bound / converters.output_unit),
+            scales.after[index].numpy(),
+            factor.numpy(),
+            (none if bias is None or index else bias.detach()).numpy(),
+            mask,
+            beyond,
+        )
+        if index:
+            output.add_(product)
+        saturated.append(torch.from_numpy(mask) if beyond.any() else None)
+        if keep_inputs:
+            seen = levels.mul_(factor.mul_(converters.input_unit)[:, None])
+            inputs.append([seen] * len(grid.columns))
+    return saturated, inputs if keep_inputs else None
+
+
+def noisy_weights(exact: Tensor, noise: Tensor, scale: Tensor, grid: TileGrid, normals: Normals) -> Tensor:
+    """(exact + noise * xi) * scale in float32.
+
+    Args:
+        exact: (out_features, in_features).
+        noise: (rows of tiles, out_features): standard deviation, in the unit of the weights.
+        scale: (rows of tiles, out_features).
+        grid: the layer's tiles.
+        normals: where xi comes from.
+    """
+    held = torch.empty_like(exact, memory_format=torch.contiguous_format)
+    cpu_kernels.noisy_weights(
+        exact.detach().contiguous().numpy(),
+        np.uint64(normals.reserve(*exact.shape)),
+        run_table(torch.float32).numpy(),
+        noise.numpy(),
+        scale.numpy(),
+        np.array([start for start, _ in grid.rows] + [exact.shape[1]]),
+        held.numpy(),
+    )
+    return held
