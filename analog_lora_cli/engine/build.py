@@ -13,6 +13,7 @@ from analog_lora_cli.config.schema import Config, HardwareConfig
 from analog_lora_cli.engine import processes
 from analog_lora_cli.engine.adapters import add_adapter, load_adapter, load_frozen_head, read_frozen_head
 from analog_lora_cli.engine.checkpoint import FIRST_ADAPTER, MODEL, Checkpoint
+from analog_lora_cli.engine.dropout import use_cheap_dropout
 from analog_lora_cli.engine.models import (
     body_config,
     body_sha256,
@@ -144,6 +145,7 @@ def build(config: Config, ground: Checkpoint | None = None, start: str | None = 
             layer.weight.requires_grad_(True)
             if layer.bias is not None:
                 layer.bias.requires_grad_(True)
+    use_cheap_dropout(built.model)
     return built
 
 

@@ -1,9 +1,10 @@
 """A CPU's loops over inputs, outputs and weights of tiles, compiled by numba: one pass where torch takes a dozen.
 
-float32 only. The arithmetic is that of `read_out` and `tile`, operation by operation, and the noise that of `Normals`;
-tests compare. Threads are those of torch's own OpenMP pool, which numba finds loaded: a second pool would fight it.
+Also dropout, whose masks torch draws one number after the other. float32 only. The arithmetic is that of `read_out` and
+`held_weights`, operation by operation, and the noise that of `Normals`; tests compare. Threads are those of torch's own
+OpenMP pool, which numba finds loaded: a second pool would fight it.
 
-Arrays are C-contiguous. `counter` and `table` are `Normals.reserve` and `run_table`.
+Arrays are C-contiguous. `counter` and `table` are `Normals.reserve` and `packed_table`.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ import torch
 from numba import float32, prange
 from numba.extending import intrinsic
 
-from analog_lora_cli.hardware.normals import GAMMA, MIX_1, MIX_2, RUN, RUNS
+from analog_lora_cli.hardware.normals import GAMMA, MIX_1, MIX_2, RUN, RUNS, TABLE_STEP
 
 numba.config.THREADING_LAYER = "omp"
 
 _GAMMA, _MIX_1, _MIX_2, _PICK = np.uint64(GAMMA), np.uint64(MIX_1), np.uint64(MIX_2), np.uint64(RUNS - 1)
 _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
-_ONE = np.float32(1.0)
+_ONE, _TABLE_STEP = np.float32(1.0), np.float32(TABLE_STEP)
 _TINY = np.finfo(np.float32).tiny
 _MAGNITUDE = np.int32(0x7FFFFFFF)
+
+DROP_BLOCK = 1024
+"""Numbers that share a key in `drop`."""
 
 
 def _compiled(signature: str) -> Callable[[Any], Callable[..., None]]:
@@ -100,7 +104,7 @@ def convert_inputs(x, start, stop, step, levels, factor):  # type: ignore[no-unt
 
 
 @_compiled(
-    "void(float32[:, ::1], uint64, float32[:, ::1], float32, boolean, float32, float32[::1], float32[::1], "
+    "void(float32[:, ::1], uint64, int16[:, ::1], float32, boolean, float32, float32[::1], float32[::1], "
     "float32[::1], boolean[:, ::1], boolean[::1])"
 )
 def convert_outputs(product, counter, table, noise, rounds, limit, after, factor, bias, mask, beyond):  # type: ignore[no-untyped-def]
@@ -128,7 +132,8 @@ def convert_outputs(product, counter, table, noise, rounds, limit, after, factor
             hashed = _mixed(counter + np.uint64(token * runs + run) * _GAMMA)
             one, other, first = hashed & _PICK, (hashed >> _S32) & _PICK, run * RUN
             for index in range(min(RUN, columns - first)):
-                product[token, first + index] += noise * (table[one, index] + table[other, index])
+                xi = np.float32(np.int32(table[one, index]) + np.int32(table[other, index])) * _TABLE_STEP
+                product[token, first + index] += noise * xi
         if rounds:
             for index in range(columns):
                 product[token, index] = np.rint(product[token, index])
@@ -146,7 +151,7 @@ def convert_outputs(product, counter, table, noise, rounds, limit, after, factor
 
 
 @_compiled(
-    "void(float32[:, ::1], uint64, float32[:, ::1], float32[:, ::1], float32[:, ::1], int64[::1], float32[:, ::1])"
+    "void(float32[:, ::1], uint64, int16[:, ::1], float32[:, ::1], float32[:, ::1], int64[::1], float32[:, ::1])"
 )
 def noisy_weights(exact, counter, table, noise, scale, edges, held):  # type: ignore[no-untyped-def]
     """Weights with programming noise.
@@ -167,9 +172,42 @@ def noisy_weights(exact, counter, table, noise, scale, edges, held):  # type: ig
             hashed = _mixed(counter + np.uint64(column * runs + run) * _GAMMA)
             one, other, first = hashed & _PICK, (hashed >> _S32) & _PICK, run * RUN
             for index in range(min(RUN, rows - first)):
-                held[column, first + index] = table[one, index] + table[other, index]
+                xi = np.float32(np.int32(table[one, index]) + np.int32(table[other, index])) * _TABLE_STEP
+                held[column, first + index] = xi
         for tile in range(len(edges) - 1):
             deviation, unit, first = noise[tile, column], scale[tile, column], edges[tile]
             line, given = held[column, first : edges[tile + 1]], exact[column, first : edges[tile + 1]]
             for index in range(len(line)):
                 line[index] = (line[index] * deviation + given[index]) * unit
+
+
+@numba.njit(inline="always")
+def _mixed_32(word):  # type: ignore[no-untyped-def]
+    """The finalizer of MurmurHash3 (Appleby, public domain): each bit depends on all bits of the word."""
+    word = np.uint32(np.uint32(word ^ (word >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+    word = np.uint32(np.uint32(word ^ (word >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+    return np.uint32(word ^ (word >> np.uint32(16)))
+
+
+@_compiled("void(float32[::1], uint64, uint32, float32, float32[::1])")
+def drop(x, counter, threshold, scale, kept):  # type: ignore[no-untyped-def]
+    """Set numbers to 0 at random and scale the others.
+
+    Number `i` of a block is dropped if hash(i ^ key) ^ lock is below the threshold; key and lock are the halves of the
+    block's own SplitMix64.
+
+    Args:
+        x: (numbers,).
+        counter: of the first block, any 64 bits.
+        threshold: 2^32 times the probability.
+        scale: of what is kept.
+        kept: (numbers,), is written.
+    """
+    for block in prange((len(x) + DROP_BLOCK - 1) // DROP_BLOCK):
+        hashed = _mixed(counter + np.uint64(block) * _GAMMA)
+        key, lock = np.uint32(hashed), np.uint32(hashed >> _S32)
+        given = x[block * DROP_BLOCK : (block + 1) * DROP_BLOCK]
+        line = kept[block * DROP_BLOCK : (block + 1) * DROP_BLOCK]
+        for index in range(len(given)):
+            word = np.uint32(_mixed_32(np.uint32(np.uint32(index) ^ key)) ^ lock)
+            line[index] = given[index] * (scale if word >= threshold else np.float32(0))

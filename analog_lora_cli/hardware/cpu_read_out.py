@@ -8,7 +8,7 @@ from torch import Tensor
 
 from analog_lora_cli.hardware import cpu_kernels
 from analog_lora_cli.hardware.mapping import TileGrid
-from analog_lora_cli.hardware.normals import Normals, run_table
+from analog_lora_cli.hardware.normals import Normals, packed_table
 from analog_lora_cli.hardware.read_out import Converters, DigitalScales
 
 _UNWANTED = np.empty((0, 0), dtype=np.bool_)
@@ -36,7 +36,7 @@ def read_rows(
         what is `saturated` and `inputs` in a `Reading`.
     """
     x = tokens.detach().contiguous().numpy()
-    table = run_table(torch.float32).numpy()
+    table = packed_table().numpy()
     none = torch.zeros(weight.shape[0])
     saturated: list[Tensor | None] = []
     inputs: list[list[Tensor]] = []
@@ -83,7 +83,7 @@ def noisy_weights(exact: Tensor, noise: Tensor, scale: Tensor, grid: TileGrid, n
     cpu_kernels.noisy_weights(
         exact.detach().contiguous().numpy(),
         np.uint64(normals.reserve(*exact.shape)),
-        run_table(torch.float32).numpy(),
+        packed_table().numpy(),
         noise.numpy(),
         scale.numpy(),
         np.array([start for start, _ in grid.rows] + [exact.shape[1]]),

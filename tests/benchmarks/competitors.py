@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.engine.dropout import use_cheap_dropout
 from analog_lora_cli.engine.libraries import prepare_libraries
 from analog_lora_cli.engine.placement import linear_modules, put_on_tiles, replace_layer
 from analog_lora_cli.hardware.training_noise import TrainingNoise
@@ -73,9 +74,16 @@ def _digital(model: Any) -> Callable[[], None]:
     return lambda: None
 
 
+def _digital_cheap_dropout(model: Any) -> Callable[[], None]:
+    """What `analora train --set method=digital` runs."""
+    use_cheap_dropout(model)
+    return lambda: None
+
+
 def _analora(model: Any) -> Callable[[], None]:
     noise = TrainingNoise(seed=0)
     put_on_tiles(model.get_base_model(), ["qa_outputs"], HARDWARE, noise)
+    use_cheap_dropout(model)
 
     def before_step() -> None:
         noise.begin_step(noise.step + 1)
@@ -158,6 +166,7 @@ def replace_linear(model: Any, build: Callable[[Any], nn.Module]) -> list[Any]:
 
 NAMES: dict[str, Callable[[Any], Callable[[], None]]] = {
     "digital LoRA": _digital,
+    "digital, our dropout": _digital_cheap_dropout,
     "analora": _analora,
     "paper's way": _paper,
     "aihwkit-lightning": _lightning,
