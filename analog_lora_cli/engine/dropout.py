@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 
 class Dropout(nn.Dropout):
@@ -44,9 +47,61 @@ class _Dropped(torch.autograd.Function):
         return _Dropped.apply(gradients[0], ctx.p, ctx.seed), None, None
 
 
+ATTENTION = "sdpa_with_cheap_dropout"
+"""The name of `attention` in transformers' register; configurations are saved without it."""
+
+
 def use_cheap_dropout(model: nn.Module) -> None:
-    """Replace every `torch.nn.Dropout` of a model, in place."""
+    """Replace every `torch.nn.Dropout` of a model, in place, and the dropout of transformers' scaled dot products."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 setattr(module, name, Dropout(child.p, child.inplace).train(child.training))
+    pretrained = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
+    if pretrained is not None and pretrained.config._attn_implementation == "sdpa":
+        AttentionInterface.register(ATTENTION, attention)
+        AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+        pretrained.set_attn_implementation(ATTENTION)
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """transformers' `sdpa_attention_forward`, which see; with dropout, softmax(q k^T scaling + mask) step by step.
+
+    That is what torch does on a CPU too, where its fused attention has no dropout. Causal attention and shared keys
+    are left to torch.
+
+    Args:
+        module: the attention layer.
+        query: (batch, heads, queries, width).
+        key: (batch, heads, keys, width).
+        value: like `key`.
+        attention_mask: (batch, 1, queries, keys): what is added, or true where a key is seen; None: all are.
+        dropout: probability.
+        scaling: of the products; None: 1 / sqrt(width).
+        options: handed on.
+
+    Returns:
+        (batch, queries, heads, width), and None.
+    """
+    plain = options.get("position_bias") is None and not getattr(module, "is_causal", True) and key.shape == query.shape
+    if dropout == 0 or not plain or query.device.type != "cpu" or torch.compiler.is_compiling():
+        result: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout, scaling, **options
+        )
+        return result
+    scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.transpose(-1, -2)
+    if attention_mask is not None and attention_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+    elif attention_mask is not None:
+        scores = scores + attention_mask
+    weights = Dropout(dropout)(scores.softmax(dim=-1))
+    return (weights @ value).transpose(1, 2).contiguous(), None

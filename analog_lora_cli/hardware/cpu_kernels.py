@@ -4,11 +4,12 @@ Also dropout, whose masks torch draws one number after the other. float32 only. 
 `held_weights`, operation by operation, and the noise that of `Normals`; tests compare. Threads are those of torch's own
 OpenMP pool, which numba finds loaded: a second pool would fight it.
 
-Arrays are C-contiguous. `counter` and `table` are `Normals.reserve` and `packed_table`.
+Arrays are C-contiguous. `counter` and `table` are `Normals.reserve` and `run_table`.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,18 +19,22 @@ import torch
 from numba import float32, prange
 from numba.extending import intrinsic
 
-from analog_lora_cli.hardware.normals import GAMMA, MIX_1, MIX_2, RUN, RUNS, TABLE_STEP
+from analog_lora_cli.hardware.normals import GAMMA, MIX_1, MIX_2, RUN, RUNS
 
 numba.config.THREADING_LAYER = "omp"
 
 _GAMMA, _MIX_1, _MIX_2, _PICK = np.uint64(GAMMA), np.uint64(MIX_1), np.uint64(MIX_2), np.uint64(RUNS - 1)
 _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
-_ONE, _TABLE_STEP = np.float32(1.0), np.float32(TABLE_STEP)
+_ONE = np.float32(1.0)
 _TINY = np.finfo(np.float32).tiny
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 
 DROP_BLOCK = 1024
 """Numbers that share a key in `drop`."""
+
+
+_set = threading.local()
+"""`threads`: as many as numba was last told to use, which it keeps for each thread that calls it."""
 
 
 def _compiled(signature: str) -> Callable[[Any], Callable[..., None]]:
@@ -43,7 +48,10 @@ def _compiled(signature: str) -> Callable[[Any], Callable[..., None]]:
             kernel = numba.njit(signature, **options)(function)
 
         def call(*arguments: Any) -> None:
-            numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+            threads = torch.get_num_threads()
+            if getattr(_set, "threads", None) != threads:
+                numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+                _set.threads = threads
             kernel(*arguments)
 
         return call
@@ -104,44 +112,46 @@ def convert_inputs(x, start, stop, step, levels, factor):  # type: ignore[no-unt
 
 
 @_compiled(
-    "void(float32[:, ::1], uint64, int16[:, ::1], float32, boolean, float32, float32[::1], float32[::1], "
-    "float32[::1], boolean[:, ::1], boolean[::1])"
+    "void(float32[:, ::1], uint64, float32[:, ::1], float32, boolean, float32, float32[::1], float32[::1], "
+    "float32[::1], float32[::1], boolean[:, ::1], boolean[::1])"
 )
-def convert_outputs(product, counter, table, noise, rounds, limit, after, factor, bias, mask, beyond):  # type: ignore[no-untyped-def]
+def convert_outputs(product, counter, table, noise, rounds, limit, into, after, factor, bias, mask, beyond):  # type: ignore[no-untyped-def]
     """Noise, ADC and the digital scale after it, in place.
 
     Args:
-        product: (tokens, columns), in steps of the ADC; becomes bias + factor * after * ADC(product + noise).
+        product: (tokens, columns); becomes bias + factor * after * ADC(product * into + noise * xi).
         counter: of the noise.
         table: of the noise.
         noise: standard deviation in steps of the ADC; 0: none.
         rounds: whether the ADC has levels.
         limit: largest output, in steps of the ADC; infinite: none.
-        after: (columns,).
+        into: (columns,): to steps of the ADC.
+        after: (columns,): from steps of the ADC.
         factor: (tokens,).
         bias: (columns,).
-        mask: (tokens, columns), is written: where the ADC was beyond its bound; (0, 0): not wanted.
-        beyond: (tokens,), is written with the mask: whether it was for any column.
+        mask: (tokens, columns), is written for tokens with `beyond`: where the ADC was beyond its bound; (0, 0): not
+            wanted.
+        beyond: (tokens,), is written with the mask: whether the ADC was beyond its bound for any column.
     """
     tokens, columns = product.shape
     runs = (columns + RUN - 1) // RUN
     find = mask.shape[0] > 0
     for token in prange(tokens):
         magnitude, passed = factor[token], 0
-        for run in range(runs if noise > 0 else 0):
+        for run in range(runs):
             hashed = _mixed(counter + np.uint64(token * runs + run) * _GAMMA)
             one, other, first = hashed & _PICK, (hashed >> _S32) & _PICK, run * RUN
             for index in range(min(RUN, columns - first)):
-                xi = np.float32(np.int32(table[one, index]) + np.int32(table[other, index])) * _TABLE_STEP
-                product[token, first + index] += noise * xi
-        if rounds:
-            for index in range(columns):
-                product[token, index] = np.rint(product[token, index])
+                scaled = product[token, first + index] * into[first + index]
+                value = scaled + noise * (table[one, index] + table[other, index])
+                level = np.rint(value)
+                product[token, first + index] = level if rounds else value
         if find:
             for index in range(columns):
-                over = abs(product[token, index]) > limit
-                mask[token, index] = over
-                passed += over
+                passed |= abs(product[token, index]) > limit
+            # Saturation is rare: most tokens need no mask.
+            for index in range(columns if passed else 0):
+                mask[token, index] = abs(product[token, index]) > limit
             beyond[token] = passed > 0
         for index in range(columns):
             value = product[token, index]
@@ -150,20 +160,18 @@ def convert_outputs(product, counter, table, noise, rounds, limit, after, factor
             product[token, index] = bias[index] + value * after[index] * magnitude
 
 
-@_compiled(
-    "void(float32[:, ::1], uint64, int16[:, ::1], float32[:, ::1], float32[:, ::1], int64[::1], float32[:, ::1])"
-)
-def noisy_weights(exact, counter, table, noise, scale, edges, held):  # type: ignore[no-untyped-def]
+@_compiled("void(float32[:, ::1], uint64, float32[:, ::1], float32, float32[:, ::1], int64[::1], float32[:, ::1])")
+def noisy_weights(exact, counter, table, strength, scales, edges, held):  # type: ignore[no-untyped-def]
     """Weights with programming noise.
 
     Args:
         exact: (out_features, in_features).
         counter: of the noise.
         table: of the noise.
-        noise: (rows of tiles, out_features): standard deviation, in the unit of the weights.
-        scale: (rows of tiles, out_features): what the sum is multiplied by.
+        strength: standard deviation, relative to the column scale.
+        scales: (rows of tiles, out_features): column scales.
         edges: (rows of tiles + 1,): where the rows of tiles begin, and the end.
-        held: (out_features, in_features), is written: (exact + noise * xi) * scale.
+        held: (out_features, in_features), is written: exact + strength * scale * xi.
     """
     columns, rows = exact.shape
     runs = (rows + RUN - 1) // RUN
@@ -172,13 +180,12 @@ def noisy_weights(exact, counter, table, noise, scale, edges, held):  # type: ig
             hashed = _mixed(counter + np.uint64(column * runs + run) * _GAMMA)
             one, other, first = hashed & _PICK, (hashed >> _S32) & _PICK, run * RUN
             for index in range(min(RUN, rows - first)):
-                xi = np.float32(np.int32(table[one, index]) + np.int32(table[other, index])) * _TABLE_STEP
-                held[column, first + index] = xi
+                held[column, first + index] = table[one, index] + table[other, index]
         for tile in range(len(edges) - 1):
-            deviation, unit, first = noise[tile, column], scale[tile, column], edges[tile]
+            deviation, first = strength * scales[tile, column], edges[tile]
             line, given = held[column, first : edges[tile + 1]], exact[column, first : edges[tile + 1]]
             for index in range(len(line)):
-                line[index] = (line[index] * deviation + given[index]) * unit
+                line[index] = line[index] * deviation + given[index]
 
 
 @numba.njit(inline="always")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from analog_lora_cli.hardware import cpu_kernels
 from analog_lora_cli.hardware.mapping import TileGrid
-from analog_lora_cli.hardware.normals import Normals, packed_table
+from analog_lora_cli.hardware.normals import Normals, run_table
 from analog_lora_cli.hardware.read_out import Converters, DigitalScales
 
 _UNWANTED = np.empty((0, 0), dtype=np.bool_)
@@ -16,7 +16,7 @@ _UNWANTED = np.empty((0, 0), dtype=np.bool_)
 
 def read_rows(
     tokens: Tensor,
-    weight: Tensor,
+    held: Tensor,
     scales: DigitalScales,
     bias: Tensor | None,
     grid: TileGrid,
@@ -36,15 +36,15 @@ def read_rows(
         what is `saturated` and `inputs` in a `Reading`.
     """
     x = tokens.detach().contiguous().numpy()
-    table = packed_table().numpy()
-    none = torch.zeros(weight.shape[0])
+    table = run_table(torch.float32).numpy()
+    none = torch.zeros(held.shape[0])
     saturated: list[Tensor | None] = []
     inputs: list[list[Tensor]] = []
     for index, (start, stop) in enumerate(grid.rows):
         levels, factor = torch.empty(len(x), stop - start), torch.empty(len(x))
         step = np.float32(converters.dac_step)
         cpu_kernels.convert_inputs(x, start, stop, step, levels.numpy(), factor.numpy())
-        product = torch.mm(levels, weight[:, start:stop].t(), out=output if index == 0 else None)
+        product = torch.mm(levels, held[:, start:stop].t(), out=output if index == 0 else None)
         mask = np.empty(product.shape, dtype=np.bool_) if find_saturated else _UNWANTED
         beyond = np.zeros(len(x), dtype=np.bool_)
         cpu_kernels.convert_outputs(
@@ -54,6 +54,7 @@ def read_rows(
             np.float32(converters.noise_steps),
             converters.adc_step > 0,
             np.float32(converters.adc_bound / converters.output_unit),
+            scales.into[index].numpy(),
             scales.after[index].numpy(),
             factor.numpy(),
             (none if bias is None or index else bias.detach()).numpy(),
@@ -62,20 +63,24 @@ def read_rows(
         )
         if index:
             output.add_(product)
-        saturated.append(torch.from_numpy(mask) if beyond.any() else None)
+        if find_saturated and beyond.any():
+            mask[~beyond] = False
+            saturated.append(torch.from_numpy(mask))
+        else:
+            saturated.append(None)
         if keep_inputs:
             seen = levels.mul_(factor.mul_(converters.input_unit)[:, None])
             inputs.append([seen] * len(grid.columns))
     return saturated, inputs if keep_inputs else None
 
 
-def noisy_weights(exact: Tensor, noise: Tensor, scale: Tensor, grid: TileGrid, normals: Normals) -> Tensor:
-    """(exact + noise * xi) * scale in float32.
+def noisy_weights(exact: Tensor, strength: float, scales: Tensor, grid: TileGrid, normals: Normals) -> Tensor:
+    """exact + strength * scale * xi in float32.
 
     Args:
         exact: (out_features, in_features).
-        noise: (rows of tiles, out_features): standard deviation, in the unit of the weights.
-        scale: (rows of tiles, out_features).
+        strength: standard deviation, relative to the column scale.
+        scales: (rows of tiles, out_features): column scales.
         grid: the layer's tiles.
         normals: where xi comes from.
     """
@@ -83,10 +88,10 @@ def noisy_weights(exact: Tensor, noise: Tensor, scale: Tensor, grid: TileGrid, n
     cpu_kernels.noisy_weights(
         exact.detach().contiguous().numpy(),
         np.uint64(normals.reserve(*exact.shape)),
-        packed_table().numpy(),
-        noise.numpy(),
-        scale.numpy(),
-        np.array([start for start, _ in grid.rows] + [exact.shape[1]]),
+        run_table(torch.float32).numpy(),
+        np.float32(strength),
+        scales.numpy(),
+        grid.edges,
         held.numpy(),
     )
     return held

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from analog_lora_cli.hardware.normals import Normals
-from analog_lora_cli.hardware.read_out import DigitalScales, Reading, fits_kernels, in_steps, read_tiles
+from analog_lora_cli.hardware.read_out import Reading, fits_kernels, read_tiles
 
 if TYPE_CHECKING:
     from analog_lora_cli.hardware.tile import AnalogLinear
@@ -47,41 +47,30 @@ class HeldWeights:
                 self.seed = layer.noise.weight_seed(layer.name)
 
     @torch.no_grad()
-    def weight(self, scale: Tensor | None = None) -> Tensor:
-        """(out_features, in_features), in the unit of the layer's weight.
-
-        Args:
-            scale: (rows of tiles, out_features): multiplies the result; None: 1.
-        """
-        exact, grid, scales = self._exact, self.layer.grid, self.layer.column_scale
-        normals = Normals(self.seed, exact.device)
-        factor = torch.ones_like(scales) if scale is None else scale
+    def weight(self) -> Tensor:
+        """(out_features, in_features), in the unit of the layer's weight."""
+        exact, grid = self.layer.weight.detach() if self.state is None else self.state.weight, self.layer.grid
+        if self.strength == 0:
+            return exact
+        scales, normals = self.layer.column_scale, Normals(self.seed, exact.device)
         if fits_kernels(exact):
             from analog_lora_cli.hardware.cpu_read_out import noisy_weights
 
-            return noisy_weights(exact, scales * self.strength, factor, grid, normals)
+            return noisy_weights(exact, self.strength, scales, grid, normals)
         noisy = normals.draw(*exact.shape, dtype=exact.dtype)
-        for deviation, unit, (start, stop) in zip(scales * self.strength, factor, grid.rows, strict=True):
-            noisy[:, start:stop].mul_(deviation[:, None]).add_(exact[:, start:stop]).mul_(unit[:, None])
-        return noisy
+        for deviation, (start, stop) in zip(scales * self.strength, grid.rows, strict=True):
+            noisy[:, start:stop].mul_(deviation[:, None])
+        return noisy.add_(exact)
 
     def read(
         self, x: Tensor, bias: Tensor | None, dtype: torch.dtype | None, keep_inputs: bool, find_saturated: bool
     ) -> Reading:
         """Read the tiles once, see `read_tiles`."""
         layer = self.layer
-        with torch.no_grad():
-            scales = DigitalScales.of(layer.column_scale, self.compensation, layer.converters)
-            weight = self.weight(scales.into) if self.strength else in_steps(self._exact, scales, layer.grid)
-        normals = Normals(self.output_seed, x.device)
+        held, scales, normals = self.weight(), layer.digital_scales(), Normals(self.output_seed, x.device)
         return read_tiles(
-            x, weight, scales, bias, layer.grid, layer.converters, normals, keep_inputs, find_saturated, dtype
+            x, held, scales, bias, layer.grid, layer.converters, normals, keep_inputs, find_saturated, dtype
         )
-
-    @property
-    def _exact(self) -> Tensor:
-        """What the devices hold without training noise."""
-        return self.layer.weight.detach() if self.state is None else self.state.weight
 
     @property
     def compensation(self) -> Tensor | None:
@@ -101,7 +90,7 @@ class HeldWeights:
 
     def input_gradient(self, grad: Tensor, saturated: Sequence[Tensor | None]) -> Tensor:
         """The straight-through gradient of the input, (..., in_features); arguments as above, grad of any rank."""
-        held, flat = self.weight() if self.strength else self._exact, grad.reshape(-1, grad.shape[-1])
+        held, flat = self.weight(), grad.reshape(-1, grad.shape[-1])
         result = grad.new_empty(flat.shape[0], held.shape[1])
         for index, partial in self.partial_gradients(flat, saturated):
             start, stop = self.layer.grid.rows[index]

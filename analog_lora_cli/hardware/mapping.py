@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from analog_lora_cli.config.schema import HardwareConfig
@@ -45,6 +48,11 @@ class TileGrid:
             rows=split_evenly(in_features, hardware.tile_rows),
             columns=split_evenly(out_features, hardware.tile_columns),
         )
+
+    @cached_property
+    def edges(self) -> NDArray[np.int64]:
+        """(rows of tiles + 1,): where the rows of tiles begin, and the end."""
+        return np.array([start for start, _ in self.rows] + [self.rows[-1][1]], dtype=np.int64)
 
     @property
     def tiles(self) -> int:

@@ -16,10 +16,7 @@ RUN = 64
 """Numbers that are drawn at once."""
 
 RUNS = 1 << 14
-"""Runs in the table: 2 MiB in 16 bits, which stay in a processor's cache."""
-
-TABLE_STEP = 2.0**-13
-"""What the table's numbers are rounded to; a power of 2, so that their sums are exact."""
+"""Runs in the table: 4 MiB, which stay in a processor's cache."""
 
 GAMMA, MIX_1, MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 """SplitMix64's step of the counter and multipliers."""
@@ -29,13 +26,12 @@ class Normals:
     """Independent standard normal numbers on one device, reproducible from a seed.
 
     On a GPU they are torch's. On a CPU a library normal costs as much as an output of a matrix product, so there each
-    run of 64 numbers is the sum of two runs of a table of 2^14 (see `packed_table`), whose entries have variance 1/2.
+    run of 64 numbers is the sum of two runs of a table of 2^14 (see `run_table`), whose entries have variance 1/2.
     Which two is said by SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) of the seed and the run's number, so that any
     run can be made alone, by any thread. What this is worth, and tested for:
 
     * distribution: normal quantiles, and sums of two of them; the distribution function is right to about 1e-4;
-    * within a run: uncorrelated, because the table's columns are orthogonal up to rounding; squares correlate by 0.01
-      at most;
+    * within a run: uncorrelated exactly, because the table's columns are orthogonal; squares correlate by 0.01 at most;
     * between runs, and so between tokens, layers and steps: uncorrelated, because each run is in the table with both
       signs. Two runs have a run of the table in common once in 2^11 times, and are the same once in 2^27 times.
 
@@ -91,13 +87,7 @@ def _mixed(counters: Any) -> Any:
 
 @lru_cache(maxsize=4)
 def run_table(dtype: torch.dtype) -> Tensor:
-    """(RUNS, RUN): `packed_table` as numbers."""
-    return packed_table().to(dtype) * TABLE_STEP
-
-
-@lru_cache(maxsize=1)
-def packed_table() -> Tensor:
-    """(RUNS, RUN) int16, in steps of TABLE_STEP: runs of normal numbers of variance 1/2, each also with the other sign.
+    """(RUNS, RUN): runs of normal numbers with variance 1/2, each of them also with the other sign.
 
     Each column holds the normal quantiles in the middle of 2^14 equally likely intervals in an order of its own; then
     the columns are made orthogonal (Cholesky whitening), which moves them by about a percent.
@@ -110,8 +100,7 @@ def packed_table() -> Tensor:
     with one_thread():
         factor = torch.linalg.cholesky(runs.t() @ runs / half)
         white = torch.linalg.solve_triangular(factor, runs.t(), upper=False).t() / math.sqrt(2.0)
-    steps = white.div(TABLE_STEP).round()
-    return torch.cat([steps, -steps]).to(torch.int16).contiguous()
+    return torch.cat([white, -white]).to(dtype)
 
 
 @contextmanager

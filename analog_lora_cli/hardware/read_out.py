@@ -153,7 +153,7 @@ class Reading:
 
 def read_tiles(
     x: Tensor,
-    weight: Tensor,
+    held: Tensor,
     scales: DigitalScales,
     bias: Tensor | None,
     grid: TileGrid,
@@ -167,7 +167,7 @@ def read_tiles(
 
     Args:
         x: (..., in_features).
-        weight: (out_features, in_features): the weights in the devices times `scales.into`, see `in_steps`.
+        held: (out_features, in_features): the weights in the devices, in the unit of the layer's weight.
         scales: the digital numbers around the tiles.
         bias: (out_features,), added digitally; None: none.
         grid: the layer's tiles.
@@ -177,26 +177,26 @@ def read_tiles(
         find_saturated: say where ADCs were beyond their bound, for the gradient.
         dtype: of the products; None: that of the weights.
     """
-    tokens = x.reshape(-1, x.shape[-1]).to(weight.dtype)
+    tokens = x.reshape(-1, x.shape[-1]).to(held.dtype)
     # In its final shape from the beginning: a view made in here could not be changed in place, as AdaLoRA does.
-    result = torch.empty(*x.shape[:-1], weight.shape[0], dtype=weight.dtype, device=weight.device)
-    output = result.view(-1, weight.shape[0])
-    if fits_kernels(weight) and dtype in (None, weight.dtype) and not converters.iterative:
+    result = torch.empty(*x.shape[:-1], held.shape[0], dtype=held.dtype, device=held.device)
+    output = result.view(-1, held.shape[0])
+    if fits_kernels(held) and dtype in (None, held.dtype) and not converters.iterative:
         from analog_lora_cli.hardware.cpu_read_out import read_rows
 
         saturated, inputs = read_rows(
-            tokens, weight, scales, bias, grid, converters, normals, output, keep_inputs, find_saturated
+            tokens, held, scales, bias, grid, converters, normals, output, keep_inputs, find_saturated
         )
         return Reading(result, saturated, inputs)
     # Without iterative bound management all tiles side by side see the same input: one product serves them.
-    columns = grid.columns if converters.iterative else [(0, weight.shape[0])]
+    columns = grid.columns if converters.iterative else [(0, held.shape[0])]
     saturated, inputs = [], []
     for index, (start, stop) in enumerate(grid.rows):
         masks: list[tuple[slice, slice, Tensor]] = []
         inputs.append([])
         for first, last in columns:
-            part = weight[first:last, start:stop].to(dtype or weight.dtype)
-            tile = _Tile(part, scales.after[index, first:last], converters)
+            weight = held[first:last, start:stop] * scales.into[index, first:last, None]
+            tile = _Tile(weight.to(dtype or held.dtype), scales.after[index, first:last], converters)
             target = output[:, first:last]
             added = target if index else (None if bias is None else bias[first:last])
             blocks, seen = tile.read_all(tokens[:, start:stop], target, added, normals, keep_inputs, find_saturated)
@@ -210,14 +210,6 @@ def read_tiles(
 def fits_kernels(weight: Tensor) -> bool:
     """Whether `cpu_kernels` can work on a layer's weights."""
     return weight.device.type == "cpu" and weight.dtype == torch.float32
-
-
-def in_steps(held: Tensor, scales: DigitalScales, grid: TileGrid) -> Tensor:
-    """The weight that `read_tiles` wants, from one in the unit of the layer's weight; a new tensor of its shape."""
-    weight = torch.empty_like(held)
-    for into, (start, stop) in zip(scales.into, grid.rows, strict=True):
-        torch.mul(held[:, start:stop], into[:, None], out=weight[:, start:stop])
-    return weight
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.hardware.held_weights import HeldWeights, TileState
 from analog_lora_cli.hardware.mapping import TileGrid, column_scales
-from analog_lora_cli.hardware.read_out import Converters
+from analog_lora_cli.hardware.read_out import Converters, DigitalScales
 from analog_lora_cli.hardware.training_noise import TrainingNoise
 
 
@@ -68,6 +68,7 @@ class AnalogLinear(nn.Linear):
         self.state: TileState | None = None
         """What a chip holds; None: the exact weights."""
         self.register_buffer("column_scale", torch.empty(0), persistent=False)
+        self._scales: tuple[Tensor, TileState | None, DigitalScales] | None = None
         self.handle = _new_handle(self)
         """Under which `layer_of` finds it: the operator of `compiled` knows numbers and tensors only."""
         self.set_hardware(hardware)
@@ -84,6 +85,15 @@ class AnalogLinear(nn.Linear):
     def refresh_scales(self) -> None:
         """Compute the column scales anew; needed whenever the weights have changed."""
         self.column_scale = column_scales(self.weight.detach(), self.grid)
+
+    @torch.no_grad()
+    def digital_scales(self) -> DigitalScales:
+        """The digital numbers around the tiles, with what a chip's state says of drift."""
+        if self._scales is None or self._scales[0] is not self.column_scale or self._scales[1] is not self.state:
+            compensation = None if self.state is None else self.state.compensation
+            scales = DigitalScales.of(self.column_scale, compensation, self.converters)
+            self._scales = (self.column_scale, self.state, scales)
+        return self._scales[2]
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply (..., in_features) to (..., out_features)."""

@@ -15,7 +15,7 @@ from analog_lora_cli.hardware.chip import Chip, undefined_times
 from analog_lora_cli.hardware.held_weights import TileState
 from analog_lora_cli.hardware.mapping import TileGrid
 from analog_lora_cli.hardware.normals import Normals
-from analog_lora_cli.hardware.read_out import DigitalScales, in_steps, read_tiles
+from analog_lora_cli.hardware.read_out import DigitalScales, read_tiles
 from analog_lora_cli.hardware.tile import AnalogLinear
 from analog_lora_cli.hardware.training_noise import derive_seed
 
@@ -142,8 +142,8 @@ def _products(layer: AnalogLinear, state: TileState | None, x: Tensor, normals: 
         alone = TileGrid(rows=[(0, stop - start)], columns=layer.grid.columns)
         compensation = None if state is None else state.compensation[index : index + 1]
         scales = DigitalScales.of(layer.column_scale[index : index + 1], compensation, layer.converters)
-        weight = in_steps(held[:, start:stop], scales, alone)
-        products.append(read_tiles(x[:, start:stop], weight, scales, None, alone, layer.converters, normals).output)
+        inputs = (x[:, start:stop], held[:, start:stop], scales)
+        products.append(read_tiles(*inputs, None, alone, layer.converters, normals).output)
     return products
 
 
