@@ -11,6 +11,9 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+LEAST_NUMBERS = 1 << 12
+"""For fewer, torch's own dropout is not worth replacing."""
+
 
 class Dropout(nn.Dropout):
     """`torch.nn.Dropout` with the masks of `cpu_kernels.drop` for float32 on a CPU; torch's own elsewhere.
@@ -22,8 +25,8 @@ class Dropout(nn.Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """Drop from a tensor of any shape; the identity in evaluation."""
-        fits = input.device.type == "cpu" and input.dtype == torch.float32 and 0 < self.p < 1
-        if not self.training or not fits or torch.compiler.is_compiling():
+        fits = input.device.type == "cpu" and input.dtype == torch.float32 and input.numel() >= LEAST_NUMBERS
+        if not self.training or not fits or not 0 < self.p < 1 or torch.compiler.is_compiling():
             return super().forward(input)
         seed = int(torch.randint(2**62, (), dtype=torch.int64))
         kept: Tensor = _Dropped.apply(input, self.p, seed)

@@ -19,6 +19,9 @@ the DAC's step exceeds the second number: aihwkit's `max_bm_factor` and `max_bm_
 BLOCK = 1 << 20
 """Outputs that are worked on at a time: few enough to stay in a processor's cache from the product to the ADC."""
 
+LEAST_WEIGHTS = 1 << 14
+"""Weights of a layer from which compiled loops are used on a CPU."""
+
 
 @dataclass(frozen=True)
 class Converters:
@@ -208,8 +211,8 @@ def read_tiles(
 
 
 def fits_kernels(weight: Tensor) -> bool:
-    """Whether `cpu_kernels` can work on a layer's weights."""
-    return weight.device.type == "cpu" and weight.dtype == torch.float32
+    """Whether a layer is read by `cpu_kernels`; a small one is not worth loading a compiler."""
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= LEAST_WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
 
@@ -41,6 +42,13 @@ def same_bits(found: Tensor, expected: Tensor) -> bool:
     return torch.equal(found.nan_to_num(7.25), expected.nan_to_num(7.25)) and torch.equal(
         found.isnan(), expected.isnan()
     )
+
+
+@pytest.fixture
+def always() -> Iterator[None]:
+    """Small layers too."""
+    with patch.object(read_out, "LEAST_WEIGHTS", 0):
+        yield
 
 
 @settings(max_examples=60, deadline=None)
@@ -102,7 +110,7 @@ def test_noisy_weights_are_those_of_torch(shape: tuple[int, int], tile_rows: int
 def both_ways(layer: AnalogLinear, x: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Output and gradient of the input, from the compiled loops and from torch's operations, with the same noise."""
     results = []
-    for fits in (read_out.fits_kernels, lambda _: False):
+    for fits in (lambda _: True, lambda _: False):
         given_x = x.clone().requires_grad_(True)
         torch.manual_seed(11)
         with patch.object(read_out, "fits_kernels", fits), patch.object(held_weights, "fits_kernels", fits):
@@ -130,6 +138,7 @@ def test_whole_layers(shape: tuple[int, int, int], tile: int, bits: int, trainin
     assert far < (0.2 if off.any() else 1e-4)
 
 
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("changes", [{}, {"tile_rows": 50, "adc_bound": 0.5}])
 def test_threads_do_not_matter(changes: dict[str, Any]) -> None:
     """One token's product must not depend on them either, so the layer is narrow enough for one block of it."""
@@ -145,6 +154,7 @@ def test_threads_do_not_matter(changes: dict[str, Any]) -> None:
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
+@pytest.mark.usefixtures("always")
 def test_masks_of_saturation() -> None:
     """In training the gradient is cut where an ADC saturates, and nowhere else."""
     hardware = HardwareConfig(dac_bits=0, adc_bits=0, adc_bound=1.5, output_noise=0.0, weight_noise=0.0)
@@ -155,11 +165,19 @@ def test_masks_of_saturation() -> None:
     assert torch.equal(x.grad, torch.tensor([[1.0, 0.0], [2.0, 1.0]]))
 
 
+def test_which_layers_they_are_for() -> None:
+    assert read_out.fits_kernels(torch.empty(128, 128))
+    assert not read_out.fits_kernels(torch.empty(127, 128))
+    assert not read_out.fits_kernels(torch.empty(128, 128, dtype=torch.float64))
+
+
+@pytest.mark.usefixtures("always")
 def test_nothing_to_read() -> None:
     layer = AnalogLinear(numbers(3, 4, seed=1), None, HardwareConfig(), "layer")
     assert layer(torch.zeros(0, 4)).shape == (0, 3)
 
 
+@pytest.mark.usefixtures("always")
 def test_a_slice_and_a_transposed_input() -> None:
     layer = AnalogLinear(numbers(6, 4, seed=1), None, HardwareConfig(output_noise=0.0), "layer").eval()
     x = numbers(4, 10, seed=2)
