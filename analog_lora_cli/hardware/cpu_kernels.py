@@ -22,6 +22,9 @@ from numba.extending import intrinsic
 from analog_lora_cli.hardware.normals import GAMMA, MIX_1, MIX_2, RUN, RUNS
 
 numba.config.THREADING_LAYER = "omp"
+_threads = torch.get_num_threads()
+numba.set_num_threads(1)
+torch.set_num_threads(_threads)  # Starting its threads, numba has told OpenMP, and so torch, to use all processors.
 
 _GAMMA, _MIX_1, _MIX_2, _PICK = np.uint64(GAMMA), np.uint64(MIX_1), np.uint64(MIX_2), np.uint64(RUNS - 1)
 _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)

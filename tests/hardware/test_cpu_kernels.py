@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
@@ -183,3 +186,16 @@ def test_a_slice_and_a_transposed_input() -> None:
     x = numbers(4, 10, seed=2)
     assert torch.equal(layer(x.t()), layer(x.t().contiguous()))
     assert torch.equal(layer(x.view(5, 8)[:, 2:6]), layer(x.view(5, 8)[:, 2:6].contiguous()))
+
+
+def test_torch_keeps_its_threads() -> None:
+    """numba starts its threads once in a process, so this needs one of its own."""
+    code = (
+        "import os, torch; from analog_lora_cli.hardware.tile import AnalogLinear, HardwareConfig; "
+        "layer = AnalogLinear(torch.randn(200, 200), None, HardwareConfig(), 'layer'); "
+        "before = torch.get_num_threads(); layer(torch.randn(5, 200)); print(before, torch.get_num_threads())"
+    )
+    for threads in ("1", "2"):
+        environment = {**os.environ, "OMP_NUM_THREADS": threads}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [threads, threads]
