@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from analog_lora_cli.hardware import cpu_kernels
@@ -57,7 +60,7 @@ def read_rows(
             scales.into[index].numpy(),
             scales.after[index].numpy(),
             factor.numpy(),
-            (none if bias is None or index else bias.detach()).numpy(),
+            _array(none if bias is None or index else bias),
             mask,
             beyond,
         )
@@ -74,6 +77,12 @@ def read_rows(
     return saturated, inputs if keep_inputs else None
 
 
+def _array(parameter: Tensor) -> NDArray[np.float32]:
+    """numpy's view of a parameter. Tensor.numpy would forbid its storage to be resized, as FSDP does to free it."""
+    memory = (ctypes.c_float * parameter.numel()).from_address(parameter.data_ptr())
+    return np.ctypeslib.as_array(memory).reshape(parameter.shape)
+
+
 def noisy_weights(exact: Tensor, strength: float, scales: Tensor, grid: TileGrid, normals: Normals) -> Tensor:
     """exact + strength * scale * xi in float32.
 
@@ -84,9 +93,10 @@ def noisy_weights(exact: Tensor, strength: float, scales: Tensor, grid: TileGrid
         grid: the layer's tiles.
         normals: where xi comes from.
     """
+    given = exact.contiguous()
     held = torch.empty_like(exact, memory_format=torch.contiguous_format)
     cpu_kernels.noisy_weights(
-        exact.detach().contiguous().numpy(),
+        _array(given),
         np.uint64(normals.reserve(*exact.shape)),
         run_table(torch.float32).numpy(),
         np.float32(strength),
