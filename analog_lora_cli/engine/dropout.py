@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 LEAST_NUMBERS = 1 << 12
 """For fewer, torch's own dropout is not worth replacing."""
@@ -56,6 +53,9 @@ ATTENTION = "sdpa_with_cheap_dropout"
 
 def use_cheap_dropout(model: nn.Module) -> None:
     """Replace every `torch.nn.Dropout` of a model, in place, and the dropout of transformers' scaled dot products."""
+    from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+    from transformers.masking_utils import sdpa_mask
+
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
@@ -95,6 +95,8 @@ def attention(
     Returns:
         (batch, queries, heads, width), and None.
     """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
     plain = options.get("position_bias") is None and not getattr(module, "is_causal", True) and key.shape == query.shape
     if dropout == 0 or not plain or query.device.type != "cpu" or torch.compiler.is_compiling():
         result: tuple[Tensor, None] = sdpa_attention_forward(

@@ -58,12 +58,13 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
 
 
 def _refuse_sharding(values: dict[str, Any]) -> None:
-    """A tile reads its weights whole, and states and hashes are those of whole parameters."""
+    """Saved states and hashes are those of whole parameters; the tiles themselves would not mind."""
     for name, variable in (("fsdp", "ACCELERATE_USE_FSDP"), ("deepspeed", "ACCELERATE_USE_DEEPSPEED")):
         if values.get(name) or os.environ.get(variable, "false").lower() in ("true", "1"):
             raise ConfigError(
                 [
-                    f"train.{name}: a model cut up by {name} cannot lie on tiles yet; each process must hold it whole. "
+                    f"train.{name}: a model cut up by {name} cannot be saved and resumed yet; each process must hold it "
+                    "whole. "
                     f"Take the key out, and {name} out of accelerate's configuration; to save memory: "
                     "train.gradient_checkpointing=true, a smaller batch, train.bf16=true"
                 ]

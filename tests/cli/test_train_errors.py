@@ -182,7 +182,7 @@ def test_a_model_that_is_neither_here_nor_in_the_cache(settings: Settings, capsy
         ("train.optim=adamm", "train: "),
         ("train.lr_scheduler_type=linaer", "train: "),
         ("train.bf16=7", "train.bf16: "),
-        ("train.fsdp=full_shard", "train.fsdp: a model cut up by fsdp cannot lie on tiles yet"),
+        ("train.fsdp=full_shard", "train.fsdp: a model cut up by fsdp cannot be saved and resumed yet"),
         ("train.report_to=[tensorbored]", "train.report_to: 'tensorbored' is not supported"),
         ("hardware.device_options={nonesuch: 1}", "hardware.device_options"),
     ],
