@@ -12,6 +12,9 @@ from torch import nn
 
 from analog_lora_cli.tasks.base import EvalSet, Task
 
+MOST_TOKENS_ON_CPU = 4096
+"""Tokens of one batch on a CPU: with more, each layer's activations leave its caches, and a token takes longer."""
+
 
 @dataclass(frozen=True)
 class _Batch:
@@ -26,7 +29,7 @@ class Evaluator:
     Args:
         task: gives the data and scores the outputs.
         tokenizer: the model's.
-        batch_size: features of one batch.
+        batch_size: features of one batch at most; on a CPU also no more than MOST_TOKENS_ON_CPU allows.
         device: where the model is.
     """
 
@@ -36,8 +39,9 @@ class Evaluator:
         self._question_answering = task.config.name.startswith("squad")
         self._sets: list[tuple[EvalSet, list[_Batch]]] = []
         collate = task.collator(tokenizer)
+        tokens = MOST_TOKENS_ON_CPU if device.type == "cpu" else None
         for eval_set in task.eval_sets(tokenizer):
-            self._sets.append((eval_set, _batches(eval_set, collate, batch_size)))
+            self._sets.append((eval_set, _batches(eval_set, collate, batch_size, tokens)))
 
     @property
     def features(self) -> int:
@@ -81,11 +85,15 @@ class Evaluator:
         return list(result.logits.float().cpu().numpy())
 
 
-def _batches(eval_set: EvalSet, collate: Any, batch_size: int) -> list[_Batch]:
+def _batches(eval_set: EvalSet, collate: Any, batch_size: int, most_tokens: int | None) -> list[_Batch]:
     lengths = np.asarray(eval_set.features["length"])
     order = np.argsort(-lengths, kind="stable")
-    batches = []
-    for start in range(0, len(order), batch_size):
-        rows = [int(row) for row in order[start : start + batch_size]]
+    batches: list[_Batch] = []
+    start = 0
+    while start < len(order):
+        longest = max(int(lengths[order[start]]), 1)
+        size = batch_size if most_tokens is None else min(batch_size, max(most_tokens // longest, 1))
+        rows = [int(row) for row in order[start : start + size]]
         batches.append(_Batch(rows, collate([eval_set.features[row] for row in rows]), [int(lengths[r]) for r in rows]))
+        start += size
     return batches

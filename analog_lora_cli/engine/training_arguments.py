@@ -63,8 +63,8 @@ def _refuse_sharding(values: dict[str, Any]) -> None:
         if values.get(name) or os.environ.get(variable, "false").lower() in ("true", "1"):
             raise ConfigError(
                 [
-                    f"train.{name}: a model cut up by {name} cannot be saved and resumed yet; each process must hold it "
-                    "whole. "
+                    f"train.{name}: a model cut up by {name} cannot be saved and resumed yet; each process must hold "
+                    "it whole. "
                     f"Take the key out, and {name} out of accelerate's configuration; to save memory: "
                     "train.gradient_checkpointing=true, a smaller batch, train.bf16=true"
                 ]

@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--validation-file", default="package:analog_lora_cli/data/quickstart/validation.json")
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--max-length", type=int, default=320)
+    parser.add_argument("--batch", type=int, default=128, help="features of an evaluation batch, the repository's")
     parser.add_argument("--chips", type=int, default=10, help="of the grid")
     parser.add_argument("--times", type=int, default=7, help="of the grid")
     parser.add_argument("--cells", type=int, default=3, help="cells that are measured")
@@ -41,7 +42,7 @@ def main() -> None:
             f"task.max_eval_samples={options.questions}",
             f"task.max_length={options.max_length}",
             "task.doc_stride=128" if options.max_length > 128 else "task.doc_stride=32",
-            "train.per_device_eval_batch_size=128",
+            f"train.per_device_eval_batch_size={options.batch}",
         ],
     )
     made = console.table(
