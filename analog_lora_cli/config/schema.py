@@ -255,8 +255,8 @@ class TrainConfig(BaseModel):
     """Samples of one forward pass on one device."""
 
     per_device_eval_batch_size: int = Field(default=128, ge=1)
-    """Samples of one evaluation batch at most, in the final metrics and in the drift evaluation; on a CPU also at most
-    4096 tokens, which is faster."""
+    """Samples of one evaluation batch at most, in the final metrics and in the drift evaluation; on a CPU no more
+    than fit into 4096 tokens, which is faster."""
 
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     """Forward passes for each optimizer step."""

@@ -73,7 +73,7 @@ class Subject:
 
     def key(self) -> dict[str, Any]:
         """Everything that a measurement depends on, besides chip and time."""
-        return {"format": 1, **self.conditions(), **self.weights()}
+        return {"format": 2, **self.conditions(), **self.weights()}
 
     def conditions(self) -> dict[str, Any]:
         """Hardware, task and validation data: what must agree for a comparison on the same chips."""

@@ -40,7 +40,7 @@ TRAINER = "trainer"
 FIRST_ADAPTER = "default"
 ALL = "all"
 """What `--adapter` takes for every adapter of a checkpoint, and so no adapter's name."""
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "aihwkit", "safetensors", "numpy")
+_PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "aihwkit", "safetensors", "numpy", "numba")
 
 
 def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:

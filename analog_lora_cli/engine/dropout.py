@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from analog_lora_cli.hardware.read_out import kernels_load
+
 LEAST_NUMBERS = 1 << 12
 """For fewer, torch's own dropout is not worth replacing."""
 
@@ -15,15 +17,16 @@ LEAST_NUMBERS = 1 << 12
 class Dropout(nn.Dropout):
     """`torch.nn.Dropout` with the masks of `cpu_kernels.drop` for float32 on a CPU; torch's own elsewhere.
 
-    Each number is dropped with probability p, independently of the others, and the others are multiplied by
-    1 / (1 - p). The mask is a function of a seed that torch's default generator gives in the forward pass, whatever the
-    number of threads; it is not stored but made again in the backward pass.
+    Each number is dropped with probability p, independently of the others (correlations are below 0.001), and the
+    others are multiplied by 1 / (1 - p). The mask is a function of a seed that torch's default generator gives in the
+    forward pass, whatever the number of threads; it is not stored but made again in the backward pass.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Drop from a tensor of any shape; the identity in evaluation."""
         fits = input.device.type == "cpu" and input.dtype == torch.float32 and input.numel() >= LEAST_NUMBERS
-        if not self.training or not fits or not 0 < self.p < 1 or torch.compiler.is_compiling():
+        usable = fits and 0 < self.p < 1 and not torch.compiler.is_compiling()
+        if not self.training or not usable or not kernels_load():
             return super().forward(input)
         seed = int(torch.randint(2**62, (), dtype=torch.int64))
         kept: Tensor = _Dropped.apply(input, self.p, seed)
@@ -97,7 +100,8 @@ def attention(
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    plain = options.get("position_bias") is None and not getattr(module, "is_causal", True) and key.shape == query.shape
+    causal = options.get("is_causal") or getattr(module, "is_causal", True)
+    plain = options.get("position_bias") is None and not causal and key.shape == query.shape
     if dropout == 0 or not plain or query.device.type != "cpu" or torch.compiler.is_compiling():
         result: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **options

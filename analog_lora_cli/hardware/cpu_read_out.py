@@ -40,11 +40,12 @@ def read_rows(
     """
     x = tokens.detach().contiguous().numpy()
     table = run_table(torch.float32).numpy()
-    none = torch.zeros(held.shape[0])
+    none = tokens.new_zeros(held.shape[0])
+    digital = none if bias is None else bias.detach().to(tokens.dtype).contiguous()
     saturated: list[Tensor | None] = []
     inputs: list[list[Tensor]] = []
     for index, (start, stop) in enumerate(grid.rows):
-        levels, factor = torch.empty(len(x), stop - start), torch.empty(len(x))
+        levels, factor = tokens.new_empty(len(x), stop - start), tokens.new_empty(len(x))
         step = np.float32(converters.dac_step)
         cpu_kernels.convert_inputs(x, start, stop, step, levels.numpy(), factor.numpy())
         product = torch.mm(levels, held[:, start:stop].t(), out=output if index == 0 else None)
@@ -60,7 +61,7 @@ def read_rows(
             scales.into[index].numpy(),
             scales.after[index].numpy(),
             factor.numpy(),
-            _array(none if bias is None or index else bias),
+            _array(none if index else digital),
             mask,
             beyond,
         )
@@ -78,7 +79,11 @@ def read_rows(
 
 
 def _array(parameter: Tensor) -> NDArray[np.float32]:
-    """numpy's view of a parameter. Tensor.numpy would forbid its storage to be resized, as FSDP does to free it."""
+    """numpy's view of a parameter, which must outlive it.
+
+    Tensor.numpy would forbid its storage to be resized, as FSDP does to free it.
+    """
+    assert parameter.dtype == torch.float32 and parameter.is_contiguous()
     memory = (ctypes.c_float * parameter.numel()).from_address(parameter.data_ptr())
     return np.ctypeslib.as_array(memory).reshape(parameter.shape)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -135,7 +136,7 @@ class DigitalScales:
     def of(cls, scales: Tensor, compensation: Tensor | None, converters: Converters) -> DigitalScales:
         """From column scales and the factor against drift, both (rows of tiles, out_features); None: 1."""
         unit = converters.input_unit / converters.output_unit
-        after = scales if compensation is None else scales * compensation
+        after = scales if compensation is None else scales * compensation.to(scales.dtype)
         return cls(
             into=torch.where(scales < torch.finfo(scales.dtype).tiny, 0.0, unit / scales),
             after=after * converters.output_unit,
@@ -212,7 +213,21 @@ def read_tiles(
 
 def fits_kernels(weight: Tensor) -> bool:
     """Whether a layer is read by `cpu_kernels`; a small one is not worth loading a compiler."""
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= LEAST_WEIGHTS
+    fits = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= LEAST_WEIGHTS
+    return fits and kernels_load()
+
+
+@cache
+def kernels_load() -> bool:
+    """Whether `cpu_kernels` can be used here; torch's operations do the same without it, more slowly.
+
+    numba's threads need the system's OpenMP library (Debian's libgomp1), which some containers lack.
+    """
+    try:
+        import analog_lora_cli.hardware.cpu_kernels  # noqa: F401
+    except (ImportError, ValueError):
+        return False
+    return True
 
 
 @dataclass(frozen=True)

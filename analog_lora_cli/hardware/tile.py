@@ -68,7 +68,7 @@ class AnalogLinear(nn.Linear):
         self.state: TileState | None = None
         """What a chip holds; None: the exact weights."""
         self.register_buffer("column_scale", torch.empty(0), persistent=False)
-        self._scales: tuple[Tensor, TileState | None, DigitalScales] | None = None
+        self._scales: tuple[Tensor, Tensor | None, DigitalScales] | None = None
         self.handle = _new_handle(self)
         """Under which `layer_of` finds it: the operator of `compiled` knows numbers and tensors only."""
         self.set_hardware(hardware)
@@ -89,10 +89,10 @@ class AnalogLinear(nn.Linear):
     @torch.no_grad()
     def digital_scales(self) -> DigitalScales:
         """The digital numbers around the tiles, with what a chip's state says of drift."""
-        if self._scales is None or self._scales[0] is not self.column_scale or self._scales[1] is not self.state:
-            compensation = None if self.state is None else self.state.compensation
+        compensation = None if self.state is None else self.state.compensation
+        if self._scales is None or self._scales[0] is not self.column_scale or self._scales[1] is not compensation:
             scales = DigitalScales.of(self.column_scale, compensation, self.converters)
-            self._scales = (self.column_scale, self.state, scales)
+            self._scales = (self.column_scale, compensation, scales)
         return self._scales[2]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -199,3 +199,25 @@ def test_torch_keeps_its_threads() -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": threads}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         assert done.stdout.split() == [threads, threads]
+
+
+@pytest.mark.parametrize("make", [Tensor.double, Tensor.bfloat16, lambda bias: bias[:1].expand(200)])
+def test_any_bias(make: Any) -> None:
+    layer = AnalogLinear(numbers(200, 100, seed=1), torch.ones(200), HardwareConfig(), "layer").eval()
+    expected = layer(torch.zeros(3, 100))
+    layer.bias = torch.nn.Parameter(make(torch.ones(200)), requires_grad=False)
+    assert torch.equal(layer(torch.zeros(3, 100)), expected)
+
+
+def test_without_numbas_threads() -> None:
+    """Where the system has no OpenMP library, torch's operations take over."""
+    layer, x = AnalogLinear(numbers(200, 100, seed=1), None, HardwareConfig(), "layer").eval(), numbers(9, 100, seed=2)
+    torch.manual_seed(1)
+    expected = layer(x)
+    with patch.dict(sys.modules, {"analog_lora_cli.hardware.cpu_kernels": None}):
+        read_out.kernels_load.cache_clear()
+        assert not read_out.fits_kernels(layer.weight)
+        torch.manual_seed(1)
+        assert ((layer(x) - expected).abs() < 1e-4).float().mean() > 0.99
+    read_out.kernels_load.cache_clear()
+    assert read_out.fits_kernels(layer.weight)
