@@ -17,7 +17,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Tests run side by side: more threads each would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from analog_lora_cli.engine.libraries import prepare_libraries
+from analog_lora_cli.runtime.libraries import prepare_libraries
 
 prepare_libraries()
 

@@ -13,7 +13,7 @@ import pytest
 from analog_lora_cli.config.load import load_config
 from analog_lora_cli.config.presets import preset_folder, preset_names
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.engine.build import build
+from analog_lora_cli.models.build import build
 
 PAPER_TIMES = ["0s", "1h", "1d", "1w", "30d", "1y", "10y"]
 GLUE = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
@@ -70,7 +70,7 @@ def architectures(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) ->
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory, squad_files: tuple[Path, Path]) -> dict[str, dict[str, str]]:
     """A few rows for each task."""
-    from analog_lora_cli.tasks.glue_data import GLUE as TASKS
+    from analog_lora_cli.tasks.glue.data import GLUE as TASKS
 
     folder = tmp_path_factory.mktemp("glue")
     made = {"squad": {"train_file": str(squad_files[0]), "validation_file": str(squad_files[1])}}
@@ -164,7 +164,7 @@ def test_trainable_parameters_are_those_of_the_paper(preset: str, overrides: lis
     import torch
     from transformers import MobileBertConfig, MobileBertForQuestionAnswering
 
-    from analog_lora_cli.engine.adapters import add_adapter
+    from analog_lora_cli.models.adapters import add_adapter
     from analog_lora_cli.tasks import make_task
 
     config = load_config(preset=preset, overrides=overrides)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analog_lora_cli import console
 from analog_lora_cli.config.adapt import adaptation_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.times import seconds, time_option
-from analog_lora_cli.engine.checkpoint import FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
-from analog_lora_cli.engine.libraries import imports_done, prepare_libraries
-from analog_lora_cli.engine.processes import collective_timeout, is_main, together
 from analog_lora_cli.errors import UsageError
+from analog_lora_cli.runtime import console
+from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
+from analog_lora_cli.runtime.processes import collective_timeout, is_main, together
+from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
 
 
 def run(
@@ -47,11 +47,11 @@ def run(
         console.set_quiet(True)
     prepare_libraries()
 
-    from analog_lora_cli.engine.adaptation import Adaptation, AgedChip, run_adaptation
-    from analog_lora_cli.engine.drift import check_times
-    from analog_lora_cli.engine.recovery import measure_recovery
-    from analog_lora_cli.report.adaptation import print_adaptation
-    from analog_lora_cli.report.progress import ConsoleReport
+    from analog_lora_cli.evaluation.drift_grid import check_times
+    from analog_lora_cli.report.drift.adaptation import print_adaptation
+    from analog_lora_cli.report.progress.console import ConsoleReport
+    from analog_lora_cli.workflows.adapt import Adaptation, AgedChip, run_adaptation
+    from analog_lora_cli.workflows.recover import measure_recovery
 
     aged_chip = None if chip is None or age is None else AgedChip(chip, age)
     adaptation = Adaptation(checkpoint, config, name, start, aged_chip)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analog_lora_cli import console, run_log
 from analog_lora_cli.config.load import load_config
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.engine.checkpoint import ALL, FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
-from analog_lora_cli.engine.libraries import imports_done, prepare_libraries
-from analog_lora_cli.engine.processes import is_main, together
 from analog_lora_cli.errors import RequirementError, UsageError
+from analog_lora_cli.runtime import console
+from analog_lora_cli.runtime import log as run_log
+from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
+from analog_lora_cli.runtime.processes import is_main, together
+from analog_lora_cli.storage.checkpoint import ALL, FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
 
 if TYPE_CHECKING:
-    from analog_lora_cli.engine.assessment import Assessment, Subject
-    from analog_lora_cli.engine.requirements import Requirement
+    from analog_lora_cli.evaluation.thresholds import Requirement
+    from analog_lora_cli.workflows.evaluate import Assessment, Subject
 
 MAY_CHANGE = ("hardware.", "drift.", "reference.", "model.name", "model.revision", "task.validation_file",
               "task.max_eval_samples", "task.n_best", "task.max_answer_length", "task.null_threshold",
@@ -57,11 +58,11 @@ def _measured(
     all_adapters: bool,
 ) -> tuple[list[Assessment], list[Requirement]]:
     """Measure the chosen adapters, print the table and write the files; also returns the parsed requirements."""
-    from analog_lora_cli.engine.assessment import Subject, assess, check_comparable
-    from analog_lora_cli.engine.drift import check_times
-    from analog_lora_cli.engine.requirements import parse_requirement
-    from analog_lora_cli.report.progress import ConsoleReport
+    from analog_lora_cli.evaluation.drift_grid import check_times
+    from analog_lora_cli.evaluation.thresholds import parse_requirement
+    from analog_lora_cli.report.progress.console import ConsoleReport
     from analog_lora_cli.tasks import make_task
+    from analog_lora_cli.workflows.evaluate import Subject, assess, check_comparable
 
     subjects = [Subject(checkpoint, _config(checkpoint, name, overrides), name) for checkpoint, name in chosen]
     first = subjects[0].config
@@ -134,9 +135,9 @@ def _folder(subject: Subject, output: Path | None, several: bool) -> Path:
 
 
 def _write_and_print(done: list[Assessment], output: Path | None, deployment: bool) -> None:
-    from analog_lora_cli.report.comparison import comparison_table, write_comparison
-    from analog_lora_cli.report.deployment import deployment_table, write_deployment
-    from analog_lora_cli.report.drift import drift_table, write_drift
+    from analog_lora_cli.report.drift.comparison import comparison_table, write_comparison
+    from analog_lora_cli.report.drift.deployment import deployment_table, write_deployment
+    from analog_lora_cli.report.drift.table import drift_table, write_drift
 
     several = len(done) > 1
     for one in done:

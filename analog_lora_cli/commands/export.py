@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from analog_lora_cli import console
 from analog_lora_cli.config.times import time_option
-from analog_lora_cli.engine.libraries import imports_done, prepare_libraries
+from analog_lora_cli.runtime import console
+from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
 
 
 def run(
@@ -24,7 +24,7 @@ def run(
     """Write the export, push it if asked to, and list its files."""
     prepare_libraries()
 
-    from analog_lora_cli.engine.export.export import ExportRequest, export
+    from analog_lora_cli.export.export import ExportRequest, export
 
     imports_done()
     request = ExportRequest(checkpoint, kind, output, adapter, chip, time_option("--at", at), overwrite, repository)

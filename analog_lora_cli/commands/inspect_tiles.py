@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analog_lora_cli import console
 from analog_lora_cli.config.load import load_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import UsageError
+from analog_lora_cli.runtime import console
 
 if TYPE_CHECKING:
-    from analog_lora_cli.engine.inspected_model import Source
-    from analog_lora_cli.engine.inspection import Inspection
+    from analog_lora_cli.inspection.inspect import Inspection
+    from analog_lora_cli.inspection.source import Source
 
 DEFAULT_TIMES = "1d,1y,10y"
 STDOUT = Path("-")
@@ -67,8 +67,8 @@ def run(request: Request) -> None:
     _check_overrides(request)
     files = _files_to_write(request)
     config = _config(request)
-    from analog_lora_cli.engine.inspection import Wanted, inspect
-    from analog_lora_cli.report.meter import Meter
+    from analog_lora_cli.inspection.inspect import Wanted, inspect
+    from analog_lora_cli.report.progress.meter import Meter
 
     wanted = Wanted(
         statistics=request.statistics,
@@ -191,7 +191,7 @@ def _config(request: Request) -> Config:
     if request.checkpoint is None:
         return load_config(request.preset, request.config_file, overrides)
 
-    from analog_lora_cli.engine.checkpoint import FIRST_ADAPTER, read_checkpoint, verify_adapter
+    from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, read_checkpoint, verify_adapter
 
     checkpoint, adapter = read_checkpoint(request.checkpoint), request.adapter or FIRST_ADAPTER
     verify_adapter(checkpoint, adapter)
@@ -203,8 +203,8 @@ def _inputs(request: Request) -> str:
 
 
 def _source(request: Request, config: Config) -> Source:
-    from analog_lora_cli.engine.checkpoint import FIRST_ADAPTER, read_checkpoint
-    from analog_lora_cli.engine.inspected_model import Source
+    from analog_lora_cli.inspection.source import Source
+    from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, read_checkpoint
 
     if request.checkpoint is None:
         file = request.config_file.stem if request.config_file is not None else None
@@ -215,8 +215,8 @@ def _source(request: Request, config: Config) -> Source:
 
 
 def _write(found: Inspection, files: dict[str, Path]) -> None:
-    from analog_lora_cli.engine.storage import replacing, write_json, write_text
-    from analog_lora_cli.report.tile_files import inspection_csv, inspection_json
+    from analog_lora_cli.inspection.files import inspection_csv, inspection_json
+    from analog_lora_cli.storage.files import replacing, write_json, write_text
 
     for name, path in files.items():
         if name == "json" and path == STDOUT:
@@ -227,7 +227,7 @@ def _write(found: Inspection, files: dict[str, Path]) -> None:
         elif name == "csv":
             write_text(path, inspection_csv(found))
         else:
-            from analog_lora_cli.report.tile_plot import tile_plot
+            from analog_lora_cli.figures.tiles import tile_plot
 
             with replacing(path) as beside:
                 tile_plot(found, beside)
@@ -235,12 +235,12 @@ def _write(found: Inspection, files: dict[str, Path]) -> None:
 
 
 def _print(found: Inspection, every: bool) -> None:
-    from analog_lora_cli.report.latency import latency_table
-    from analog_lora_cli.report.tiles import digital_table, tile_table, totals_table
+    from analog_lora_cli.report.tiles.latency import latency_table
+    from analog_lora_cli.report.tiles.tables import digital_table, tile_table, totals_table
 
     tables = [tile_table(found, every), digital_table(found), totals_table(found), latency_table(found)]
     if found.weights:
-        from analog_lora_cli.report.tile_quality import error_table, statistics_table
+        from analog_lora_cli.report.tiles.quality import error_table, statistics_table
 
         tables.append(statistics_table(found, every))
         if found.errors:

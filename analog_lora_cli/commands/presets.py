@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from analog_lora_cli import console
 from analog_lora_cli.config.load import dump_config, load_config
 from analog_lora_cli.config.presets import preset_names
+from analog_lora_cli.runtime import console
 
 
 def run(name: str | None) -> None:

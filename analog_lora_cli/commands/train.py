@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analog_lora_cli import console
 from analog_lora_cli.config.load import load_config
-from analog_lora_cli.engine.libraries import imports_done, prepare_libraries
-from analog_lora_cli.engine.processes import collective_timeout, is_main, together
 from analog_lora_cli.errors import UsageError
+from analog_lora_cli.runtime import console
+from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
+from analog_lora_cli.runtime.processes import collective_timeout, is_main, together
 
 
 def run(
@@ -31,9 +31,9 @@ def run(
         console.set_quiet(True)
     prepare_libraries()
 
-    from analog_lora_cli.engine.run import run_training
-    from analog_lora_cli.report.progress import ConsoleReport
-    from analog_lora_cli.report.run import print_run
+    from analog_lora_cli.report.drift.run import print_run
+    from analog_lora_cli.report.progress.console import ConsoleReport
+    from analog_lora_cli.workflows.train import run_training
 
     imports_done()
     with together(collective_timeout(config)):

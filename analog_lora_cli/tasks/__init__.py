@@ -15,8 +15,8 @@ def make_task(config: TaskConfig, seed: int) -> Task:
         config: the `task` section.
         seed: draws the training subset, if the configuration asks for one.
     """
-    from analog_lora_cli.tasks.classification import Classification
-    from analog_lora_cli.tasks.question_answering import QuestionAnswering
+    from analog_lora_cli.tasks.glue.task import Classification
+    from analog_lora_cli.tasks.squad.task import QuestionAnswering
 
     kind = QuestionAnswering if config.name.startswith("squad") else Classification
     return kind(config, seed)

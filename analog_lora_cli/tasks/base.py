@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from analog_lora_cli.config.schema import TaskConfig
 from analog_lora_cli.errors import AnaloraError
-from analog_lora_cli.tasks.collator import PaddingCollator
-from analog_lora_cli.tasks.data_files import locate
+from analog_lora_cli.tasks.data.collator import PaddingCollator
+from analog_lora_cli.tasks.data.files import locate
 
 if TYPE_CHECKING:
     import datasets

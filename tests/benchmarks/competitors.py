@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from analog_lora_cli.config.schema import HardwareConfig
-from analog_lora_cli.engine.dropout import use_cheap_dropout
-from analog_lora_cli.engine.libraries import prepare_libraries
-from analog_lora_cli.engine.placement import linear_modules, put_on_tiles, replace_layer
-from analog_lora_cli.hardware.training_noise import TrainingNoise
+from analog_lora_cli.hardware.kernels.dropout import use_cheap_dropout
+from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
+from analog_lora_cli.models.placement import linear_modules, put_on_tiles, replace_layer
+from analog_lora_cli.runtime.libraries import prepare_libraries
 
 prepare_libraries()
 
@@ -49,7 +49,7 @@ def plain_model(kind: str) -> Any:
     """A model for question answering: `mobilebert` (random weights) or `minilm` (the packaged encoder)."""
     from transformers import AutoModelForQuestionAnswering, MobileBertConfig, MobileBertForQuestionAnswering
 
-    from analog_lora_cli.package_files import resolve_package_path
+    from analog_lora_cli.runtime.package_files import resolve_package_path
 
     torch.manual_seed(0)
     if kind == "mobilebert":
@@ -97,7 +97,7 @@ def _paper(model: Any) -> Callable[[], None]:
     from aihwkit.nn import AnalogLinear
     from aihwkit.simulator.parameters.enums import BoundManagementType, WeightClipType, WeightRemapType
 
-    from analog_lora_cli.hardware.aihwkit import rpu_config
+    from analog_lora_cli.hardware.physics.aihwkit import rpu_config
 
     config = rpu_config(HARDWARE.model_copy(update={"tile_rows": 0, "tile_columns": 0}))
     config.forward.bound_management = BoundManagementType.ITERATIVE

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from analog_lora_cli import console
 from analog_lora_cli.config.load import load_config
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.engine.libraries import prepare_libraries
+from analog_lora_cli.runtime import console
+from analog_lora_cli.runtime.libraries import prepare_libraries
 
 prepare_libraries()
 
@@ -62,15 +62,15 @@ def main() -> None:
 
 
 def _model(config: Config) -> Any:
-    from analog_lora_cli.engine.build import build
+    from analog_lora_cli.models.build import build
 
     small = config.task.model_copy(update={"max_train_samples": 8})
     return build(config.model_copy(update={"task": small}))
 
 
 def _analora(config: Config, count: int, times: int) -> tuple[float, list[float]]:
-    from analog_lora_cli.engine.evaluation import Evaluator
-    from analog_lora_cli.hardware.chip import Chip
+    from analog_lora_cli.evaluation.evaluator import Evaluator
+    from analog_lora_cli.hardware.physics.chip import Chip
 
     begin = time.perf_counter()
     built = _model(config)
@@ -93,7 +93,7 @@ def _paper(config: Config, count: int, times: int) -> tuple[float, list[float]]:
     from aihwkit.inference import GlobalDriftCompensation, PCMLikeNoiseModel
     from aihwkit.nn import AnalogLinear
 
-    from analog_lora_cli.hardware.aihwkit import rpu_config
+    from analog_lora_cli.hardware.physics.aihwkit import rpu_config
     from tests.benchmarks.competitors import replace_linear
 
     begin = time.perf_counter()
@@ -125,7 +125,7 @@ def _paper(config: Config, count: int, times: int) -> tuple[float, list[float]]:
 
 def _padded_features(config: Config) -> list[dict[str, torch.Tensor]]:
     """Batches in the order of the data, every row padded to `max_length`."""
-    from analog_lora_cli.engine.models import load_tokenizer, model_source
+    from analog_lora_cli.models.loading import load_tokenizer, model_source
     from analog_lora_cli.tasks import make_task
 
     task = make_task(config.task, 0)

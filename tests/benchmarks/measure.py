@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from analog_lora_cli import console
+from analog_lora_cli.runtime import console
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

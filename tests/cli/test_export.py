@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analog_lora_cli import cli, console
-from analog_lora_cli.engine.storage import read_sealed, write_sealed
+from analog_lora_cli import cli
 from analog_lora_cli.errors import EXIT_USAGE
+from analog_lora_cli.runtime import console
+from analog_lora_cli.storage.files import read_sealed, write_sealed
 
 Captured = pytest.CaptureFixture[str]
 

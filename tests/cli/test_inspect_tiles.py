@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analog_lora_cli import cli, console
+from analog_lora_cli import cli
 from analog_lora_cli.errors import EXIT_USAGE
+from analog_lora_cli.runtime import console
 
 Captured = pytest.CaptureFixture[str]
 BERT_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}

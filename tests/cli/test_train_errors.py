@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analog_lora_cli import cli, console
+from analog_lora_cli import cli
 from analog_lora_cli.errors import EXIT_FAILED, EXIT_USAGE
+from analog_lora_cli.runtime import console
 
 Captured = pytest.CaptureFixture[str]
 Settings = Callable[..., Path]
@@ -288,7 +289,7 @@ def test_a_full_disk(small_disk: Path, settings: Settings, capsys: Captured, tmp
 def test_a_disk_that_fills_up_while_the_checkpoint_is_written(
     settings: Settings, capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from analog_lora_cli.engine import checkpoint
+    from analog_lora_cli.storage import checkpoint
 
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "tokenizer.json")

@@ -17,8 +17,8 @@ PATIENCE = 60.0
 
 
 def _run(arguments: list[str], said: str, largest_file: int | None) -> None:
-    from analog_lora_cli import console
     from analog_lora_cli.cli import main
+    from analog_lora_cli.runtime import console
 
     with open(said, "ab", buffering=0) as handle:
         os.dup2(handle.fileno(), 1)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.engine.run import run_training
-from tests.engine.test_run import Interrupted, Silent, adapter, interrupt_after, same
+from analog_lora_cli.workflows.train import run_training
+from tests.workflows.test_train import Interrupted, Silent, adapter, interrupt_after, same
 
 
 class BreaksOffAtTheEnd(Silent):

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from analog_lora_cli import cli, console, run_log
+from analog_lora_cli import cli
+from analog_lora_cli.runtime import console
+from analog_lora_cli.runtime import log as run_log
 from tests.faults.work import Work
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \[\d+\] [a-z]+: .*|    .*")
@@ -44,7 +46,7 @@ def test_a_log_tells_what_was_done(works: dict[str, Work], tmp_path: Path) -> No
 def test_an_unexpected_error_leaves_its_traceback_in_the_log(
     works: dict[str, Work], tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from analog_lora_cli.engine.evaluation import Evaluator
+    from analog_lora_cli.evaluation.evaluator import Evaluator
 
     def broken(self: Evaluator, *arguments: object) -> None:
         raise ZeroDivisionError("odd")
@@ -78,7 +80,7 @@ def test_only_the_main_process_writes(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_warnings_that_no_filter_silences_are_shown_in_one_line(capsys: Captured) -> None:
-    from analog_lora_cli.engine.libraries import prepare_libraries
+    from analog_lora_cli.runtime.libraries import prepare_libraries
 
     with warnings.catch_warnings():
         prepare_libraries()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from analog_lora_cli.engine import workspace as module
-from analog_lora_cli.engine.storage import replacing
-from analog_lora_cli.engine.workspace import remove_left_overs, workspace
+from analog_lora_cli.storage import workspace as module
+from analog_lora_cli.storage.files import replacing
+from analog_lora_cli.storage.workspace import remove_left_overs, workspace
 
 
 class Killed(BaseException):

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analog_lora_cli.engine.checkpoint import read_checkpoint, verify_adapter
-from analog_lora_cli.engine.manifest import MANIFEST
-from analog_lora_cli.engine.storage import SEAL
-from analog_lora_cli.engine.workspace import is_workspace
 from analog_lora_cli.errors import CheckpointError
+from analog_lora_cli.storage.checkpoint import read_checkpoint, verify_adapter
+from analog_lora_cli.storage.files import SEAL
+from analog_lora_cli.storage.manifest import MANIFEST
+from analog_lora_cli.storage.workspace import is_workspace
 
 Undisturbed = Callable[[str], tuple[Path, float]]
 """For the name of a command, a folder with the result of an undisturbed run, and the seconds that it took."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from analog_lora_cli.cli import main
-from analog_lora_cli.engine.checkpoint import ADAPTERS, TRAINER
-from analog_lora_cli.engine.saved_state import newest_state
+from analog_lora_cli.storage.checkpoint import ADAPTERS, TRAINER
+from analog_lora_cli.training.saved_state import newest_state
 
 Captured = pytest.CaptureFixture[str]
 Damage = Callable[[Path], None]

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from analog_lora_cli.errors import DataError
-from analog_lora_cli.tasks.data_files import Row, read_table
-from analog_lora_cli.tasks.squad_data import Question, read_squad
+from analog_lora_cli.tasks.data.files import Row, read_table
+from analog_lora_cli.tasks.squad.data import Question, read_squad
 from tests.hostile.test_fuzz import BYTES, changed, damaged
 
 COLUMNS = ("sentence", "label")

@@ -67,7 +67,7 @@ def test_the_guard_sees_the_hub_being_asked(tmp_path: Path) -> None:
 
 def test_telemetry_is_off() -> None:
     program = (
-        "from analog_lora_cli.engine.libraries import prepare_libraries; prepare_libraries()\n"
+        "from analog_lora_cli.runtime.libraries import prepare_libraries; prepare_libraries()\n"
         "from huggingface_hub import constants; print(constants.HF_HUB_DISABLE_TELEMETRY)"
     )
     switches = ("DO_NOT_TRACK", "DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY")

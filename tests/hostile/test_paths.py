@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from analog_lora_cli.cli import main
-from analog_lora_cli.engine.export.conductances import load_model
-from analog_lora_cli.engine.manifest import read_manifest, write_manifest
-from analog_lora_cli.engine.storage import file_sha256
 from analog_lora_cli.errors import CheckpointError
+from analog_lora_cli.export.conductances import load_model
+from analog_lora_cli.storage.files import file_sha256
+from analog_lora_cli.storage.manifest import read_manifest, write_manifest
 
 Captured = pytest.CaptureFixture[str]
 OUTSIDE = ["../second", "/etc", "a/../../b", "..", ".", ".hidden", "a/b", "~root", "", "a\x00b", "a\nb"]

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_hub import Hub, serving
 from safetensors.torch import load, save
+
+from tests.hub.fake_hub import Hub, serving
 
 LOAD = """
 import json, sys, time
-from analog_lora_cli.engine.libraries import prepare_libraries
+from analog_lora_cli.runtime.libraries import prepare_libraries
 prepare_libraries()
 from analog_lora_cli.config.schema import TaskConfig
-from analog_lora_cli.engine.models import load_model, load_tokenizer
+from analog_lora_cli.models.loading import load_model, load_tokenizer
 from analog_lora_cli.errors import AnaloraError
 from analog_lora_cli.tasks import make_task
 

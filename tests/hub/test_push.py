@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fake_hub import Hub, NotFoundError, serving
 
 from analog_lora_cli import cli
+from tests.hub.fake_hub import Hub, NotFoundError, serving
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from analog_lora_cli.config.schema import HardwareConfig
-from analog_lora_cli.hardware.aihwkit import AihwkitLinear
-from analog_lora_cli.hardware.tile import AnalogLinear
-from analog_lora_cli.hardware.training_noise import TrainingNoise
+from analog_lora_cli.hardware.physics.aihwkit import AihwkitLinear
+from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
+from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 
 
 def hardware(**changes: Any) -> HardwareConfig:

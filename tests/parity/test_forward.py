@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pairs import by_hand, distance, hardware, normal, outputs, pair
 
-from analog_lora_cli.hardware.chip import Chip
+from analog_lora_cli.hardware.physics.chip import Chip
+from tests.parity.pairs import by_hand, distance, hardware, normal, outputs, pair
 
 HARDWARE: dict[str, dict[str, Any]] = {
     "default": {},

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from pairs import by_hand, distance, hardware, normal, pair
 from torch import Tensor, nn
+
+from tests.parity.pairs import by_hand, distance, hardware, normal, pair
 
 HARDWARE: dict[str, dict[str, Any]] = {
     "default": {},

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from pairs import distance, hardware, normal, pair
+
+from tests.parity.pairs import distance, hardware, normal, pair
 
 lightning = pytest.importorskip("aihwkit_lightning")
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from pairs import by_hand, hardware, normal, pair
 from scipy import stats
 from torch import Tensor, nn
 
-from analog_lora_cli.hardware.tile import AnalogLinear
-from analog_lora_cli.hardware.training_noise import TrainingNoise
+from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
+from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
+from tests.parity.pairs import by_hand, hardware, normal, pair
 
 IDEAL: dict[str, Any] = {"dac_bits": 0, "adc_bits": 0, "adc_bound": 0.0}
 TILED: dict[str, Any] = {"tile_rows": 10, "tile_columns": 9}

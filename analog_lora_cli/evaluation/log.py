@@ -1,0 +1,94 @@
+"""Finished measurements on disk, so that an interrupted evaluation goes on where it stopped."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+from analog_lora_cli.config.flat import flatten
+from analog_lora_cli.errors import UsageError
+from analog_lora_cli.storage.files import saving, write_text
+
+Metrics = dict[str, float]
+CHECK = "crc32"
+"""Key of a line's checksum, over the rest of the line."""
+
+
+class CellLog:
+    """Finished measurements on disk, one JSON line each, so that an interrupted evaluation can go on.
+
+    Args:
+        path: the file.
+        key: what the measurements depend on; those of another key are never used.
+    """
+
+    def __init__(self, path: Path, key: dict[str, Any]) -> None:
+        self.path = path
+        self.key = key
+
+    def read(self) -> dict[str, Metrics]:
+        """All finished measurements by their name; a line cut off by a kill, or damaged since, is left out."""
+        if not self.path.is_file():
+            return {}
+        lines = self.path.read_bytes().split(b"\n")
+        if not lines[0] or _parsed(lines[0]) != self.key:
+            raise UsageError(
+                f"{self.path.parent}: holds measurements of another configuration "
+                f"({_difference(_parsed(lines[0]), self.key)}); use --overwrite or another folder"
+            )
+        cells = {}
+        for line in lines[1:]:
+            entry = _parsed(line)
+            if isinstance(entry, dict) and entry.pop(CHECK, None) == _checksum(entry):
+                cells[entry["cell"]] = entry["metrics"]
+        return cells
+
+    def start(self) -> None:
+        """Make the file ready for `append`: once, by one process, before any of them appends."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        whole = self.path.read_bytes() if self.path.is_file() else b""
+        if not whole:
+            write_text(self.path, json.dumps(self.key) + "\n")
+        elif not whole.endswith(b"\n"):
+            self._write("")
+
+    def append(self, cell: str, metrics: Metrics) -> None:
+        """Add one measurement; it is on disk when this returns. Several processes may do so."""
+        entry = {"cell": cell, "metrics": metrics}
+        self._write(json.dumps(entry | {CHECK: _checksum(entry)}))
+
+    def _write(self, line: str) -> None:
+        content = line.encode() + b"\n"
+        with saving(self.path):
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                # One call a line: appends of several processes do not mix.
+                if os.write(descriptor, content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _checksum(entry: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(entry, sort_keys=True).encode())
+
+
+def _difference(old: Any, new: dict[str, Any]) -> str:
+    if not isinstance(old, dict):
+        return "its first line is damaged"
+    flat_old, flat_new = flatten(old), flatten(new)
+    keys = [key for key in flat_old.keys() | flat_new.keys() if flat_old.get(key) != flat_new.get(key)]
+    shown = sorted(keys)[:3]
+    return "; ".join(f"{key}: {flat_old.get(key)!r} there, {flat_new.get(key)!r} here" for key in shown)

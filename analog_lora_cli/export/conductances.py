@@ -1,0 +1,153 @@
+"""`--format conductances`: what one needs to program a chip; and the model read back from it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from analog_lora_cli.errors import CheckpointError
+from analog_lora_cli.export.description import Description, auto_class, example_code
+from analog_lora_cli.export.manifest import verify_export
+from analog_lora_cli.export.peft import copy_adapter
+from analog_lora_cli.export.source import Source, without_adapter
+from analog_lora_cli.hardware.physics.chip import Chip
+from analog_lora_cli.hardware.physics.conductance_file import CHIP, MAP, TARGETS, ChipMoment, read_layers, write_layers
+from analog_lora_cli.models.build import place
+from analog_lora_cli.models.placement import replace_layer
+from analog_lora_cli.storage.files import read_json, write_json
+
+DIGITAL = "digital"
+ADAPTERS = "adapters"
+MODEL = "model.json"
+
+
+def write_conductances(source: Source, folder: Path, chip: tuple[int, float] | None) -> Description:
+    """Write the tiles' conductances, the digital rest of the model, and the adapter.
+
+    Args:
+        source: the model.
+        folder: an existing folder.
+        chip: also what the chip of this seed holds at this time, in seconds after programming.
+
+    Raises:
+        CheckpointError: the base is another one than at the training.
+        AnaloraError: a tile has no conductances on this hardware.
+    """
+    from safetensors.torch import save_file
+
+    built = source.build()
+    place(built, built.config.hardware)
+    moment = None if chip is None else ChipMoment(Chip(chip[0], built.layers, built.config.hardware), chip[1])
+    write_layers(folder, built.layers, built.config.hardware, moment)
+    on_tiles = {f"{name}.{part}" for name in built.layers for part in ("weight", "bias")}
+    plain = without_adapter(built)
+    (folder / DIGITAL).mkdir()
+    plain.config.save_pretrained(str(folder / DIGITAL))
+    rest = {name: tensor.clone() for name, tensor in plain.state_dict().items() if name not in on_tiles}
+    save_file(rest, str(folder / DIGITAL / "digital.safetensors"))
+    if source.has_adapter:
+        copy_adapter(source, folder / ADAPTERS / source.adapter, source.base_name)
+    adapter = source.adapter if source.has_adapter else None
+    write_json(folder / DIGITAL / MODEL, {"auto_class": auto_class(source), "adapter": adapter})
+    built.tokenizer.save_pretrained(str(folder))
+    return _describe(source, moment)
+
+
+def load_model(folder: Path, output_noise: float | None = None) -> Any:
+    """Build the model of an export of conductances: analog layers from the conductances, the rest digital.
+
+    Nothing but the folder is needed. The layers hold, bit by bit, what those of the checkpoint's model do: exact
+    weights, or what the chip holds if there is one. So the outputs are the same too.
+
+    Args:
+        folder: an export of the format `conductances`.
+        output_noise: standard deviation of the noise before the ADC, in tile units; 0 turns it off, None: as exported.
+
+    Returns:
+        a transformers model, or a PEFT model around one, in evaluation mode.
+
+    Raises:
+        CheckpointError: the folder is no such export, damaged, or of a later version.
+    """
+    import transformers
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    verify_export(folder)
+    layers = read_layers(folder, output_noise)
+    about = read_json(folder / DIGITAL / MODEL)
+    try:
+        config = transformers.AutoConfig.from_pretrained(str(folder / DIGITAL))
+        plain = _auto_class(about["auto_class"]).from_config(config, dtype=torch.float32)
+        weights = load_file(str(folder / DIGITAL / "digital.safetensors"))
+        for name, layer in layers.items():
+            weights[f"{name}.weight"] = layer.weight
+            if layer.bias is not None:
+                weights[f"{name}.bias"] = layer.bias
+        plain.load_state_dict(weights)
+        model = plain
+        if about["adapter"] is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(plain, str(folder / ADAPTERS / about["adapter"]))
+    except Exception as error:  # What a damaged file makes each library raise changes from release to release.
+        raise CheckpointError(f"{folder}: the export cannot be read: {' '.join(str(error).split())[:200]}") from error
+    for name, layer in layers.items():
+        replace_layer(plain, name, layer)
+    return model.requires_grad_(False).eval()
+
+
+def _auto_class(name: str) -> Any:
+    if not name.startswith("AutoModelFor"):
+        raise ValueError(f"{name}: expected one of transformers' AutoModelFor... classes")
+    return getattr(import_module("transformers"), name)
+
+
+def _describe(source: Source, moment: ChipMoment | None) -> Description:
+    held = ""
+    if moment is not None:
+        held = (
+            f" `{CHIP}` holds what the devices of chip {moment.chip.seed} hold {moment.seconds:g} s after programming, "
+            "and the digital factors that compensate its drift."
+        )
+    return Description(
+        title=f"{source.base_name} for {source.config.task.name} as conductances",
+        library="analora",
+        text=f"What one needs to program a chip. `{TARGETS}` holds what the devices of each tile are to be programmed "
+        f"to, in uS, with each column's scale and the biases.{held} `{MAP}` is the map of layers to tiles with the "
+        f"hardware: converters, device, compensation. `{DIGITAL}/` holds the parameters that stay digital, "
+        f"`{ADAPTERS}/` the digital adapter for PEFT.",
+        code=f"""\
+import torch
+from analog_lora_cli.export.conductances import load_model
+from transformers import AutoTokenizer
+
+folder = "."
+model = load_model(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+{example_code(source)}""",
+        notes=f"""\
+Tensors are named `LAYER/ROW.COLUMN/WHAT`: tile (ROW, COLUMN) of a layer, ROW counted along the inputs.
+
+| WHAT | shape | unit |
+|---|---|---|
+| `g_plus`, `g_minus` (several pairs: `g_plus_0`, ...; one device: `g`) | (word lines, bit lines) | uS |
+| `rounding` (for reading back bit by bit; nothing that one could program) | (word lines, bit lines) | uS |
+| `column_scale` | (bit lines,) | that of the layer's weight |
+| `compensation` (only in `{CHIP}`) | (bit lines,) | none |
+
+and `LAYER/bias`, (outputs,). Word lines are inputs, bit lines outputs. A cell holds the weight
+`w = (sum over its pairs of significance (g_plus - g_minus) + rounding) / scale`, or with one device
+`w = offset + (g + rounding - g_min) / scale`; `scale` (uS) and `offset` stand with each tile in `{MAP}`, the others in
+its `cell`. For a token's inputs x on a tile:
+
+    a = max |x|,  q = DAC(x / a),  y = ADC(q @ w + output_noise),  output += a * column_scale * compensation * y
+
+`analog_lora_cli.hardware.physics.conductance_file.read_layers(folder)` reads the layers alone. Conductances of a
+chip are
+on
+the scale of the programming, so that they compare with the targets device by device.""",
+    )

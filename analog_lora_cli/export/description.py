@@ -1,0 +1,68 @@
+"""What a format says of itself: the text and the code of its README."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analog_lora_cli.export.source import Source
+from analog_lora_cli.models.placement import Placement
+from analog_lora_cli.tasks.glue.data import GLUE
+
+
+@dataclass(frozen=True)
+class Description:
+    """The part of a README that differs from format to format, in Markdown."""
+
+    title: str
+    library: str
+    """The hub's name of the library that loads it."""
+    text: str
+    """What it is."""
+    code: str
+    """Python that loads and runs it, with the export as the working folder."""
+    notes: str = ""
+    """What to know when using it."""
+
+
+def auto_class(source: Source) -> str:
+    """Name of the class of transformers that has this task's head."""
+    is_squad = source.config.task.name.startswith("squad")
+    return "AutoModelForQuestionAnswering" if is_squad else "AutoModelForSequenceClassification"
+
+
+def example_code(source: Source, before: str = "") -> str:
+    """Python lines that run `model` on an example with `tokenizer`.
+
+    Args:
+        source: decides the kind of input.
+        before: lines to go before the model runs.
+    """
+    name = source.config.task.name
+    if name.startswith("squad"):
+        texts = '"Where do the weights lie?", "The weights lie on the tiles of the chip."'
+        show = "print(outputs.start_logits, outputs.end_logits)"
+    else:
+        pair = len(GLUE[name].columns) == 2
+        texts = (
+            '"The weights lie on tiles.", "The tiles hold the weights."' if pair else '"The chip holds the weights."'
+        )
+        show = "print(outputs.logits)"
+    return f"""\
+inputs = tokenizer({texts}, return_tensors="pt")
+{before}with torch.no_grad():
+    outputs = model(**inputs)
+{show}"""
+
+
+def clipping_note(placement: Placement | None) -> str:
+    """How far the weights on tiles are from the pretrained ones; empty where they are the same."""
+    layers = [] if placement is None else [layer for layer in placement.analog if layer.clipped]
+    if not layers or placement is None:
+        return ""
+    clipped = sum(layer.clipped for layer in layers)
+    weights = sum(layer.shape[0] * layer.shape[1] for layer in placement.analog)
+    largest = max(layer.clip_change for layer in layers)
+    return (
+        f"clipping moved {clipped / weights:.2%} of the weights on tiles, and changed a matrix by up to {largest:.2%} "
+        "(Frobenius norm)"
+    )

@@ -1,0 +1,117 @@
+"""One export, from a checkpoint to a complete folder, and to the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from analog_lora_cli.config.times import seconds
+from analog_lora_cli.errors import UsageError
+from analog_lora_cli.evaluation.drift_grid import check_times
+from analog_lora_cli.export.aihwkit import write_aihwkit
+from analog_lora_cli.export.conductances import write_conductances
+from analog_lora_cli.export.description import Description
+from analog_lora_cli.export.hub import check_repository, push
+from analog_lora_cli.export.manifest import EXPORT, check_output, export_manifest, hashes
+from analog_lora_cli.export.merged import write_merged
+from analog_lora_cli.export.peft import write_peft
+from analog_lora_cli.export.readme import export_readme
+from analog_lora_cli.export.source import Source
+from analog_lora_cli.storage.files import replacing, write_json
+
+WRITERS: dict[str, Callable[[Source, Path], Description]] = {
+    "peft": write_peft,
+    "merged": write_merged,
+    "aihwkit": write_aihwkit,
+}
+"""The formats that know no chip; `conductances` is the other one."""
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What is asked for."""
+
+    checkpoint: Path
+    format: str
+    """`peft`, `merged`, `conductances` or `aihwkit`."""
+    output: Path
+    adapter: str
+    chip: int | None = None
+    """Seed of the chip whose conductances are wanted too; only with `conductances`."""
+    time: str | None = None
+    """When that chip is read: a label such as `1y`, after programming."""
+    overwrite: bool = False
+    repository: str | None = None
+    """`USER/NAME` on the hub to push to."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    folder: Path
+    files: dict[str, int]
+    """Size in bytes of each file, by its path in the folder."""
+    address: str | None
+    """Of the repository on the hub."""
+
+
+def export(request: ExportRequest, stage: Callable[[str], None]) -> Exported:
+    """Write an export; the folder appears whole or not at all.
+
+    Args:
+        request: what is asked for.
+        stage: hears of each stage.
+
+    Raises:
+        UsageError: before anything is written: options that do not fit together, a checkpoint that is none, a taken
+            folder or repository.
+        AnaloraError: while writing or pushing.
+    """
+    _check_chip(request)
+    source = Source.open(request.checkpoint, request.adapter)
+    if request.format == "peft" and not source.has_adapter:
+        raise UsageError(
+            f"--format peft: {request.checkpoint} was trained with method full, which has no adapter; "
+            "--format merged, conductances and aihwkit work"
+        )
+    chip = None
+    if request.chip is not None and request.time is not None:
+        check_times(source.config.hardware, [request.time])
+        chip = (request.chip, seconds(request.time))
+    check_output(request.output, request.overwrite)
+    if request.repository is not None:
+        check_repository(request.repository, request.overwrite)
+    stage(f"exporting {request.checkpoint} as {request.format}")
+    with replacing(request.output, alone=True) as folder:
+        # Again, now that no other process is writing there.
+        check_output(request.output, request.overwrite)
+        folder.mkdir()
+        if request.format == "conductances":
+            description = write_conductances(source, folder, chip)
+        else:
+            description = WRITERS[request.format](source, folder)
+        manifest = export_manifest(source, request.format, chip) | {"files": hashes(folder)}
+        (folder / "README.md").write_text(export_readme(source, description, manifest), encoding="utf-8")
+        write_json(folder / EXPORT, manifest | {"files": hashes(folder)})
+        files = {name: (folder / name).stat().st_size for name in [*hashes(folder)]}
+    address = None
+    if request.repository is not None:
+        stage(f"pushing to {request.repository}")
+        address = push(request.output, request.repository, f"analora export --format {request.format}")
+    return Exported(request.output, files, address)
+
+
+def _check_chip(request: ExportRequest) -> None:
+    given = {"--chip": request.chip, "--at": request.time}
+    used = [option for option, value in given.items() if value is not None]
+    if used and request.format != "conductances":
+        raise UsageError(
+            f"{used[0]}: only --format conductances can hold what a chip holds; leave it out with {request.format}"
+        )
+    if request.chip is not None and request.chip < 0:
+        raise UsageError(f"--chip {request.chip}: expected a seed of 0 or more")
+    if len(used) == 1:
+        missing = "--at TIME, for instance --at 0s" if used == ["--chip"] else "--chip SEED, for instance --chip 0"
+        raise UsageError(f"{used[0]}: needs {missing} as well: a chip is read at a time")

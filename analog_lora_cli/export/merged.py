@@ -1,0 +1,45 @@
+"""`--format merged`: one plain transformers model, the adapter added to its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from analog_lora_cli.export.description import Description, auto_class, clipping_note, example_code
+from analog_lora_cli.export.source import Source, build_digital
+
+
+def write_merged(source: Source, folder: Path) -> Description:
+    """Write the model with its adapter merged, or with `method: full` the trained model, and the tokenizer.
+
+    Raises:
+        CheckpointError: the base is another one than at the training.
+    """
+    built = build_digital(source)
+    model = built.model.merge_and_unload(safe_merge=True) if source.has_adapter else built.model
+    model.save_pretrained(str(folder))
+    built.tokenizer.save_pretrained(str(folder))
+    kind = auto_class(source)
+    what = "with its adapter merged into the weights" if source.has_adapter else "trained for analog tiles"
+    return Description(
+        title=f"{source.base_name} for {source.config.task.name}, {'merged' if source.has_adapter else 'trained'}",
+        library="transformers",
+        text=f"A plain transformers model, {what}. Its outputs are those of analora's digital evaluation, but for the "
+        "rounding of float32.",
+        code=f"""\
+import torch
+from transformers import {kind}, AutoTokenizer
+
+folder = "."
+model = {kind}.from_pretrained(folder).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+{example_code(source)}""",
+        notes=" ".join(_notes(source, clipping_note(built.placement))),
+    )
+
+
+def _notes(source: Source, clipping: str) -> Iterator[str]:
+    if source.has_adapter:
+        if clipping:
+            yield f"The adapter was added to the weights as they lie on the tiles: {clipping}."
+        yield "On a chip the adapter stays digital and the base alone is programmed."

@@ -1,0 +1,111 @@
+"""`--format peft`: the adapter as plain PEFT loads it, with the base that it fits exactly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from analog_lora_cli.export.description import Description, auto_class, clipping_note, example_code
+from analog_lora_cli.export.source import Source, build_digital, without_adapter
+from analog_lora_cli.models.build import Built
+from analog_lora_cli.storage.checkpoint import FROZEN_HEAD_FILE
+
+BASE = "base"
+
+
+def write_peft(source: Source, folder: Path) -> Description:
+    """Write the adapter, and the base where the pretrained one would give other outputs.
+
+    An adapter that was trained on clipped weights gives other outputs on the unclipped ones, and what PEFT calls an
+    adapter cannot hold the difference, which has full rank. So the clipped base goes with it, as a plain model.
+
+    Raises:
+        CheckpointError: the base is another one than at the training.
+    """
+    built = build_digital(source)
+    built.tokenizer.save_pretrained(str(folder))
+    base = _base_reference(source, built)
+    copy_adapter(source, folder, base or BASE)
+    clipping = clipping_note(built.placement)
+    if base is None:
+        without_adapter(built).save_pretrained(str(folder / BASE))
+        return _with_base(source, clipping)
+    return _on_hub(source, built, base)
+
+
+def copy_adapter(source: Source, folder: Path, base: str) -> None:
+    """Copy an adapter's files, which then name another base; a frozen head belongs to the base.
+
+    Args:
+        source: the adapter.
+        folder: where to; made if it does not exist.
+        base: what adapter_config.json shall name.
+    """
+    shutil.copytree(
+        source.adapter_folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(FROZEN_HEAD_FILE, "README.md")
+    )
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base
+    config["revision"] = source.config.model.revision if source.base_on_hub and base != BASE else None
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _base_reference(source: Source, built: Built) -> str | None:
+    """Name of the base on the hub, if the adapter gives the same outputs there; else None."""
+    trained = built.heads if source.config.adapter.train_head else []
+    random = [name for name in built.new_parameters if name.partition(".")[0] not in trained]
+    changed = built.placement is not None and any(layer.clipped for layer in built.placement.layers)
+    return None if changed or random or not source.base_on_hub else source.base_name
+
+
+def _with_base(source: Source, clipping: str) -> Description:
+    kind = auto_class(source)
+    notes = f"`{BASE}/` is the model that this adapter was trained on, as a plain transformers folder"
+    if clipping:
+        notes += (
+            f": the pretrained weights of {source.base_name} as they lie on the tiles; {clipping}. "
+            "On the unclipped model the adapter works too, but its outputs are others"
+        )
+    return Description(
+        title=f"LoRA adapter for {source.config.task.name}",
+        library="peft",
+        text="An adapter for plain PEFT, task head included. On the base in this folder its outputs are those of "
+        "analora's digital evaluation.",
+        code=f"""\
+import torch
+from peft import PeftModel
+from transformers import {kind}, AutoTokenizer
+
+folder = "."
+base = {kind}.from_pretrained(f"{{folder}}/{BASE}")
+model = PeftModel.from_pretrained(base, folder).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+{example_code(source)}""",
+        notes=f"{notes}. adapter_config.json names it by its path in this folder.",
+    )
+
+
+def _on_hub(source: Source, built: Built, base: str) -> Description:
+    kind = auto_class(source)
+    revision = source.config.model.revision
+    options = [] if revision is None else [f"revision={revision!r}"]
+    options += [f"{name}={value!r}" for name, value in built.task.model_options().items()]
+    arguments = ", ".join([repr(base), *options])
+    return Description(
+        title=f"LoRA adapter for {source.config.task.name}",
+        library="peft",
+        text="An adapter for plain PEFT, task head included. On the plain base model its outputs are those of "
+        "analora's digital evaluation.",
+        code=f"""\
+import torch
+from peft import PeftModel
+from transformers import {kind}, AutoTokenizer
+
+folder = "."
+base = {kind}.from_pretrained({arguments})
+model = PeftModel.from_pretrained(base, folder).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+{example_code(source)}""",
+    )

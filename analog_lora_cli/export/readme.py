@@ -1,0 +1,101 @@
+"""The README of an export, which is also its card on the hub."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analog_lora_cli.config.flat import flatten
+from analog_lora_cli.config.yaml_file import dump_yaml
+from analog_lora_cli.export.description import Description
+from analog_lora_cli.export.source import Source
+from analog_lora_cli.storage.files import read_sealed
+from analog_lora_cli.tasks import make_task
+
+PACKAGES = ("torch", "transformers", "peft", "safetensors", "aihwkit")
+
+
+def export_readme(source: Source, description: Description, manifest: dict[str, Any]) -> str:
+    """The text of README.md: what it is, how to load it, how it fares over drift, where it comes from, hashes.
+
+    Raises:
+        CheckpointError: the adapter's drift.json is damaged.
+    """
+    parts = [
+        f"---\n{dump_yaml(_front_matter(source, description))}---",
+        f"# {description.title}",
+        description.text,
+        f"## Loading it\n\nIn this folder (or the one that `huggingface_hub.snapshot_download` returns):\n\n"
+        f"```python\n{description.code}\n```",
+        description.notes,
+        _drift(source),
+        _provenance(source, manifest),
+        _files(manifest["files"]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_matter(source: Source, description: Description) -> dict[str, Any]:
+    config = source.config
+    squad = config.task.name.startswith("squad")
+    content: dict[str, Any] = {}
+    if source.base_on_hub:
+        content["base_model"] = config.model.name
+        content["base_model_relation"] = "adapter" if description.library == "peft" else "finetune"
+    return {
+        **content,
+        "library_name": description.library,
+        "pipeline_tag": "question-answering" if squad else "text-classification",
+        "tags": ["analora", "analog-in-memory-computing", config.task.name, config.method],
+        "metrics": list(make_task(config.task, 0).metric_names),
+    }
+
+
+def _drift(source: Source) -> str:
+    """The results over drift as a table, if there are any."""
+    if not source.drift_file.is_file():
+        return ""
+    return _drift_table(source, read_sealed(source.drift_file))
+
+
+def _drift_table(source: Source, result: dict[str, Any]) -> str:
+    metric = result["metric"]
+    rows = [
+        f"| digital | {result['digital'][metric]:.2f} | | |",
+        f"| converters only | {result['converters_only'][metric]:.2f} | | |",
+    ]
+    for time in result["times"]:
+        over_chips = time["metrics"][metric]
+        std = "" if over_chips["std"] is None else f"{over_chips['std']:.2f}"
+        rows.append(f"| {time['label']} | {over_chips['mean']:.2f} | {std} | {over_chips['min']:.2f} |")
+    hardware = flatten(source.config.hardware.model_dump(mode="json"))
+    other = [f"`{key}: {value}`" for key, value in flatten(result["hardware"]).items() if hardware.get(key) != value]
+    changed = f" Measured with other hardware than trained for: {', '.join(other)}." if other else ""
+    return f"""\
+## Over drift
+
+{metric} in percent on {len(result["chips"])} simulated chips ({result["hardware"]["device"]}), by time after \
+programming. digital: the same weights without analog hardware; converters only: on tiles, with exact weights.{changed}
+
+| | mean | std | min |
+|---|---|---|---|
+""" + "\n".join(rows)
+
+
+def _provenance(source: Source, manifest: dict[str, Any]) -> str:
+    base = source.base_name
+    revision = source.config.model.revision
+    versions = ", ".join(f"{name} {manifest['environment']['packages'].get(name)}" for name in PACKAGES)
+    where = "" if source.base_on_hub or base.startswith("package:") else " (a local folder)"
+    lines = [
+        f"- base model: `{base}`{where}{'' if revision is None else f', revision `{revision}`'}",
+        f"- sha256 of the pretrained weights: `{manifest['base_sha256']}`",
+        f"- task `{source.config.task.name}`, method `{source.config.method}`"
+        + (f", adapter `{source.adapter}` ({source.config.adapter.variant})" if source.has_adapter else ""),
+        f"- written by analora {manifest['analora']} with Python {manifest['environment']['python']}, {versions}",
+    ]
+    return "## Where it comes from\n\n" + "\n".join(lines)
+
+
+def _files(files: dict[str, str]) -> str:
+    rows = "\n".join(f"| `{name}` | `{digest}` |" for name, digest in files.items())
+    return f"## Files\n\n| file | sha256 |\n|---|---|\n{rows}"

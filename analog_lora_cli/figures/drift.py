@@ -1,0 +1,108 @@
+"""The picture of a drift result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from analog_lora_cli.config.times import seconds
+from analog_lora_cli.evaluation.drift_result import DriftResult
+
+FIRST_READ = 20.0
+"""Where 0 s stands on the logarithmic axis: aihwkit's first read, 20 s after programming (t_0 of PCM)."""
+
+
+def drift_plot(result: DriftResult, path: Path, title: str) -> None:
+    """Draw the metric over time: every chip thin, the mean, its 95 % band, digital and published lines.
+
+    Args:
+        result: the measurements.
+        path: where the PNG goes, whatever its name ends in.
+        title: above the plot.
+    """
+    with _figure(path) as axes:
+        _draw_result(axes, result, "tab:blue", "mean of the chips, 95 % interval")
+        axes.axhline(result.digital[result.metric], color="black", linestyle="--", linewidth=1.2, label="digital")
+        axes.axhline(
+            result.converters_only[result.metric], color="gray", linestyle=":", linewidth=1.2, label="converters only"
+        )
+        _draw_reference(axes, result)
+        _finish(axes, result, title)
+
+
+def comparison_plot(results: dict[str, DriftResult], path: Path, title: str) -> None:
+    """Draw several results over each other, each with its chips, mean, band and digital line.
+
+    Args:
+        results: by name; all with the same metric and times.
+        path: where the PNG goes, whatever its name ends in.
+        title: above the plot.
+    """
+    first = next(iter(results.values()))
+    with _figure(path) as axes:
+        for index, (name, result) in enumerate(results.items()):
+            color = f"C{index}"
+            _draw_result(axes, result, color, name)
+            axes.axhline(result.digital[result.metric], color=color, linestyle="--", linewidth=1, alpha=0.7)
+        axes.plot([], [], color="gray", linestyle="--", linewidth=1, label="digital")
+        _finish(axes, first, title)
+
+
+@contextmanager
+def _figure(path: Path) -> Iterator[Any]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=160, layout="constrained")
+    try:
+        yield axes
+        figure.savefig(str(path), format="png")
+    finally:
+        pyplot.close(figure)
+
+
+def _draw_result(axes: Any, result: DriftResult, color: str, label: str) -> None:
+    positions = [max(seconds(time), FIRST_READ) for time in result.times]
+    by_time = [result.values(result.metric, time) for time in result.times]
+    for values in zip(*by_time, strict=True):
+        axes.plot(positions, values, color=color, linewidth=0.6, alpha=0.35)
+    summaries = [result.summary(result.metric, time) for time in result.times]
+    axes.plot(
+        positions, [s["mean"] for s in summaries], color=color, linewidth=2.2, marker="o", markersize=5, label=label
+    )
+    if len(result.chips) > 1:
+        low, high = zip(*(s["ci95"] for s in summaries), strict=True)
+        axes.fill_between(positions, low, high, color=color, alpha=0.18, linewidth=0)
+
+
+def _finish(axes: Any, result: DriftResult, title: str) -> None:
+    positions = [max(seconds(time), FIRST_READ) for time in result.times]
+    axes.set_xscale("log")
+    axes.set_xticks(positions, result.times)
+    axes.minorticks_off()
+    axes.set_xlabel("time after programming")
+    axes.set_ylabel(f"{result.metric} (%)")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9, loc="best")
+
+
+def _draw_reference(axes: Any, result: DriftResult) -> None:
+    published = (result.reference or {}).get("drift", {}).get(result.metric, {})
+    times = [time for time in published if seconds(time) <= max(map(seconds, result.times))]
+    if times:
+        axes.plot(
+            [max(seconds(time), FIRST_READ) for time in times],
+            [published[time] for time in times],
+            color="tab:orange",
+            linewidth=1.4,
+            marker="s",
+            markersize=4,
+            linestyle="-.",
+            label="paper",
+        )

@@ -1,0 +1,1 @@
+"""Compiled loops and random numbers that the tile is made fast with."""

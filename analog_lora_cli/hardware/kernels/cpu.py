@@ -1,0 +1,227 @@
+"""A CPU's loops over inputs, outputs and weights of tiles, compiled by numba: one pass where torch takes a dozen.
+
+Also dropout, whose masks torch draws one number after the other. float32 only. The arithmetic is that of `read_out` and
+`held_weights`, but that column scales are applied after the product, and the noise that of `Normals`; tests compare.
+Threads are those of torch's own OpenMP pool, whose functions numba's are bound to where torch is loaded first: a second
+pool would fight it. A process forked after a call must make none.
+
+Arrays are C-contiguous. `counter` and `table` are `Normals.reserve` and `run_table`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numba import float32, prange
+from numba.extending import intrinsic
+
+from analog_lora_cli.hardware.kernels.normals import GAMMA, MIX_1, MIX_2, RUN, RUNS
+
+numba.config.THREADING_LAYER = "omp"
+_threads = torch.get_num_threads()
+numba.set_num_threads(1)
+torch.set_num_threads(_threads)  # Starting its threads, numba has told OpenMP, and so torch, to use all processors.
+
+_GAMMA, _MIX_1, _MIX_2, _PICK = np.uint64(GAMMA), np.uint64(MIX_1), np.uint64(MIX_2), np.uint64(RUNS - 1)
+_S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+_ONE = np.float32(1.0)
+_TINY = np.finfo(np.float32).tiny
+_MAGNITUDE = np.int32(0x7FFFFFFF)
+
+DROP_BLOCK = 1024
+"""Numbers that share a key in `drop`."""
+
+
+_set = threading.local()
+"""`threads`: as many as numba was last told to use, which it keeps for each thread that calls it."""
+
+
+def _compiled(signature: str) -> Callable[[Any], Callable[..., None]]:
+    """Compile for one signature, kept on disk for the next process where there is a place to keep it."""
+
+    def compile_it(function: Any) -> Callable[..., None]:
+        options = {"parallel": True, "nogil": True, "error_model": "numpy"}
+        try:
+            kernel = numba.njit(signature, cache=True, **options)(function)
+        except (RuntimeError, OSError):  # Neither the package's folder nor the home folder can be written.
+            kernel = numba.njit(signature, **options)(function)
+
+        def call(*arguments: Any) -> None:
+            threads = torch.get_num_threads()
+            if getattr(_set, "threads", None) != threads:
+                numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+                _set.threads = threads
+            kernel(*arguments)
+
+        return call
+
+    return compile_it
+
+
+@numba.njit(inline="always")
+def _mixed(counter):  # type: ignore[no-untyped-def]
+    counter = (counter ^ (counter >> _S30)) * _MIX_1
+    counter = (counter ^ (counter >> _S27)) * _MIX_2
+    return counter ^ (counter >> _S31)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _float_of(_: Any, bits: Any) -> Any:
+    """The float32 that an int32 has the bits of."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+    return float32(bits), generate
+
+
+# Loops run from 0 over plain indices: slices in inner loops, and indices that might be negative, are slow.
+
+
+@_compiled("void(float32[:, ::1], int64, int64, float32, float32[:, ::1], float32[::1])")
+def convert_inputs(x, start, stop, step, levels, factor):  # type: ignore[no-untyped-def]
+    """`Converters.convert_input` of x[:, start:stop], each token by its own magnitude.
+
+    Args:
+        x: (tokens, inputs of all rows of tiles).
+        start: first input of the row of tiles.
+        stop: the input after the last.
+        step: of the DAC in tile units; 0: ideal.
+        levels: (tokens, stop - start), is written: inputs in steps of the DAC.
+        factor: (tokens,), is written: each token's magnitude.
+    """
+    for token in prange(x.shape[0]):
+        given, level = x[token, start:stop], levels[token]
+        bits = given.view(np.int32)
+        # The bits of magnitudes are in the order of the magnitudes, NaN last; maxima of integers are vectorized.
+        largest = np.int32(0)
+        for index in range(len(bits)):
+            largest = max(largest, np.int32(bits[index] & _MAGNITUDE))
+        magnitude = _float_of(np.int32(largest))
+        factor[token] = magnitude
+        inverse = _ONE / (_TINY if magnitude < _TINY else magnitude)
+        if step > 0:
+            for index in range(len(level)):
+                level[index] = np.rint(given[index] * inverse / step)
+        else:
+            for index in range(len(level)):
+                value = given[index] * inverse
+                value = _ONE if value > _ONE else value
+                level[index] = -_ONE if value < -_ONE else value
+
+
+@_compiled(
+    "void(float32[:, ::1], uint64, float32[:, ::1], float32, boolean, float32, float32[::1], float32[::1], "
+    "float32[::1], float32[::1], boolean[:, ::1], boolean[::1])"
+)
+def convert_outputs(product, counter, table, noise, rounds, limit, into, after, factor, bias, mask, beyond):  # type: ignore[no-untyped-def]
+    """Noise, ADC and the digital scale after it, in place.
+
+    Args:
+        product: (tokens, columns); becomes bias + factor * after * ADC(product * into + noise * xi).
+        counter: of the noise.
+        table: of the noise.
+        noise: standard deviation in steps of the ADC; 0: none.
+        rounds: whether the ADC has levels.
+        limit: largest output, in steps of the ADC; infinite: none.
+        into: (columns,): to steps of the ADC.
+        after: (columns,): from steps of the ADC.
+        factor: (tokens,).
+        bias: (columns,).
+        mask: (tokens, columns), is written for tokens with `beyond`: where the ADC was beyond its bound; (0, 0): not
+            wanted.
+        beyond: (tokens,), is written with the mask: whether the ADC was beyond its bound for any column.
+    """
+    tokens, columns = product.shape
+    runs = (columns + RUN - 1) // RUN
+    find = mask.shape[0] > 0
+    for token in prange(tokens):
+        magnitude, passed = factor[token], 0
+        for run in range(runs):
+            hashed = _mixed(counter + np.uint64(token * runs + run) * _GAMMA)
+            one, other, first = hashed & _PICK, (hashed >> _S32) & _PICK, run * RUN
+            for index in range(min(RUN, columns - first)):
+                scaled = product[token, first + index] * into[first + index]
+                value = scaled + noise * (table[one, index] + table[other, index])
+                level = np.rint(value)
+                product[token, first + index] = level if rounds else value
+        if find:
+            for index in range(columns):
+                passed |= abs(product[token, index]) > limit
+            # Saturation is rare: most tokens need no mask.
+            for index in range(columns if passed else 0):
+                mask[token, index] = abs(product[token, index]) > limit
+            beyond[token] = passed > 0
+        for index in range(columns):
+            value = product[token, index]
+            value = limit if value > limit else value
+            value = -limit if value < -limit else value
+            product[token, index] = bias[index] + value * after[index] * magnitude
+
+
+@_compiled("void(float32[:, ::1], uint64, float32[:, ::1], float32, float32[:, ::1], int64[::1], float32[:, ::1])")
+def noisy_weights(exact, counter, table, strength, scales, edges, held):  # type: ignore[no-untyped-def]
+    """Weights with programming noise.
+
+    Args:
+        exact: (out_features, in_features).
+        counter: of the noise.
+        table: of the noise.
+        strength: standard deviation, relative to the column scale.
+        scales: (rows of tiles, out_features): column scales.
+        edges: (rows of tiles + 1,): where the rows of tiles begin, and the end.
+        held: (out_features, in_features), is written: exact + strength * scale * xi.
+    """
+    columns, rows = exact.shape
+    runs = (rows + RUN - 1) // RUN
+    for column in prange(columns):
+        for run in range(runs):
+            hashed = _mixed(counter + np.uint64(column * runs + run) * _GAMMA)
+            one, other, first = hashed & _PICK, (hashed >> _S32) & _PICK, run * RUN
+            for index in range(min(RUN, rows - first)):
+                held[column, first + index] = table[one, index] + table[other, index]
+        for tile in range(len(edges) - 1):
+            deviation, first = strength * scales[tile, column], edges[tile]
+            line, given = held[column, first : edges[tile + 1]], exact[column, first : edges[tile + 1]]
+            for index in range(len(line)):
+                line[index] = line[index] * deviation + given[index]
+
+
+@numba.njit(inline="always")
+def _mixed_32(word):  # type: ignore[no-untyped-def]
+    """The finalizer of MurmurHash3 (Appleby, public domain).
+
+    Masks of words that differ by 2 correlate by about 1e-3 at p = 0.1 (2^27 pairs), others by less.
+    """
+    word = np.uint32(np.uint32(word ^ (word >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+    word = np.uint32(np.uint32(word ^ (word >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+    return np.uint32(word ^ (word >> np.uint32(16)))
+
+
+@_compiled("void(float32[::1], uint64, uint32, float32, float32[::1])")
+def drop(x, counter, threshold, scale, kept):  # type: ignore[no-untyped-def]
+    """Set numbers to 0 at random and scale the others.
+
+    Number `i` of a block is dropped if hash(i ^ key) ^ lock is below the threshold; key and lock are the halves of the
+    block's own SplitMix64.
+
+    Args:
+        x: (numbers,).
+        counter: of the first block, any 64 bits.
+        threshold: 2^32 times the probability.
+        scale: of what is kept.
+        kept: (numbers,), is written.
+    """
+    for block in prange((len(x) + DROP_BLOCK - 1) // DROP_BLOCK):
+        hashed = _mixed(counter + np.uint64(block) * _GAMMA)
+        key, lock = np.uint32(hashed), np.uint32(hashed >> _S32)
+        given = x[block * DROP_BLOCK : (block + 1) * DROP_BLOCK]
+        line = kept[block * DROP_BLOCK : (block + 1) * DROP_BLOCK]
+        for index in range(len(given)):
+            word = np.uint32(_mixed_32(np.uint32(np.uint32(index) ^ key)) ^ lock)
+            line[index] = given[index] * (scale if word >= threshold else np.float32(0))

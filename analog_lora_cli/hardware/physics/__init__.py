@@ -1,0 +1,1 @@
+"""Devices, conductances and chips: programming noise, drift, read noise."""

@@ -1,0 +1,1 @@
+"""The analog tile: mapping, converters, the analog MVM, and the layer made of tiles."""

@@ -1,0 +1,168 @@
+"""The analog linear layer: a matrix-vector product as tiles with DACs, noise and ADCs compute it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.hardware.tile.effective_weights import HeldWeights, TileState
+from analog_lora_cli.hardware.tile.mapping import TileGrid, column_scales
+from analog_lora_cli.hardware.tile.mvm import Converters, DigitalScales
+from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
+
+
+def _refresh_scales(layer: nn.Module, _keys: object) -> None:
+    assert isinstance(layer, AnalogLinear)
+    layer.refresh_scales()
+
+
+class AnalogLinear(nn.Linear):
+    """A linear layer whose weights lie on analog tiles; the bias is digital.
+
+    For each row of tiles, with x the inputs of those rows and s the column scales (see `mapping`):
+
+        a = max |x|                       one scale a token
+        q = DAC(x / a)                    dac_bits, over [-1, 1]
+        z = q @ (weight / s).T            in the memory
+        y = ADC(z + output_noise * xi)    adc_bits, over [-adc_bound, adc_bound]
+        output += a * s * compensation * y
+
+    In training the weights carry Gaussian noise of `weight_noise * s` per column, drawn once a forward pass. The
+    gradient treats both converters as the identity inside their range (straight-through estimator) and `a` as a
+    constant. Formula: aihwkit's torch tile (`AnalogMVM`) with ABS_MAX noise management; a token of zeros gives
+    exactly 0 here.
+
+    Args:
+        weight: (out_features, in_features), already clipped.
+        bias: (out_features,) or None.
+        hardware: the hardware.
+        name: the layer's name in the model; part of every seed.
+        noise: where training noise comes from; None: no noise in training.
+    """
+
+    column_scale: Tensor
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        hardware: HardwareConfig,
+        name: str,
+        noise: TrainingNoise | None = None,
+    ) -> None:
+        out_features, in_features = weight.shape
+        super().__init__(in_features, out_features, bias=False, device="meta")
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        if bias is not None:
+            self.bias = nn.Parameter(bias, requires_grad=False)
+        self.name = name
+        self.noise = noise
+        self.analog = True
+        """False: compute digitally, as a plain linear layer with the same weights."""
+        self.state: TileState | None = None
+        """What a chip holds; None: the exact weights."""
+        self.register_buffer("column_scale", torch.empty(0), persistent=False)
+        self._scales: tuple[Tensor, Tensor | None, DigitalScales] | None = None
+        self.handle = _new_handle(self)
+        """Under which `layer_of` finds it: the operator of `compiled` knows numbers and tensors only."""
+        self.set_hardware(hardware)
+        self.register_load_state_dict_post_hook(_refresh_scales)
+
+    def set_hardware(self, hardware: HardwareConfig) -> None:
+        """Use other converters, noise or tile sizes from now on; forgets what a chip held."""
+        self.hardware = hardware
+        self.converters = Converters.of(hardware)
+        self.grid = TileGrid.of(self.out_features, self.in_features, hardware)
+        self.state = None
+        self.refresh_scales()
+
+    def refresh_scales(self) -> None:
+        """Compute the column scales anew; needed whenever the weights have changed."""
+        self.column_scale = column_scales(self.weight.detach(), self.grid)
+
+    @torch.no_grad()
+    def digital_scales(self) -> DigitalScales:
+        """The digital numbers around the tiles, with what a chip's state says of drift."""
+        compensation = None if self.state is None else self.state.compensation
+        if self._scales is None or self._scales[0] is not self.column_scale or self._scales[1] is not compensation:
+            scales = DigitalScales.of(self.column_scale, compensation, self.converters)
+            self._scales = (self.column_scale, compensation, scales)
+        return self._scales[2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply (..., in_features) to (..., out_features)."""
+        if not self.analog:
+            return functional.linear(x, self.weight, self.bias)
+        dtype = _autocast_dtype(x)
+        if torch.compiler.is_compiling() and not self.weight.requires_grad:
+            from analog_lora_cli.hardware.tile.operator import product
+
+            result: Tensor = product(x, self.weight, self.bias, self.handle, dtype, torch.is_grad_enabled())[0]
+        else:
+            result = _AnalogProduct.apply(x, self.weight, self.bias, HeldWeights(self), dtype)
+        return result
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.handle = _new_handle(self)  # A copy is a layer of its own.
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, tiles={len(self.grid.rows)}x{len(self.grid.columns)}"
+
+
+class _AnalogProduct(torch.autograd.Function):
+    """The product of `AnalogLinear` with its straight-through gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, held: HeldWeights, dtype: torch.dtype | None
+    ) -> Tensor:
+        needs_x, needs_weight, *_ = ctx.needs_input_grad
+        reading = held.read(x, bias, dtype, keep_inputs=needs_weight, find_saturated=needs_x or needs_weight)
+        ctx.held = held
+        ctx.input_dtype = x.dtype
+        ctx.seen = reading.inputs
+        ctx.save_for_backward(*reading.saturated)
+        return reading.output.to(dtype or x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        (grad,) = gradients
+        held, saturated = ctx.held, ctx.saved_tensors
+        needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        grad_x = held.input_gradient(grad, saturated).to(ctx.input_dtype) if needs_x else None
+        flat, grad_weight = grad.reshape(-1, grad.shape[-1]), None
+        if needs_weight:
+            grad_weight, grid = torch.zeros_like(held.layer.weight), held.layer.grid
+            for index, partial in held.partial_gradients(flat, saturated):
+                for seen, (first, last) in zip(ctx.seen[index], grid.columns, strict=True):
+                    block = partial[:, first:last].to(seen.dtype).t() @ seen
+                    grad_weight[first:last, slice(*grid.rows[index])] = block
+        grad_bias = flat.to(held.layer.weight.dtype).sum(dim=0) if needs_bias else None
+        return grad_x, grad_weight, grad_bias, None, None
+
+
+def _autocast_dtype(x: Tensor) -> torch.dtype | None:
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+
+
+_layers: WeakValueDictionary[int, AnalogLinear] = WeakValueDictionary()
+_handles = itertools.count()
+
+
+def _new_handle(layer: AnalogLinear) -> int:
+    handle = next(_handles)
+    _layers[handle] = layer
+    return handle
+
+
+def layer_of(handle: int) -> AnalogLinear:
+    """The layer that has a handle."""
+    return _layers[handle]

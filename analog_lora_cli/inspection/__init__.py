@@ -1,0 +1,1 @@
+"""How a model lies on tiles, and what that costs: shapes, conductances, errors, latency."""

@@ -1,0 +1,47 @@
+"""Layers of like name and shape together: a transformer has a few kinds of layers, each many times."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from analog_lora_cli.inspection.inspect import Inspection
+from analog_lora_cli.models.placement import PlacedLayer
+
+
+def groups(layers: Iterable[PlacedLayer]) -> list[list[PlacedLayer]]:
+    """The layers by name without numbers, and by shape; in the order of their first."""
+    found: dict[tuple[object, ...], list[PlacedLayer]] = {}
+    for layer in layers:
+        found.setdefault((pattern(layer.name), *layer.shape), []).append(layer)
+    return list(found.values())
+
+
+def pattern(name: str) -> str:
+    """`encoder.layer.*.attention` for `encoder.layer.3.attention`."""
+    return re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name)
+
+
+def first_star(layers: Iterable[PlacedLayer]) -> str:
+    """What stands before the first number in all names that have one, if it is the same: `bert.encoder.layer.`."""
+    heads = {name.partition("*")[0] for name in map(pattern, (layer.name for layer in layers)) if "*" in name}
+    return heads.pop() if len(heads) == 1 else ""
+
+
+def rows_of(found: Inspection, every: bool) -> list[list[PlacedLayer]]:
+    """The layers of each row of a table: like layers together, or each alone."""
+    analog = found.placement.analog
+    return [[layer] for layer in analog] if every else groups(analog)
+
+
+def row_name(row: list[PlacedLayer], found: Inspection) -> str:
+    """A row's name: from the first number on (`*.output.dense`), else without the model's own name."""
+    name = row[0].name if len(row) == 1 else pattern(row[0].name)
+    prefix = first_star(found.placement.analog)
+    return name.removeprefix(prefix) if prefix and name.startswith(prefix) else name.partition(".")[2] or name
+
+
+def name_note(found: Inspection) -> str:
+    """What `row_name` leaves out, for a caption; empty, or a whole line with its end."""
+    prefix = first_star(found.placement.analog)
+    return f"*: numbers of the layers, in {prefix}*\n" if prefix else ""

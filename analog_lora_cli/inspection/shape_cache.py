@@ -1,0 +1,78 @@
+"""Shapes of models that were looked at before, so that another tile size is shown at once.
+
+transformers takes seconds to import its models, only to say which layers a configuration has. What it said is kept in
+the user's cache folder (`XDG_CACHE_HOME`, by default `~/.cache`), by the content of config.json and everything else
+that the shapes depend on. Nothing is lost when the folder is deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from analog_lora_cli import __version__
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.models.loading import model_source
+from analog_lora_cli.models.placement import ModuleFacts
+from analog_lora_cli.storage.files import write_json
+from analog_lora_cli.tasks import make_task
+
+
+def shape_key(config: Config) -> str | None:
+    """What the shapes of a model and its adapters depend on, as a hash; None while its config.json is not here.
+
+    Raises:
+        UsageError: the model's folder does not exist.
+    """
+    file = _config_file(config)
+    if file is None:
+        return None
+    parts = {
+        "model": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "task": make_task(config.task, config.train.seed).model_options(),
+        "head": config.task.name,
+        "method": config.method,
+        "adapter": config.adapter.model_dump(mode="json"),
+        "versions": [__version__, *(version(name) for name in ("torch", "transformers", "peft"))],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def read_shapes(key: str | None) -> tuple[list[ModuleFacts], list[str]] | None:
+    """Modules and names of the digital head; None if they are not known."""
+    if key is None:
+        return None
+    try:
+        content = json.loads(_file(key).read_text(encoding="utf-8"))
+        return [ModuleFacts(**module) for module in content["modules"]], content["heads"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep_shapes(key: str | None, modules: list[ModuleFacts], heads: list[str]) -> None:
+    """Remember shapes; does nothing where the cache folder cannot be written."""
+    if key is None:
+        return
+    try:
+        write_json(_file(key), {"modules": [asdict(module) for module in modules], "heads": heads})
+    except OSError:
+        return
+
+
+def _file(key: str) -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "analora" / "shapes" / f"{key}.json"
+
+
+def _config_file(config: Config) -> Path | None:
+    source = model_source(config.model)
+    if Path(source).is_dir():
+        return Path(source) / "config.json"
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(source, "config.json", revision=config.model.revision)
+    return Path(found) if isinstance(found, str) else None

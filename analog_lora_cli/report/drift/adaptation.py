@@ -1,0 +1,151 @@
+"""What an adaptation has recovered: its tables, its plot, its files, and one sentence on the cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+
+from analog_lora_cli.evaluation.drift_result import DriftResult, summarize
+from analog_lora_cli.figures.drift import comparison_plot
+from analog_lora_cli.report.drift.comparison import signed
+from analog_lora_cli.report.drift.run import untimed_table
+from analog_lora_cli.report.drift.table import drift_table, write_drift
+from analog_lora_cli.report.progress.meter import duration
+from analog_lora_cli.runtime import console
+from analog_lora_cli.storage.files import replacing, write_json
+from analog_lora_cli.workflows.recover import Recovery, without_chip
+
+
+def print_adaptation(recovery: Recovery) -> None:
+    """Print what an adaptation ended with, and write its files into the checkpoint."""
+    after, name = recovery.after, recovery.adaptation.name
+    folder = after.subject.own_folder
+    if after.drift is None:
+        console.results().print(untimed_table(name, after.metric, after.digital, after.converters_only))
+    else:
+        write_drift(after.drift, folder, after.subject.name)
+        if recovery.before is None:
+            guess = after.guess.get(after.metric)
+            console.results().print(drift_table(after.drift, f"{name}: {after.metric} over time", guess))
+        else:
+            _write_recovery(recovery, folder)
+            console.results().print(recovery_table(recovery))
+            console.results().print(recovery_sentence(recovery), soft_wrap=True)
+        console.note(f"written: {folder}/")
+    console.note(
+        f"trained adapter {name}: {cost_text(recovery)}; the weights on the tiles are those of before; "
+        f"checkpoint: {after.subject.checkpoint.folder}"
+    )
+
+
+def _write_recovery(recovery: Recovery, folder: Path) -> None:
+    assert recovery.before is not None and recovery.before.drift is not None
+    write_drift(recovery.before.drift, folder / "before", recovery.before.subject.name)
+    write_json(folder / "adaptation.json", recovery.as_json())
+    own, chip = recovery.on_own_chip(), recovery.adaptation.chip
+    if own is not None and chip is not None:
+        lines = {f"chip {chip.seed}, before": own[0], f"chip {chip.seed}, after": own[1]}
+        others = {f"other chips, {key}": without_chip(value, chip.seed) for key, value in recovery.results().items()}
+        lines |= {key: value for key, value in others.items() if value.chips}
+        title = f"{recovery.after.metric}: {recovery.adaptation.name}, trained on chip {chip.seed} at {chip.at}"
+    else:
+        lines = recovery.results()
+        title = f"{recovery.after.metric}: {recovery.adaptation.name}"
+    with replacing(folder / "adaptation.png") as beside:
+        comparison_plot(lines, beside, title)
+
+
+def recovery_table(recovery: Recovery) -> Table:
+    """Before and after at each time; fits 80 columns."""
+    if recovery.on_own_chip() is not None:
+        return _aged_chip_table(recovery)
+    results, metric = recovery.results(), recovery.after.metric
+    first = next(iter(results.values()))
+    reference = recovery.adaptation.config.reference
+    papers = [("paper\nbefore", reference.before), ("paper\nafter", reference.drift)] if reference is not None else []
+    papers = [(heading, values) for heading, values in papers if values.get(metric)]
+    start = recovery.adaptation.start
+    caption = [
+        f"means over {len(first.chips)} chips; recovered: after - before, paired, ± half the 95 % interval",
+        f"before: adapter {start}; after: adapter {recovery.adaptation.name}",
+    ]
+    if "old hardware" in results:
+        caption.append(f"old hardware: adapter {start} on the hardware that it was trained for")
+    if papers and reference is not None:
+        caption.append(f"paper: {reference.source}")
+    made = console.table(
+        f"{recovery.adaptation.name}: {metric} over time",
+        "", *(name.replace(" ", "\n") for name in results), "recovered", *(heading for heading, _ in papers),
+        caption="\n".join(caption),
+    )  # fmt: skip
+    blank = [""] * len(papers)
+    digital = [result.digital[metric] for result in results.values()]
+    exact = [result.converters_only[metric] for result in results.values()]
+    for row, values in (("digital", digital), ("converters only", exact)):
+        made.add_row(row, *(f"{value:.2f}" for value in values), f"{values[-1] - values[-2]:+.2f}", *blank)
+    made.add_section()
+    for label in first.times:
+        published = [values[metric].get(label) for _, values in papers]
+        made.add_row(
+            label,
+            *(f"{_mean(result, label):.2f}" for result in results.values()),
+            signed(recovery.recovered(label)),
+            *("" if value is None else f"{value:.2f}" for value in published),
+        )
+    return made
+
+
+def _aged_chip_table(recovery: Recovery) -> Table:
+    own, chip, results = recovery.on_own_chip(), recovery.adaptation.chip, recovery.results()
+    assert own is not None and chip is not None
+    before, after = (without_chip(results[key], chip.seed) for key in ("before", "after"))
+    others = len(before.chips)
+    headings = [f"chip {chip.seed}\nbefore", "\nafter", "\nrecovered"]
+    if others:
+        headings += [f"{others} other{'s' if others > 1 else ''}\nbefore", "\nafter", "\nrecovered"]
+    made = console.table(
+        f"{recovery.adaptation.name}: {before.metric} over time, trained on chip {chip.seed} at {chip.at}",
+        "", *headings,
+        caption=f"means over the chips; before: adapter {recovery.adaptation.start}; > marks the time of the training\n"
+        "recovered: after - before, paired chip by chip: mean ± half its 95 % interval",
+    )  # fmt: skip
+    for label in before.times:
+        row = [f"> {label}" if label == chip.at else f"  {label}"]
+        row += [f"{_mean(result, label):.2f}" for result in own]
+        row.append(signed(recovery.recovered(label)))
+        if others:
+            row += [f"{_mean(before, label):.2f}", f"{_mean(after, label):.2f}", signed(recovery.elsewhere(label))]
+        made.add_row(*row)
+    return made
+
+
+def recovery_sentence(recovery: Recovery) -> str:
+    """How much came back at the headline time, and what each point cost."""
+    label = recovery.headline_time
+    difference, lost = recovery.recovered(label), recovery.lost(label)
+    assert difference is not None and lost is not None
+    points, metric, chip = difference["mean"], recovery.after.metric, recovery.adaptation.chip
+    where = f"at {label}" if chip is None else f"on chip {chip.seed} at {label}"
+    if points <= 0:
+        return f"Nothing is recovered {where}: {metric} {points:+.2f}. Spent: {cost_text(recovery)}."
+    share = f" of the {lost:.2f} that were lost" if lost > 0 else ""
+    per = recovery.cost.per(points)
+    return (
+        f"Recovered {points:.2f} points of {metric}{share} {where}. Spent: {cost_text(recovery)}; for each point "
+        f"{per['samples']:.0f} samples, {per['steps']:.1f} steps, {per['seconds']:.1f} s, "
+        f"{per['trainable_parameters']:,.0f} parameters."
+    )
+
+
+def cost_text(recovery: Recovery) -> str:
+    """Samples, steps, time and trained parameters of the adaptation."""
+    cost = recovery.cost
+    return (
+        f"{cost.samples} samples, {cost.steps} steps, {duration(cost.seconds)}, "
+        f"{cost.trainable_parameters:,} trainable parameters"
+    )
+
+
+def _mean(result: DriftResult, label: str) -> float:
+    return float(summarize(result.values(result.metric, label))["mean"])

@@ -1,0 +1,76 @@
+"""Several methods on the same chips: one table, one plot, paired differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference
+from analog_lora_cli.figures.drift import comparison_plot
+from analog_lora_cli.runtime import console
+from analog_lora_cli.storage.files import replacing, write_json
+from analog_lora_cli.workflows.evaluate import Assessment
+
+
+def _results(done: list[Assessment]) -> list[DriftResult]:
+    return [one.drift for one in done if one.drift is not None]
+
+
+def comparison_table(done: list[Assessment]) -> Table:
+    """The mean of each method at each time, and the paired difference of each to the first."""
+    results = _results(done)
+    first = results[0]
+    metric = first.metric
+    names = [one.subject.name for one in done]
+    made = console.table(
+        f"{metric} over time, {len(first.chips)} chips",
+        "",
+        *names,
+        *(f"{name} - {names[0]}" for name in names[1:]),
+        caption="mean over the chips; differences are paired chip by chip: their mean ± half its 95 % interval",
+    )
+    for column in made.columns[1:]:
+        column.no_wrap = False
+    for label, values in (
+        ("digital", [result.digital[metric] for result in results]),
+        ("converters only", [result.converters_only[metric] for result in results]),
+    ):
+        made.add_row(label, *(f"{v:.2f}" for v in values), *(f"{v - values[0]:+.2f}" for v in values[1:]))
+    made.add_section()
+    for label in first.times:
+        differences = [signed(paired_difference(first, other, label)) for other in results[1:]]
+        made.add_row(label, *(f"{result.summary(metric, label)['mean']:.2f}" for result in results), *differences)
+    return made
+
+
+def signed(difference: dict[str, Any] | None) -> str:
+    """A paired difference with the half-width of its mean's 95 % interval, if that is known."""
+    if difference is None:
+        return ""
+    half = "" if difference["ci95"] is None else f" ± {difference['ci95'][1] - difference['mean']:.2f}"
+    return f"{difference['mean']:+.2f}{half}"
+
+
+def write_comparison(done: list[Assessment], folder: Path) -> None:
+    """Write comparison.json and comparison.png."""
+    results = _results(done)
+    first = results[0]
+    names = [one.subject.name for one in done]
+    write_json(
+        folder / "comparison.json",
+        {
+            "format": 1,
+            "metric": first.metric,
+            "first": names[0],
+            "chips": first.chips,
+            "differences": {
+                name: {label: paired_difference(first, other, label) for label in first.times}
+                for name, other in zip(names[1:], results[1:], strict=True)
+            },
+        },
+    )
+    with replacing(folder / "comparison.png") as beside:
+        title = f"{first.metric} on the same {len(first.chips)} chips"
+        comparison_plot(dict(zip(names, results, strict=True)), beside, title)

@@ -1,0 +1,29 @@
+"""What `analora doctor` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from analog_lora_cli import __version__
+from analog_lora_cli.runtime import console
+
+if TYPE_CHECKING:
+    from analog_lora_cli.runtime.installation import Finding
+
+_STYLES = {"ok": "green", "note": "yellow", "wrong": "bold red"}
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """Print one row for each finding, with what to do below what was found."""
+    made = console.table(f"analora {__version__}", "", "state", "what was found, and what mends it", left=3)
+    made.columns[0].no_wrap = made.columns[1].no_wrap = True
+    made.columns[2].overflow = "fold"
+    for finding in findings:
+        # Names of packages and folders hold brackets: Text takes them as they are.
+        detail = Text(finding.detail)
+        if finding.mend:
+            detail.append(f"\n-> {finding.mend}", style="bold" if finding.state == "wrong" else "")
+        made.add_row(finding.what, Text(finding.state, style=_STYLES[finding.state]), detail)
+    console.results().print(made)

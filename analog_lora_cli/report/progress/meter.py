@@ -1,0 +1,80 @@
+"""One piece of work and how far it is: a bar on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from analog_lora_cli.runtime import console
+
+LINE_EVERY = 10.0
+"""Seconds between two plain lines."""
+
+
+def _bar() -> Progress:
+    # Narrow enough for 80 columns with everything in it; the last column is the time left.
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=8),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[values]}"),
+        TimeRemainingColumn(),
+        console=console.messages(),
+        transient=True,
+        refresh_per_second=4,
+    )
+
+
+def duration(seconds: float) -> str:
+    """A span of time for a person: `12 s`, `3 min 5 s`, `2 h 10 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+class Meter:
+    """One piece of work with a known number of steps."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.values = ""
+        self._bar: Progress | None = None
+        self._task: Any = None
+        self._started = self._last_line = time.monotonic()
+        self._first = 0
+
+    def begin(self, done: int, total: int) -> None:
+        """Start, or continue where `done` of `total` steps are done."""
+        self._started = self._last_line = time.monotonic()
+        self._first = done
+        if console.is_quiet():
+            return
+        if console.messages().is_terminal:
+            self._bar = _bar()
+            self._task = self._bar.add_task(self.title, total=total, completed=done, values="")
+            self._bar.start()
+        elif done:
+            console.note(f"{self.title}: continuing at {done}/{total}")
+
+    def update(self, done: int, total: int) -> None:
+        """So many steps are done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total, values=self.values)
+        elif not console.is_quiet():
+            now = time.monotonic()
+            if now - self._last_line >= LINE_EVERY or done == total:
+                self._last_line = now
+                rate = (done - self._first) / max(now - self._started, 1e-9)
+                left = duration((total - done) / rate) if rate > 0 else "?"
+                console.note(f"{self.title}: {done}/{total}  {self.values}  left {left}")
+
+    def end(self) -> None:
+        """Stop, finished or not."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

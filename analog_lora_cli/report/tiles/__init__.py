@@ -1,0 +1,1 @@
+"""Tables of how a model lies on tiles."""

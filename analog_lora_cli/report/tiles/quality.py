@@ -1,0 +1,97 @@
+"""The tables of `inspect-tiles` that need the weights: distributions, conductances and errors."""
+
+from __future__ import annotations
+
+import re
+from statistics import fmean, median
+
+from rich.table import Table
+
+from analog_lora_cli.inspection.grouping import name_note, row_name, rows_of
+from analog_lora_cli.inspection.inspect import Inspection
+from analog_lora_cli.inspection.tile_errors import CONVERTERS, PROGRAMMING, READ, effect_names, read_label
+from analog_lora_cli.models.placement import PlacedLayer
+from analog_lora_cli.runtime import console
+
+FRAGILE = 1.5
+"""A layer is marked when its error exceeds the median of all layers by this factor."""
+
+
+def statistics_table(found: Inspection, every: bool) -> Table:
+    """Weights before clipping, what clipping did, and the conductances that are programmed."""
+    g_min, g_max = found.config.hardware.conductance_range
+    devices = next(iter(found.weights.values())).devices
+    spread = "±std" if len(devices) <= 2 else ""
+    made = console.table(
+        "Weights and conductances", "layers", "std", "peak", "clip", "change",
+        *(device.name for device in devices), "off",
+        caption=f"{name_note(found)}std: of the weights before clipping; peak: the largest of them in std\n"
+        "clip: share of the weights; change: the largest of n (Frobenius norm)\n"
+        f"{', '.join(device.name for device in devices)}: targets in uS, mean{spread}, from {g_min:g} to {g_max:g}\n"
+        "off: share of the devices at the smallest conductance",
+        collapse_padding=True,
+    )  # fmt: skip
+    for row in rows_of(found, every):
+        reports = [found.weights[layer.name] for layer in row]
+        cells = []
+        for index in range(len(devices)):
+            of_row = [report.devices[index] for report in reports]
+            std = f"±{fmean(d.std for d in of_row):.1f}" if len(devices) <= 2 else ""
+            cells.append(f"{fmean(d.mean for d in of_row):.1f}{std}")
+        off = fmean(device.at_minimum for report in reports for device in report.devices)
+        made.add_row(
+            row_name(row, found),
+            f"{fmean(report.weights.std for report in reports):.3g}",
+            f"{max(report.weights.peak for report in reports):.1f}",
+            f"{sum(layer.clipped for layer in row) / found.cells(row):.2%}",
+            f"{max(layer.clip_change for layer in row):.1%}",
+            *cells,
+            f"{off:.0%}",
+        )
+    return made
+
+
+def error_table(found: Inspection, every: bool) -> Table:
+    """The error of each kind of layer, effect after effect, the most fragile first."""
+    drift, hardware = found.config.drift, found.config.hardware
+    names = effect_names(hardware, drift.times)
+    headings = {CONVERTERS: "conv", PROGRAMMING: "+prog", READ: "+read"}
+    rows = [row for row in rows_of(found, every) if all(layer.name in found.errors for layer in row)]
+    rows.sort(key=lambda row: -max(found.errors[layer.name].worst for layer in row))
+    chips = f"{drift.chips} chips" if drift.chips > 1 else f"chip {drift.seed}"
+    made = console.table(
+        "Error of the matrix-vector product in percent, most fragile first", "layers", "clip",
+        *(headings.get(name, name) for name in names), *([] if every else ["worst"]),
+        caption=f"{name_note(found)}||y - y_exact|| / ||y_exact|| over all tokens; each column adds an effect:\n"
+        f"DAC, ADC and output noise; programming; read noise (at {read_label(hardware)});\n"
+        f"drift with its compensation ({hardware.drift_compensation})\n"
+        "clip: change of y_exact by clipping; not in the others, which are\n"
+        f"against the clipped weights; {'' if every else f'worst: layer and error at {names[-1]}; '}!: more than\n"
+        f"{FRAGILE:g} times the median of all layers\n"
+        f"{chips}, {found.inputs}",
+        collapse_padding=True,
+    )  # fmt: skip
+    limit = FRAGILE * median(errors.worst for errors in found.errors.values())
+    for row in rows:
+        errors = [found.errors[layer.name] for layer in row]
+        worst = max(row, key=lambda layer: found.errors[layer.name].worst)
+        fragile = found.errors[worst.name].worst > limit
+        means = [fmean(one.effects[index].error for one in errors) for index in range(len(names))]
+        numbers = [_percent(value) for value in (fmean(one.clipping for one in errors), *means)]
+        mark = "!" if fragile else " "
+        if every:
+            numbers[-1] += mark
+        else:
+            numbers.append(f"{_where(worst)} {_percent(found.errors[worst.name].worst)}{mark}")
+        made.add_row(row_name(row, found), *numbers, style="bold red" if fragile else None)
+    return made
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _where(layer: PlacedLayer) -> str:
+    """The numbers in a layer's name, which tell it from the others of its kind."""
+    numbers = re.findall(r"(?<=\.)\d+(?=\.|$)", layer.name)
+    return f"{'.'.join(numbers)}:" if numbers else ""

@@ -1,0 +1,93 @@
+"""One look for everything that is printed: messages and progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import Any
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from analog_lora_cli.runtime import log as run_log
+
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Print no progress and no notes from now on; errors and results stay."""
+    global _quiet
+    _quiet = quiet
+
+
+@lru_cache(maxsize=1)
+def messages() -> Console:
+    """Where progress, notes and errors go: stderr."""
+    return Console(stderr=True, highlight=False, soft_wrap=False)
+
+
+@lru_cache(maxsize=1)
+def results() -> Console:
+    """Where results go: stdout."""
+    return Console(highlight=False)
+
+
+def note(text: str | Table | Text) -> None:
+    """Print something that may be left out with `--quiet`."""
+    if not _quiet:
+        messages().print(text)
+
+
+def is_quiet() -> bool:
+    """Whether `--quiet` was given."""
+    return _quiet
+
+
+def warn(text: str) -> None:
+    """Print a warning, and log it."""
+    run_log.record("warning", text)
+    messages().print(Text.assemble(("warning: ", "yellow"), text))
+
+
+def error(text: str) -> None:
+    """Print an error; of several processes, those that are not the main one say which they are."""
+    rank = os.environ.get("RANK", "0")
+    where = "" if rank == "0" else f"rank {rank}: "
+    messages().print(Text.assemble((f"error: {where}", "bold red"), text), soft_wrap=True)
+
+
+class _Table(Table):
+    """A table whose remarks stand below it in lines as wide as the console, however narrow the table is."""
+
+    remarks: str | None = None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from super().__rich_console__(console, options)
+        if self.remarks is not None:
+            yield Text.from_markup(self.remarks, style="dim")
+
+
+def table(title: str, *columns: str, caption: str | None = None, left: int = 1, **options: Any) -> Table:
+    """An empty table in the house style.
+
+    Args:
+        title: above the table.
+        columns: headings.
+        caption: below the table.
+        left: how many columns from the left hold text; the others hold numbers.
+    """
+    made = _Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        header_style="bold",
+        pad_edge=False,
+        **options,
+    )
+    made.remarks = caption
+    for index, heading in enumerate(columns):
+        made.add_column(heading, justify="left" if index < left else "right", no_wrap=index >= left, overflow="fold")
+    return made

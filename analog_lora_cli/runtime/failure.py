@@ -1,0 +1,61 @@
+"""What a user is told when a command does not come to its end: one message, on screen and in the log."""
+
+from __future__ import annotations
+
+import traceback
+
+from analog_lora_cli.errors import EXIT_FAILED, AnaloraError, DiskFullError, StoppedError
+from analog_lora_cli.runtime import console
+from analog_lora_cli.runtime import log as run_log
+
+RESUMABLE = ("train", "adapt", "evaluate-drift")
+"""Commands that keep what is finished."""
+
+
+def explain(error: Exception, arguments: list[str]) -> int:
+    """Print and log an error as one clear message.
+
+    Args:
+        error: what a command ended with.
+        arguments: of the command line.
+
+    Returns:
+        the exit code.
+    """
+    if isinstance(error, StoppedError):  # The process that failed has said why.
+        return error.exit_code
+    if isinstance(error, DiskFullError):
+        _fail(f"{error}. Make room; {_hint(arguments)}")
+        return error.exit_code
+    if isinstance(error, AnaloraError):
+        _fail(str(error))
+        return error.exit_code
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(f"{error.strerror}{where}; {_hint(arguments)}", error)
+        return EXIT_FAILED
+    log = run_log.file()
+    place = "--debug shows where it happened" if log is None else f"{log} holds the traceback"
+    _fail(f"{type(error).__name__}: {error}\nThis is not expected; {place}.", error)
+    return EXIT_FAILED
+
+
+def interrupted(arguments: list[str]) -> None:
+    """Say that a signal has ended the command, and how it goes on; of several processes the main one does."""
+    from analog_lora_cli.runtime.processes import is_main
+
+    if is_main():
+        _fail(f"interrupted; {_hint(arguments)}")
+
+
+def _hint(arguments: list[str]) -> str:
+    command = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if command in RESUMABLE:
+        return "what is finished is kept, continue with --resume"
+    return "nothing half-written is left, run the command again"
+
+
+def _fail(text: str, error: Exception | None = None) -> None:
+    trace = "" if error is None else "\n" + "".join(traceback.format_exception(error))
+    run_log.record("error", text + trace)
+    console.error(text)

@@ -1,0 +1,184 @@
+"""Several processes that work together, as accelerate, torchrun or srun starts them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from analog_lora_cli.errors import AnaloraError, StoppedError, UsageError
+
+if TYPE_CHECKING:
+    from analog_lora_cli.config.schema import Config
+    from analog_lora_cli.runtime.peers import Failure, Peers
+
+MEETING = timedelta(minutes=5)
+"""How long the processes wait for each other at the start."""
+COLLECTIVE = timedelta(days=30)
+"""How long a process waits for the others, which may have a chip more to measure; `peers` notices those that died."""
+
+_peers: Peers | None = None
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def is_main() -> bool:
+    """Whether this is the process that prints and writes."""
+    return rank() == 0
+
+
+def collective_timeout(config: Config) -> timedelta:
+    """How long a collective may take: `train.ddp_timeout` (seconds) where it is given."""
+    given = (config.train.model_extra or {}).get("ddp_timeout")
+    return timedelta(seconds=given) if isinstance(given, int) and given > 0 else COLLECTIVE
+
+
+@contextmanager
+def together(timeout: timedelta = COLLECTIVE) -> Iterator[None]:
+    """Work together with the other processes, if there are any: gloo on CPUs, NCCL on GPUs.
+
+    If one of them fails or is lost, all end with a message that names it.
+
+    Args:
+        timeout: how long a collective may take.
+
+    Raises:
+        UsageError: the launcher has not said where to meet, or not all processes came.
+        AnaloraError: another process failed or is lost.
+        StoppedError: the same, or the same error as elsewhere, and another process says so.
+    """
+    if world_size() == 1:
+        yield
+        return
+    _join(timeout)
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        ended = _reason_to_end(error)
+        if ended is error:
+            raise
+        raise ended from error
+    _leave()
+
+
+def _join(timeout: timedelta) -> None:
+    global _peers
+    import torch
+    import torch.distributed as dist
+    from accelerate import PartialState
+
+    from analog_lora_cli.runtime.peers import meet
+
+    cuda = torch.cuda.is_available()
+    needed = ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", *(["LOCAL_RANK"] if cuda else [])]
+    missing = [name for name in needed if name not in os.environ]
+    if missing:
+        raise UsageError(
+            f"WORLD_SIZE is {world_size()}, but {', '.join(missing)} not set: start the processes with torchrun or "
+            "accelerate launch, or set the variables"
+        )
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    try:
+        store, _peers = meet(MEETING)
+    except dist.DistError as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"rank {rank()} waited {MEETING.seconds // 60} minutes for the {world_size()} processes of this run at "
+            f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}, and not all came: {reason}"
+        ) from None
+    dist.init_process_group(
+        "cuda:nccl,cpu:gloo" if cuda else "gloo", store=store, rank=rank(), world_size=world_size(), timeout=timeout
+    )
+    PartialState(cpu=not cuda, backend=None if cuda else "gloo")
+
+
+def _reason_to_end(error: BaseException) -> BaseException:
+    """What this process shall end with: its own error, or what has happened elsewhere and led to it."""
+    from analog_lora_cli.runtime.peers import failed
+
+    assert _peers is not None
+    if threading.current_thread() is threading.main_thread():
+        # A launcher sends the signal once it knows of the failure that this process is about to explain.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    try:
+        if isinstance(error, (RuntimeError, KeyboardInterrupt)):
+            # A lost connection looks like any RuntimeError, and a launcher's way to end the others like Ctrl-C.
+            failure = _peers.what_happened()
+            if failure is not None:
+                return _caused_elsewhere(failure)
+        failure = _peers.tell(error)
+        same = failure.rank != rank() and failure.text == failed(rank(), error).text
+        return StoppedError(str(error), getattr(error, "exit_code", StoppedError.exit_code)) if same else error
+    finally:
+        _peers.stop()
+
+
+def _caused_elsewhere(failure: Failure) -> AnaloraError:
+    assert _peers is not None
+    speaks = rank() == (1 if failure.rank == 0 else 0)
+    return AnaloraError(_peers.describe(failure)) if speaks else StoppedError(failure.text)
+
+
+def _leave() -> None:
+    """Part from the other processes; without this, gloo's threads abort those that end first."""
+    import torch.distributed as dist
+
+    assert _peers is not None
+    dist.barrier()
+    _peers.stop()
+    dist.barrier()  # Nobody watches any more: now the one that hosts the store may go.
+    dist.destroy_process_group()
+
+
+def wait_for_all() -> None:
+    """Return when all processes are here."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+
+
+def any_of(flag: bool) -> bool:
+    """Whether a flag is set on any process: the same answer on all of them."""
+    import torch
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return flag
+    answer = torch.tensor([int(flag)])
+    dist.all_reduce(answer, op=dist.ReduceOp.MAX, group=_on_cpus())
+    return bool(answer.item())
+
+
+@lru_cache(maxsize=1)
+def _on_cpus() -> Any:
+    """The processes as a group that talks without waiting for a GPU; None if all of their talk is so."""
+    import torch.distributed as dist
+
+    return None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+
+
+def gather(value: Any) -> list[Any]:
+    """The values of all processes, by rank, on every process."""
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values

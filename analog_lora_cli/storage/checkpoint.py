@@ -1,0 +1,250 @@
+"""The checkpoint folder: prepare, write, read, verify."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analog_lora_cli.config.load import differences, dump_config, load_config
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.yaml_file import read_yaml_mapping
+from analog_lora_cli.errors import CheckpointError, ConfigError, UsageError
+from analog_lora_cli.runtime import log as run_log
+from analog_lora_cli.runtime import processes
+from analog_lora_cli.storage.files import (
+    LOCK,
+    check_free,
+    check_writable,
+    file_sha256,
+    locked,
+    replacing,
+    saving,
+    write_text,
+)
+from analog_lora_cli.storage.manifest import MANIFEST, read_manifest, verify_files
+from analog_lora_cli.storage.workspace import is_workspace, put_in_place, workspace
+
+CONFIG = "analora.yaml"
+METRICS = "metrics.json"
+ADAPTERS = "adapters"
+MODEL = "model"
+"""Folder with the weights of `method: full`."""
+FROZEN_HEAD_FILE = "frozen_head.safetensors"
+"""Weights of a head that is neither trained nor part of the pretrained model (`train_head: false`)."""
+TRAINER = "trainer"
+FIRST_ADAPTER = "default"
+ALL = "all"
+"""What `--adapter` takes for every adapter of a checkpoint, and so no adapter's name."""
+
+
+def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:
+    """See whether a run may use an output folder, without writing anything.
+
+    Args:
+        folder: the checkpoint folder.
+        config: the run's configuration.
+        resume: continue the run that is there; it must have the same configuration.
+        overwrite: replace the run that is there.
+
+    Raises:
+        UsageError: the folder holds something else or another run, or cannot be written.
+    """
+    check_writable(folder)
+    check_free(folder)
+    if not _in_use(folder):
+        return
+    if not (folder / CONFIG).is_file():
+        raise UsageError(f"{folder}: is not empty and holds no run of analora; choose another --output")
+    if resume:
+        changed = [line for line in differences(read_config(folder), config) if not line.startswith("description:")]
+        if changed:
+            shown = "\n".join(f"  - {line}" for line in changed)
+            raise UsageError(
+                f"{folder}: --resume continues a run with the configuration that it was started with; it differs in\n"
+                f"{shown}\nUse the old values, or another --output"
+            )
+    elif not overwrite:
+        raise UsageError(
+            f"{folder}: holds a run already; continue it with --resume, replace it with --overwrite, or choose "
+            "another --output"
+        )
+
+
+@contextmanager
+def open_run(folder: Path, config: Config, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Hold an output folder that `check_output` has accepted; only the main process writes.
+
+    With `overwrite` the old run is moved aside first and removed when the new one is complete.
+
+    Raises:
+        UsageError: another process is writing there, or the folder cannot be written.
+    """
+    if not processes.is_main():
+        yield
+        return
+    aside = None
+    if overwrite and not resume and _in_use(folder):
+        with locked(folder):
+            aside = folder.with_name(f"{folder.name}.replaced-{time.strftime('%Y%m%d-%H%M%S')}")
+            folder.rename(aside)
+    with locked(folder):
+        if not (folder / CONFIG).is_file():
+            try:
+                write_text(folder / CONFIG, dump_config(config))
+            except OSError as error:
+                raise UsageError(f"{folder}: cannot be written: {error.strerror}") from None
+        run_log.keep_in(folder)
+        yield
+        if aside is not None and (folder / MANIFEST).is_file():
+            shutil.rmtree(aside)
+
+
+def _in_use(folder: Path) -> bool:
+    return folder.is_dir() and any(entry.name != LOCK and not is_workspace(entry) for entry in folder.iterdir())
+
+
+def write_adapter(folder: Path, name: str, model: Any, frozen_head: dict[str, Any], config: str | None = None) -> Path:
+    """Store an adapter, head included, as a standard PEFT folder; replaces one of the same name in one step.
+
+    Args:
+        folder: the checkpoint folder.
+        name: of the adapter.
+        model: the PEFT model.
+        frozen_head: tensors of a head that is frozen and random, by name; may be empty.
+        config: the adapter's configuration as YAML; None for the first one, whose configuration is the checkpoint's.
+    """
+    from safetensors.torch import save_file
+
+    target = folder / ADAPTERS / name
+    with replacing(target) as beside:
+        model.save_pretrained(str(beside), safe_serialization=True, save_embedding_layers=False)
+        if frozen_head:
+            save_file(frozen_head, str(beside / FROZEN_HEAD_FILE))
+        if config is not None:
+            (beside / CONFIG).write_text(config, encoding="utf-8")
+        (beside / "README.md").unlink(missing_ok=True)
+    return target
+
+
+def write_full_model(folder: Path, model: Any) -> list[str]:
+    """Store the weights of `method: full` as a plain transformers folder; returns its files beside the weights."""
+    target = folder / MODEL
+    with replacing(target) as beside:
+        model.save_pretrained(str(beside), safe_serialization=True)
+    return [f"{MODEL}/{path.name}" for path in sorted(target.glob("*.json"))]
+
+
+def write_tokenizer(folder: Path, tokenizer: Any) -> list[str]:
+    """Store the tokenizer's files in the checkpoint folder itself; returns their names."""
+    target = folder / "tokenizer"
+    with saving(target), workspace(target) as beside:
+        made = beside / target.name
+        tokenizer.save_pretrained(str(made))
+        names = sorted(file.name for file in made.iterdir())
+        for name in names:
+            put_in_place(made / name, folder / name)
+    return names
+
+
+def adapter_files(folder: Path, name: str) -> dict[str, str]:
+    """sha256 of each file of an adapter."""
+    return {path.name: file_sha256(path) for path in sorted((folder / ADAPTERS / name).iterdir()) if path.is_file()}
+
+
+def read_config(folder: Path) -> Config:
+    """The configuration of a checkpoint.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{folder}: not a checkpoint folder: no {CONFIG} in it; `analora train` writes one")
+    try:
+        content = read_yaml_mapping(folder / CONFIG)
+        config = load_config(base=content)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from None
+    missing = sorted(Config.model_fields.keys() - content.keys())
+    if missing:
+        raise CheckpointError(f"{folder / CONFIG}: damaged: no {', '.join(missing)}")
+    return config
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint folder, its manifest read and its adapters' names checked."""
+
+    folder: Path
+    config: Config
+    manifest: dict[str, Any]
+
+    @property
+    def adapters(self) -> list[str]:
+        """Names of the stored adapters, the first one first; empty for `method: full`."""
+        return sorted(self.manifest["adapters"], key=lambda name: (name != FIRST_ADAPTER, name))
+
+    @property
+    def analog_layers(self) -> dict[str, str]:
+        """sha256 of the weights on tiles by the layer's name; empty if no training has put them there yet."""
+        return dict(self.manifest.get("analog_layers", {}))
+
+    def layers_on_chip(self, adapter: str, config: Config) -> set[str] | None:
+        """Names of the layers that were programmed, outside which an adapter's model has none on tiles.
+
+        Args:
+            adapter: its name.
+            config: its configuration, hardware possibly changed.
+
+        Returns:
+            None if nothing is known, or if other `hardware.layers` are asked for than at the training.
+        """
+        same = config.hardware.layers == self.config_of(adapter).hardware.layers
+        return (set(self.analog_layers) or None) if same else None
+
+    def entry(self, adapter: str) -> dict[str, Any]:
+        """What the manifest says of an adapter."""
+        return dict(self.manifest["adapters"][adapter])
+
+    def adapter_folder(self, adapter: str) -> Path:
+        """Where an adapter lies."""
+        return self.folder / ADAPTERS / adapter
+
+    def config_of(self, adapter: str) -> Config:
+        """The configuration that an adapter was trained with.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        return self.config if adapter == FIRST_ADAPTER else read_config(self.adapter_folder(adapter))
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Open a checkpoint.
+
+    Raises:
+        CheckpointError: it is not one, incomplete, damaged, or written by a later version.
+    """
+    config = read_config(folder)
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest["files"])
+    return Checkpoint(folder, config, manifest)
+
+
+def verify_adapter(checkpoint: Checkpoint, name: str) -> None:
+    """See that an adapter's files are those that were written.
+
+    Raises:
+        CheckpointError: there is no such adapter, or a file is missing or changed.
+    """
+    if checkpoint.config.method == "full":
+        if name != FIRST_ADAPTER:
+            raise CheckpointError(f"{checkpoint.folder}: method full has no adapters, so --adapter {name} is unknown")
+        return
+    if name not in checkpoint.manifest["adapters"]:
+        raise CheckpointError(f"{checkpoint.folder}: no adapter {name!r}; it has {', '.join(checkpoint.adapters)}")
+    verify_files(checkpoint.adapter_folder(name), checkpoint.entry(name)["files"])

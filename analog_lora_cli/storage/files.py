@@ -1,0 +1,198 @@
+"""Writing so that nothing half-written is taken for whole: beside, flushed, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from analog_lora_cli.errors import AnaloraError, CheckpointError, DiskFullError, UsageError
+from analog_lora_cli.storage.workspace import put_in_place, remove_left_overs, workspace
+
+LOCK = ".lock"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def check_writable(folder: Path) -> None:
+    """See that a folder exists or can be made, and be written to; writes nothing.
+
+    Raises:
+        UsageError: it cannot; the message names `--output`.
+    """
+    existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
+    if not existing.is_dir():
+        raise UsageError(f"{existing}: is a file, expected a folder; choose another --output")
+    if not os.access(existing, os.W_OK):
+        raise UsageError(f"{existing}: no permission to write; choose another --output")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step: readers see the old content or the new one."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON in one step."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+SEAL = "sha256"
+"""Key of a sealed file: the sha256 of everything else in it."""
+
+
+def write_sealed(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON object with the sha256 of its content in it, so that a changed digit is noticed."""
+    write_json(path, value | {SEAL: _seal(value)})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read what `write_sealed` has written, without the seal.
+
+    Raises:
+        CheckpointError: it is missing, unreadable or damaged.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: damaged: expected a JSON object, got {type(value).__name__}")
+    seal = value.pop(SEAL, None)
+    if seal != _seal(value):
+        raise CheckpointError(
+            f"{path}: damaged: not as it was written (sha256 differs); restore it, or write it anew with the command "
+            "that made it"
+        )
+    return value
+
+
+def _seal(value: dict[str, Any]) -> str:
+    # Through JSON once, as reading does: tuples become lists, numbers as keys become text.
+    plain = json.loads(json.dumps(value))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def replacing(path: Path, alone: bool = False) -> Iterator[Path]:
+    """A path to write a file or a folder at, which takes the place of `path` in one step if the block succeeds.
+
+    Args:
+        path: the file or folder.
+        alone: refuse to begin while another process is replacing the same.
+
+    Raises:
+        UsageError: `alone`, and another process is at it.
+        DiskFullError: there is no room; `path` is as it was.
+    """
+    with saving(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with workspace(path, alone) as folder:
+            yield folder / path.name
+            put_in_place(folder / path.name, path)
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise on a full disk into one error.
+
+    Raises:
+        DiskFullError: there is no room for `path`.
+    """
+    try:
+        yield
+    except AnaloraError:
+        raise
+    except Exception as error:  # safetensors, tokenizers and torch have errors of their own, without a number.
+        reason = _no_room(error)
+        if reason is None:
+            raise
+        where = next(parent for parent in path.absolute().parents if parent.exists())
+        free = shutil.disk_usage(where).free / 2**20
+        raise DiskFullError(f"{path}: cannot be saved: {reason}; {free:.1f} MiB are free there") from error
+
+
+def _no_room(error: Exception) -> str | None:
+    """Why a disk takes no more, if that is what an error says."""
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return os.strerror(error.errno)
+    text = str(error)
+    for number in _NO_ROOM:
+        if os.strerror(number) in text or f"(os error {number})" in text:
+            return os.strerror(number)
+    if isinstance(error, RuntimeError) and ("PytorchStreamWriter" in text or "unexpected pos" in text):
+        return "the disk takes no more"
+    return None
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        CheckpointError: it is missing, unreadable or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CheckpointError(f"{path}: cannot be read: {reason}") from None
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_free(folder: Path) -> None:
+    """See that no other process holds a folder with `locked`; writes nothing.
+
+    Raises:
+        UsageError: one does.
+    """
+    try:
+        handle = (folder / LOCK).open()
+    except OSError:
+        return
+    with handle:
+        _lock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB, folder)
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a folder for this process; the lock ends with the process, however it ends.
+
+    What killed processes have left half-written in the folder goes.
+
+    Args:
+        folder: is made if it does not exist.
+        wait: until the lock is free, where it is held for moments only.
+
+    Raises:
+        UsageError: another process holds it and `wait` is false, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / LOCK).open("w")
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror}") from None
+    with handle:
+        _lock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), folder)
+        remove_left_overs(folder)
+        yield
+
+
+def _lock(handle: IO[str], kind: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, kind)
+    except BlockingIOError:
+        raise UsageError(f"{folder}: another process is writing to this folder; wait for it or use another") from None
+    except OSError as error:
+        raise UsageError(f"{folder}: its file system has no locks ({error.strerror}); use another folder") from None

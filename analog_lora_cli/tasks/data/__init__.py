@@ -1,0 +1,1 @@
+"""Reading data files and the hub's data sets; features and batches."""

@@ -1,0 +1,1 @@
+"""GLUE: one label for a text or a pair of texts."""

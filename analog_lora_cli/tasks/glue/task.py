@@ -1,0 +1,139 @@
+"""GLUE: one label for a text or a pair of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import compress, islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analog_lora_cli.config.schema import TaskConfig
+from analog_lora_cli.tasks.base import EvalSet, FloatArray, Task
+from analog_lora_cli.tasks.data.features import mapped_features, model_input_names
+from analog_lora_cli.tasks.data.files import locate
+from analog_lora_cli.tasks.data.hub import load_hub_split
+from analog_lora_cli.tasks.glue.data import GLUE, LabelledTexts, glue_from_hub, read_glue
+from analog_lora_cli.tasks.glue.metrics import glue_metric
+
+if TYPE_CHECKING:
+    import datasets
+    from transformers import PreTrainedTokenizerBase
+
+CHUNK_SAMPLES = 1000
+HUB_DATASET = "nyu-mll/glue"
+
+
+class Classification(Task):
+    """A GLUE task. STS-B is a regression with one output; the others choose among classes.
+
+    MNLI has two validation sets: `matched` (metric `accuracy`) and `mismatched` (`accuracy_mismatched`). A local
+    `validation_file` counts as matched, and then there is no second one.
+    """
+
+    def __init__(self, config: TaskConfig, seed: int) -> None:
+        super().__init__(config, seed)
+        self.spec = GLUE[config.name]
+        self.metric = self.spec.metrics[0]
+        both = config.name == "mnli" and config.validation_file is None
+        self.metric_names = (*self.spec.metrics, "accuracy_mismatched") if both else self.spec.metrics
+
+    def auto_class(self) -> type:
+        from transformers import AutoModelForSequenceClassification
+
+        found: type = AutoModelForSequenceClassification
+        return found
+
+    def model_options(self) -> dict[str, Any]:
+        """`num_labels` and `problem_type`; for classes also `id2label` and `label2id`."""
+        if self.spec.regression:
+            return {"num_labels": 1, "problem_type": "regression"}
+        return {
+            "num_labels": len(self.spec.labels),
+            "problem_type": "single_label_classification",
+            "id2label": dict(enumerate(self.spec.labels)),
+            "label2id": {name: index for index, name in enumerate(self.spec.labels)},
+        }
+
+    def train_features(self, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
+        encoded = self._encoded(self._training_samples(), tokenizer)
+        return mapped_features({**inputs, "labels": sample.label} for inputs, sample in encoded)
+
+    def eval_sets(self, tokenizer: PreTrainedTokenizerBase) -> list[EvalSet]:
+        found = []
+        for name, samples in self._validation.items():
+            features = mapped_features(inputs for inputs, _ in self._encoded(samples, tokenizer))
+            found.append(EvalSet(name, features, self._scorer(name, samples)))
+        return found
+
+    def guess_score(self) -> dict[str, float]:
+        """Of always answering the most frequent class of the validation set; 0 for STS-B, where a constant is."""
+        scores: dict[str, float] = {}
+        for name, samples in self._validation.items():
+            gold = np.array([sample.label for sample in samples])
+            constant = float(gold.mean()) if self.spec.regression else int(np.bincount(gold).argmax())
+            scores |= self._scores(name, np.full(len(gold), constant), gold)
+        return scores
+
+    def _scorer(self, name: str, samples: list[LabelledTexts]) -> Callable[[Sequence[FloatArray]], dict[str, float]]:
+        gold = np.array([sample.label for sample in samples])
+        outputs_expected = len(self.spec.labels) or 1
+
+        def scorer(outputs: Sequence[FloatArray]) -> dict[str, float]:
+            values = np.stack(outputs)
+            if values.shape[1:] != (outputs_expected,):
+                raise ValueError(f"outputs of shape {values.shape[1:]}, expected ({outputs_expected},)")
+            predicted = values[:, 0] if self.spec.regression else values.argmax(axis=1)
+            return self._scores(name, predicted, gold)
+
+        return scorer
+
+    def _scores(self, name: str, predicted: npt.NDArray[Any], gold: npt.NDArray[Any]) -> dict[str, float]:
+        suffix = "_mismatched" if name == "mismatched" else ""
+        return {metric + suffix: glue_metric(metric, predicted, gold) for metric in self.spec.metrics}
+
+    @cached_property
+    def _validation(self) -> dict[str, list[LabelledTexts]]:
+        """The first `max_eval_samples` samples of each validation set, by the set's name."""
+        file = self.config.validation_file
+        splits = {"validation": "validation"}
+        if self.config.name == "mnli":
+            splits = {"matched": "validation_matched"}
+            if file is None:
+                splits["mismatched"] = "validation_mismatched"
+        # All are read, so that a mistake in the last line is known.
+        found = {name: list(self._samples(split, file)) for name, split in splits.items()}
+        return {name: samples[: self.config.max_eval_samples] for name, samples in found.items()}
+
+    def _training_samples(self) -> Iterator[LabelledTexts]:
+        def samples() -> Iterator[LabelledTexts]:
+            return self._samples("train", self.config.train_file)
+
+        if self.config.max_train_samples is None:
+            return samples()
+        # Read twice rather than held in memory.
+        chosen = np.zeros(sum(1 for _ in samples()), dtype=bool)
+        chosen[self.training_subset(len(chosen))] = True
+        return compress(samples(), chosen)
+
+    def _samples(self, split: str, file: str | None) -> Iterator[LabelledTexts]:
+        if file is None:
+            return glue_from_hub(load_hub_split(HUB_DATASET, self.config.name, split), self.spec)
+        role = split.partition("_")[0]
+        return read_glue(locate(file, f"task.{role}_file"), self.spec)
+
+    def _encoded(
+        self, samples: Iterable[LabelledTexts], tokenizer: PreTrainedTokenizerBase
+    ) -> Iterator[tuple[dict[str, list[int]], LabelledTexts]]:
+        """The model's inputs for each sample, and the sample."""
+        names = model_input_names(tokenizer)
+        iterator = iter(samples)
+        while chunk := list(islice(iterator, CHUNK_SAMPLES)):
+            texts = [list(column) for column in zip(*(sample.texts for sample in chunk), strict=True)]
+            encoded = tokenizer(
+                *texts, truncation=True, max_length=self.config.max_length, padding=False, return_attention_mask=True
+            )
+            for index, sample in enumerate(chunk):
+                yield {name: encoded[name][index] for name in names}, sample

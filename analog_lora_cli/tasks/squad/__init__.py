@@ -1,0 +1,1 @@
+"""SQuAD: answers as spans of a context."""

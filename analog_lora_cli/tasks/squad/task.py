@@ -1,0 +1,231 @@
+"""SQuAD v1.1 and v2: long contexts as overlapping windows, answers as spans of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analog_lora_cli.config.schema import TaskConfig
+from analog_lora_cli.errors import UsageError
+from analog_lora_cli.tasks.base import EvalSet, FloatArray, Task
+from analog_lora_cli.tasks.data.features import mapped_features, model_input_names
+from analog_lora_cli.tasks.data.files import locate
+from analog_lora_cli.tasks.data.hub import load_hub_split
+from analog_lora_cli.tasks.squad.answer_spans import SpanDecoder, SpanRules, WindowMap
+from analog_lora_cli.tasks.squad.data import Question, questions_from_hub, read_squad
+from analog_lora_cli.tasks.squad.metrics import SquadMetrics
+
+if TYPE_CHECKING:
+    import datasets
+    from transformers import PreTrainedTokenizerBase
+
+CHUNK_QUESTIONS = 500
+SMALLEST_ADVANCE = 16
+GUESS_WORDS = (3, 10, 25)
+
+
+@dataclass(frozen=True)
+class Window:
+    """One question with a part of its context, as the model sees it."""
+
+    inputs: dict[str, list[int]]
+    """Model inputs, unpadded, by name."""
+    map: WindowMap
+
+
+class QuestionAnswering(Task):
+    """SQuAD: the answer to a question is a span of its context; in v2 it may also be missing."""
+
+    metric = "f1"
+
+    def __init__(self, config: TaskConfig, seed: int) -> None:
+        super().__init__(config, seed)
+        self.version_2 = config.name == "squad_v2"
+        names = ("f1", "exact_match")
+        self.metric_names = (*names, "has_answer_f1", "no_answer_f1") if self.version_2 else names
+
+    def auto_class(self) -> type:
+        from transformers import AutoModelForQuestionAnswering
+
+        found: type = AutoModelForQuestionAnswering
+        return found
+
+    def model_options(self) -> dict[str, Any]:
+        """None: the head always has two outputs, start and end."""
+        return {}
+
+    def train_features(self, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
+        """One row a window. Where the window does not hold the whole first answer, both positions are the null token.
+
+        Raises:
+            DataError, HubError, UsageError: as `Task.train_features`.
+        """
+        _check_tokenizer(tokenizer, self.config)
+        questions = self._questions("train", self.config.train_file)
+        chosen = [questions[index] for index in self.training_subset(len(questions))]
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for window in make_windows(tokenizer, chosen, self.config.max_length, self.config.doc_stride):
+                start, end = answer_tokens(chosen[window.map.question], window.map)
+                yield {**window.inputs, "start_positions": start, "end_positions": end}
+
+        return mapped_features(rows())
+
+    def eval_sets(self, tokenizer: PreTrainedTokenizerBase) -> list[EvalSet]:
+        _check_tokenizer(tokenizer, self.config)
+        questions = self._validation
+        maps: list[WindowMap] = []
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for window in make_windows(tokenizer, questions, self.config.max_length, self.config.doc_stride):
+                maps.append(window.map)
+                yield window.inputs
+
+        features = mapped_features(rows())
+        threshold = self.config.null_threshold if self.version_2 else None
+        rules = SpanRules(self.config.n_best, self.config.max_answer_length, threshold)
+        decoder = SpanDecoder([question.context for question in questions], maps, rules)
+        metrics = self._metrics()
+
+        def scorer(outputs: Sequence[FloatArray]) -> dict[str, float]:
+            return metrics.score(decoder.answers(outputs))
+
+        return [EvalSet("validation", features, scorer)]
+
+    def guess_score(self) -> dict[str, float]:
+        """Of always answering the first 3, 10 or 25 words of the context, or in v2 nothing: the best of them by F1.
+
+        F1 rewards length: on SQuAD, spans drawn at random beat the first three words, but not the first 25.
+        """
+        metrics = self._metrics()
+        words = [question.context.split() for question in self._validation]
+        lengths = (*GUESS_WORDS, 0) if self.version_2 else GUESS_WORDS
+        guesses = [metrics.score([" ".join(text[:length]) for text in words]) for length in lengths]
+        return max(guesses, key=lambda scores: scores[self.metric])
+
+    def _metrics(self) -> SquadMetrics:
+        return SquadMetrics([question.answers for question in self._validation], self.version_2)
+
+    @cached_property
+    def _validation(self) -> list[Question]:
+        return self._questions("validation", self.config.validation_file)[: self.config.max_eval_samples]
+
+    def _questions(self, split: str, file: str | None) -> list[Question]:
+        if file is not None:
+            return read_squad(locate(file, f"task.{split}_file"), unanswerable=self.version_2)
+        return questions_from_hub(load_hub_split(f"rajpurkar/{self.config.name}", None, split))
+
+
+def make_windows(
+    tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question], max_length: int, doc_stride: int
+) -> Iterator[Window]:
+    """The windows of all questions, in order.
+
+    A question, stripped of leading white space, stands in front of as much of its context as fits into `max_length`
+    tokens; neighbouring windows share `doc_stride` tokens of context. A question that would leave less room than
+    that is cut at its end, so that each window holds at least 16 tokens that the one before it does not (fewer if
+    `max_length` is very small).
+
+    Args:
+        tokenizer: a fast tokenizer.
+        questions: what to tokenize.
+        max_length: longest window, in tokens.
+        doc_stride: overlap of two windows, in tokens.
+
+    Raises:
+        UsageError: `doc_stride` leaves no room for the question.
+    """
+    room = _question_room(tokenizer, max_length, doc_stride)
+    for begin in range(0, len(questions), CHUNK_QUESTIONS):
+        chunk = questions[begin : begin + CHUNK_QUESTIONS]
+        encoded = tokenizer(
+            _fitting([question.question.lstrip() for question in chunk], tokenizer, room),
+            [question.context for question in chunk],
+            truncation="only_second",
+            max_length=max_length,
+            stride=doc_stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            return_attention_mask=True,
+            padding=False,
+        )
+        names = model_input_names(tokenizer)
+        for index, sample in enumerate(encoded["overflow_to_sample_mapping"]):
+            inputs = {name: encoded[name][index] for name in names}
+            offsets = np.array(encoded["offset_mapping"][index], dtype=np.int32)
+            in_context = np.array([part == 1 for part in encoded.sequence_ids(index)])
+            null_token = _null_token(inputs["input_ids"], tokenizer)
+            place = WindowMap(begin + sample, offsets[:, 0], offsets[:, 1], in_context, null_token)
+            yield Window(inputs, place)
+
+
+def answer_tokens(question: Question, window: WindowMap) -> tuple[int, int]:
+    """First and last token of the question's first answer; twice the null token if the window does not hold it all.
+
+    White space around the answer does not count.
+    """
+    null = (window.null_token, window.null_token)
+    tokens = np.flatnonzero(window.in_context)
+    if not question.answers or not len(tokens):
+        return null
+    text = question.answers[0]
+    begin = question.starts[0] + len(text) - len(text.lstrip())
+    end = question.starts[0] + len(text.rstrip())
+    starts, ends = window.char_starts[tokens], window.char_ends[tokens]
+    if begin < starts[0] or end > ends[-1]:
+        return null
+    # The first token that ends after the answer's beginning, the last that begins before its end.
+    first = int(np.searchsorted(ends, begin, side="right"))
+    last = int(np.searchsorted(starts, end, side="left")) - 1
+    return (int(tokens[first]), int(tokens[last])) if first <= last else null
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: TaskConfig) -> None:
+    if not tokenizer.is_fast:
+        raise UsageError(
+            f"task {config.name} needs a fast tokenizer, which knows each token's place in the text; "
+            f"{type(tokenizer).__name__} of this model is a slow one: choose a model with a tokenizer.json"
+        )
+
+
+def _question_room(tokenizer: PreTrainedTokenizerBase, max_length: int, doc_stride: int) -> int:
+    """Most tokens of a question."""
+    free: int = max_length - tokenizer.num_special_tokens_to_add(pair=True) - doc_stride
+    room = free - min(SMALLEST_ADVANCE, max(1, free // 2))
+    if room < 1:
+        raise UsageError(
+            f"task.doc_stride ({doc_stride}) must leave room for the question and new context within task.max_length "
+            f"({max_length}); lower the one or raise the other"
+        )
+    return room
+
+
+def _fitting(texts: list[str], tokenizer: PreTrainedTokenizerBase, room: int) -> list[str]:
+    """`texts`, those of more than `room` tokens cut at their end."""
+    fitting = list(texts)
+    limit = room
+    long = list(range(len(texts)))
+    while long:
+        encoded = tokenizer(
+            [fitting[index] for index in long], add_special_tokens=False, truncation=False, return_offsets_mapping=True
+        )
+        over = [
+            (index, offsets)
+            for index, offsets in zip(long, encoded["offset_mapping"], strict=True)
+            if len(offsets) > room
+        ]
+        for index, offsets in over:
+            fitting[index] = fitting[index][: offsets[limit - 1][1]] if limit else ""
+        long = [index for index, _ in over]
+        # A cut text may have more tokens than were left of it, so cut again, shorter.
+        limit = max(0, limit - 1)
+    return fitting
+
+
+def _null_token(input_ids: list[int], tokenizer: PreTrainedTokenizerBase) -> int:
+    specials = {tokenizer.cls_token_id, tokenizer.bos_token_id}
+    return next((position for position, token in enumerate(input_ids) if token in specials), 0)

@@ -1,0 +1,101 @@
+"""The `train` section as transformers' TrainingArguments."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.errors import ConfigError
+from analog_lora_cli.runtime import processes
+
+
+def training_arguments(config: Config, folder: Path) -> TrainingArguments:
+    """The Trainer's arguments from the `train` section.
+
+    Args:
+        config: the configuration.
+        folder: where the states for `--resume` go.
+
+    Raises:
+        ConfigError: a value that TrainingArguments does not accept.
+    """
+    problems = _wrong_types(config)
+    if problems:
+        raise ConfigError(problems)
+    values = config.train.model_dump()
+    _refuse_sharding(values)
+    if values["report_to"]:
+        _require_reporters(values["report_to"])
+    else:
+        values["report_to"] = "none"
+    cuda = torch.cuda.is_available()
+    values.setdefault("use_cpu", not cuda)
+    values.setdefault("dataloader_pin_memory", cuda)
+    if processes.world_size() > 1:
+        values.setdefault("ddp_find_unused_parameters", False)
+        values.setdefault("log_level_replica", "error")
+        backend = "nccl" if cuda else "gloo"
+        if values.setdefault("ddp_backend", backend) != backend:
+            raise ConfigError([f"train.ddp_backend: the processes talk through {backend} here; leave the key out"])
+    try:
+        return TrainingArguments(
+            output_dir=str(folder),
+            save_strategy="steps",
+            eval_strategy="no",
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            label_names=["start_positions", "end_positions"] if config.task.name.startswith("squad") else ["labels"],
+            logging_first_step=True,
+            **{key: value for key, value in values.items() if key != "logging_first_step"},
+        )
+    except (ValueError, TypeError, ImportError) as error:
+        raise ConfigError([f"train: {str(error).splitlines()[0]}"]) from None
+
+
+def _refuse_sharding(values: dict[str, Any]) -> None:
+    """Saved states and hashes are those of whole parameters; the tiles themselves would not mind."""
+    for name, variable in (("fsdp", "ACCELERATE_USE_FSDP"), ("deepspeed", "ACCELERATE_USE_DEEPSPEED")):
+        if values.get(name) or os.environ.get(variable, "false").lower() in ("true", "1"):
+            raise ConfigError(
+                [
+                    f"train.{name}: a model cut up by {name} cannot be saved and resumed yet; each process must hold "
+                    "it whole. "
+                    f"Take the key out, and {name} out of accelerate's configuration; to save memory: "
+                    "train.gradient_checkpointing=true, a smaller batch, train.bf16=true"
+                ]
+            )
+
+
+def _wrong_types(config: Config) -> list[str]:
+    """Fields that the schema does not list are checked against TrainingArguments' own annotations."""
+    import typing
+
+    from pydantic import TypeAdapter, ValidationError
+
+    hints = typing.get_type_hints(TrainingArguments)
+    problems = []
+    for key, value in (config.train.model_extra or {}).items():
+        try:
+            TypeAdapter(hints[key]).validate_python(value, strict=False)
+        except ValidationError as error:
+            detail = error.errors()[0]
+            problems.append(f"train.{key}: {detail['msg'][:1].lower()}{detail['msg'][1:]}, got {value!r}")
+        except Exception:  # Some annotations name classes that pydantic has no schema for.
+            continue
+    return problems
+
+
+def _require_reporters(names: list[str]) -> None:
+    from importlib.util import find_spec
+
+    packages = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",)}
+    for name in names:
+        if name not in packages:
+            raise ConfigError([f"train.report_to: {name!r} is not supported; known: {', '.join(packages)}"])
+        if not any(find_spec(package) for package in packages[name]):
+            raise ConfigError([f"train.report_to: {name} is not installed; pip install {name}"])

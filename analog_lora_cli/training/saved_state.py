@@ -1,0 +1,70 @@
+"""States of a training that `--resume` continues from: whole ones only."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from analog_lora_cli.errors import CheckpointError
+from analog_lora_cli.runtime import processes
+from analog_lora_cli.storage.files import file_sha256, write_json
+from analog_lora_cli.storage.workspace import flush
+
+COMPLETE = "complete.json"
+"""Written last into a saved state: names and hashes of its files. A state without it is not used."""
+
+
+def mark_whole(state: Path) -> None:
+    """Say that a state is complete, once all of its files are on disk."""
+    flush(state)
+    files = sorted(path.relative_to(state).as_posix() for path in state.rglob("*") if path.is_file())
+    write_json(state / COMPLETE, {name: file_sha256(state / name) for name in files if name != COMPLETE})
+
+
+def newest_state(folder: Path) -> Path | None:
+    """The newest whole state to resume from; half-written ones are removed.
+
+    Args:
+        folder: the run's `trainer` folder.
+    """
+    newest: tuple[int, Path] | None = None
+    for state in folder.glob("checkpoint-*"):
+        number = state.name.rpartition("-")[2]
+        if not number.isdigit():
+            continue
+        if not is_whole(state):
+            if processes.is_main():
+                shutil.rmtree(state, ignore_errors=True)
+        elif newest is None or int(number) > newest[0]:
+            newest = (int(number), state)
+    processes.wait_for_all()
+    return None if newest is None else newest[1]
+
+
+def is_whole(state: Path) -> bool:
+    """Whether all files of a saved state are there and as they were written."""
+    try:
+        hashes = json.loads((state / COMPLETE).read_text(encoding="utf-8"))
+        return all(file_sha256(state / name) == digest for name, digest in hashes.items())
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
+
+
+@contextmanager
+def loading(state: str | None) -> Iterator[None]:
+    """Say which state it is that cannot be loaded: its files are as they were written, so it is of another kind."""
+    try:
+        yield
+    except Exception as error:  # What a strange file makes each library raise changes from release to release.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
+        raise CheckpointError(
+            f"{state}: this state cannot be loaded: {reason}. Delete its folder to continue from the one before"
+        ) from error
+
+
+def step_of(state: Path) -> int:
+    """The optimizer step of a state, from its folder's name."""
+    return int(state.name.rpartition("-")[2])

@@ -1,0 +1,1 @@
+"""One readable recipe for each command; they write the files of the contract."""

@@ -1,0 +1,149 @@
+"""What an adaptation has recovered: the old adapter and the new one, measured on the same chips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analog_lora_cli.config.schema import DriftConfig
+from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference, summarize
+from analog_lora_cli.storage.checkpoint import Checkpoint
+from analog_lora_cli.workflows.adapt import Adaptation
+from analog_lora_cli.workflows.evaluate import Assessment, MeasuringReport, Subject, assess
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an adaptation took."""
+
+    samples: int
+    steps: int
+    seconds: float
+    trainable_parameters: int
+
+    def per(self, points: float) -> dict[str, float]:
+        """Each of them divided by the points of the metric that were recovered."""
+        return {name: value / points for name, value in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """The measurements before and after an adaptation."""
+
+    adaptation: Adaptation
+    after: Assessment
+    cost: Cost
+    before: Assessment | None = None
+    """The adapter that it started from, on the new hardware; None without `--from`."""
+    original: Assessment | None = None
+    """The adapter that it started from, on the hardware that it was trained for; None if that is the same."""
+
+    @property
+    def headline_time(self) -> str:
+        """The time that the summary speaks of: that of the aged chip, else the last one."""
+        chip = self.adaptation.chip
+        return chip.at if chip is not None else self.adaptation.config.drift.times[-1]
+
+    def results(self) -> dict[str, DriftResult]:
+        """The measured results over the chips of `drift`, by what they are."""
+        parts = {"old hardware": self.original, "before": self.before, "after": self.after}
+        return {name: part.drift for name, part in parts.items() if part is not None and part.drift is not None}
+
+    def on_own_chip(self) -> tuple[DriftResult, DriftResult] | None:
+        """Before and after on the chip that was trained on."""
+        if self.before is None or self.before.also is None or self.after.also is None:
+            return None
+        return self.before.also, self.after.also
+
+    def recovered(self, label: str) -> dict[str, Any] | None:
+        """After minus before at a time, paired chip by chip, see `summarize`; on the own chip if there is one."""
+        pair = self.on_own_chip() or _pair(self.results())
+        return None if pair is None else paired_difference(*pair, label)
+
+    def elsewhere(self, label: str) -> dict[str, Any] | None:
+        """After minus before on the chips that were not trained on; None if there are none."""
+        pair, chip = _pair(self.results()), self.adaptation.chip
+        if pair is None or chip is None:
+            return None
+        before, after = (without_chip(result, chip.seed) for result in pair)
+        return None if not before.chips else paired_difference(before, after, label)
+
+    def lost(self, label: str) -> float | None:
+        """What the old adapter had lost at a time: against the old hardware, or on an aged chip against digital."""
+        pair = self.on_own_chip() or _pair(self.results())
+        if pair is None:
+            return None
+        metric, results = self.after.metric, self.results()
+        now = summarize(pair[0].values(metric, label))["mean"]
+        if self.adaptation.chip is None and "old hardware" in results:
+            return float(summarize(results["old hardware"].values(metric, label))["mean"] - now)
+        return float(pair[0].digital[metric] - now)
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of adaptation.json."""
+        labels: Sequence[str] = self.adaptation.config.drift.times
+        own = self.on_own_chip()
+        named = {**self.results(), **({"own chip before": own[0], "own chip after": own[1]} if own else {})}
+        return {
+            "format": FORMAT,
+            "adapter": self.adaptation.name,
+            **self.adaptation.request(),
+            "metric": self.after.metric,
+            "cost": vars(self.cost),
+            "results": {name: result.as_json() for name, result in named.items()},
+            "recovered": {label: self.recovered(label) for label in labels},
+            "recovered_elsewhere": {label: self.elsewhere(label) for label in labels},
+            "lost": {label: self.lost(label) for label in labels},
+        }
+
+
+def measure_recovery(
+    adaptation: Adaptation, checkpoint: Checkpoint, report: MeasuringReport, with_chips: bool = True
+) -> Recovery:
+    """Measure the new adapter, and the one that it started from, on the same chips.
+
+    Args:
+        adaptation: what was done.
+        checkpoint: with the new adapter in it.
+        report: hears how it goes.
+        with_chips: over chips and times; else the new adapter alone, without chips.
+
+    Raises:
+        as `assess`.
+    """
+    config, chip = adaptation.config, adaptation.chip
+    also = (
+        None
+        if chip is None
+        else DriftConfig(times=config.drift.times, chips=1, seed=chip.seed, reads=config.drift.reads)
+    )
+    subject = Subject(checkpoint, config, adaptation.name)
+    folder = subject.own_folder
+    after = assess(subject, folder, report, with_chips, also)
+    training = checkpoint.entry(adaptation.name)["training"]
+    trainable = checkpoint.entry(adaptation.name)["parameters"]["trainable"]
+    cost = Cost(training["samples"], training["steps"], training["seconds"], trainable)
+    if adaptation.start is None or not with_chips:
+        return Recovery(adaptation, after, cost)
+    old = Subject(checkpoint, config, adaptation.start, f" in the place of {adaptation.name}")
+    before = assess(old, folder / "before", report, also=also)
+    own_config = checkpoint.config_of(adaptation.start).model_copy(update={"drift": config.drift})
+    own = replace(old, config=own_config, note=" on the hardware that it was trained for")
+    original = assess(own, own.own_folder, report) if own.conditions() != old.conditions() else None
+    return Recovery(adaptation, after, cost, before, original)
+
+
+def without_chip(result: DriftResult, seed: int) -> DriftResult:
+    """The same result without one of its chips."""
+    return replace(
+        result,
+        chips=[chip for chip in result.chips if chip != seed],
+        cells=[cell for cell in result.cells if cell.chip != seed],
+    )
+
+
+def _pair(results: dict[str, DriftResult]) -> tuple[DriftResult, DriftResult] | None:
+    return (results["before"], results["after"]) if results.keys() >= {"before", "after"} else None

@@ -1,0 +1,228 @@
+"""The drift evaluation: what is reused, what is refused, and that its statistics are right."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analog_lora_cli.cli import main
+from analog_lora_cli.config.schema import Config, HardwareConfig
+from analog_lora_cli.errors import UsageError
+from analog_lora_cli.evaluation.drift_result import Cell, DriftResult, paired_difference, summarize
+from analog_lora_cli.evaluation.log import CellLog
+from analog_lora_cli.evaluation.thresholds import parse_requirement
+from analog_lora_cli.workflows.train import run_training
+from tests.workflows.test_train import Silent
+
+MakeConfig = Callable[..., Config]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, make_config: MakeConfig) -> Path:
+    """Checkpoints `lora`, `digital` and `full` of the tiny model, without drift results."""
+    folder = tmp_path_factory.mktemp("trained")
+    for method in ("lora", "digital", "full"):
+        config = make_config(method=method, train={"max_steps": 30, "learning_rate": 5e-3, "save_steps": 100})
+        run_training(config, folder / method, Silent(), drift=False)
+        shutil.rmtree(folder / method / "drift")
+    return folder
+
+
+@pytest.fixture
+def checkpoints(trained: Path, tmp_path: Path) -> Path:
+    """A copy to write into."""
+    shutil.copytree(trained, tmp_path / "c")
+    return tmp_path / "c"
+
+
+def evaluate(*arguments: object) -> int:
+    return main(["evaluate-drift", *map(str, arguments), "--quiet"])
+
+
+def result(folder: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads((folder / "drift/default/drift.json").read_text())
+    return content
+
+
+def cells(folder: Path) -> list[str]:
+    return (folder / "drift/default/cells.jsonl").read_text().splitlines()[1:]
+
+
+@pytest.mark.parametrize("method", ["lora", "digital", "full"])
+def test_a_cell_does_not_depend_on_what_else_is_measured(method: str, checkpoints: Path, tmp_path: Path) -> None:
+    assert evaluate(checkpoints / method, "--chips", 2, "--times", "0s,1y", "--output", tmp_path / "all") == 0
+    assert evaluate(checkpoints / method, "--chips", 1, "--seed", 1, "--times", "1y", "--output", tmp_path / "one") == 0
+    lines = [set((tmp_path / name / "cells.jsonl").read_text().splitlines()[1:]) for name in ("all", "one")]
+    assert len(lines[1]) == 3
+    assert lines[1] < lines[0]
+
+
+def test_more_chips_and_times_reuse_what_is_there(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from analog_lora_cli.evaluation.evaluator import Evaluator
+
+    runs = []
+    original = Evaluator.run
+    monkeypatch.setattr(Evaluator, "run", lambda self, *a: runs.append(1) or original(self, *a))
+    assert evaluate(checkpoints / "lora", "--chips", 1, "--times", "0s") == 0
+    assert len(runs) == 3
+    assert evaluate(checkpoints / "lora", "--chips", 2, "--times", "0s,1h") == 0
+    assert len(runs) == 3 + 3
+    assert evaluate(checkpoints / "lora", "--chips", 2, "--times", "0s,1h") == 0
+    assert len(runs) == 6, "nothing is measured twice"
+
+
+def test_a_line_cut_off_by_a_kill_is_measured_again(checkpoints: Path) -> None:
+    assert evaluate(checkpoints / "lora", "--chips", 2, "--times", "0s") == 0
+    whole, file = result(checkpoints / "lora"), checkpoints / "lora/drift/default/cells.jsonl"
+    file.write_bytes(file.read_bytes()[:-20])
+    assert evaluate(checkpoints / "lora", "--chips", 2, "--times", "0s") == 0
+    assert result(checkpoints / "lora") == whole
+
+
+def test_other_conditions_are_never_mixed_in(checkpoints: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(checkpoints / "lora", "--chips", 1, "--times", "0s") == 0
+    before = result(checkpoints / "lora")
+    capsys.readouterr()
+    assert evaluate(checkpoints / "lora", "--chips", 1, "--times", "0s", "--set", "hardware.adc_bits=6") == 2
+    assert "hardware.adc_bits: 8 there, 6 here" in " ".join(capsys.readouterr().err.split())
+    assert result(checkpoints / "lora") == before
+    options = ["--chips", 1, "--times", "0s", "--set", "hardware.adc_bits=3"]
+    assert evaluate(checkpoints / "lora", *options, "--overwrite") == 0
+    assert result(checkpoints / "lora")["hardware"]["adc_bits"] == 3  # type: ignore[index]
+
+
+def test_several_methods_on_the_same_chips(
+    checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [checkpoints / "lora", checkpoints / "digital", checkpoints / "full"]
+    assert evaluate(*folders, "--chips", 3, "--times", "0s,1y", "--output", tmp_path / "out") == 0
+    table = capsys.readouterr().out
+    assert max(map(len, table.splitlines())) <= 80
+    content = json.loads((tmp_path / "out/comparison.json").read_text())
+    values = {
+        name: json.loads((tmp_path / f"out/{name}/drift.json").read_text())["times"][1]["metrics"]["accuracy"]["values"]
+        for name in ("lora", "digital", "full")
+    }
+    difference = np.subtract(values["digital"], values["lora"])
+    assert content["differences"]["digital"]["1y"]["mean"] == pytest.approx(difference.mean())
+    assert (tmp_path / "out/comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_requirements_decide_the_exit_code(checkpoints: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = [checkpoints / "lora", "--chips", 2, "--times", "0s,1y"]
+    assert evaluate(*common, "--require", "accuracy>=1@1y", "--require", "accuracy:min>0@0s") == 0
+    capsys.readouterr()
+    assert evaluate(*common, "--require", "accuracy>=1@1y", "--require", "accuracy>100@365d") == 3
+    assert "accuracy>100@365d" in capsys.readouterr().err
+    for wrong in ("f1>=1@1y", "accuracy>=1@2y", "accuracy=>1@1y", "accuracy:median>1@1y", "acuracy>1@1y"):
+        assert evaluate(*common, "--require", wrong) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--times", "0s,-1h"], "-1h"),
+        (["--times", "soon"], "soon"),
+        (["--chips", "0"], "drift.chips"),
+        (["--adapter", "other"], "no adapter 'other'; it has default"),
+        (["--set", "adapter.rank=3"], "belongs to the training"),
+        (["--set", "hardware.weight_noise=0"], "training only"),
+        (["--set", "hardware.device=reram-wan2022"], "1s, 86400s, 172800s"),
+    ],
+)
+def test_bad_input_is_one_clear_error(
+    options: list[str], message: str, checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(checkpoints.rglob("*"))
+    assert evaluate(checkpoints / "lora", *options) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert error.startswith("error: ")
+    assert message in error
+    assert sorted(checkpoints.rglob("*")) == before
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "analora.yaml", "adapters/default/adapter_model.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00"])
+def test_damaged_files_are_named(
+    file: str, content: bytes, checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (checkpoints / "lora" / file).write_bytes(content)
+    assert evaluate(checkpoints / "lora", "--chips", 1, "--times", "0s") == 2
+    assert Path(file).name in "".join(capsys.readouterr().err.split())
+
+
+def test_two_processes_measure_the_same(checkpoints: Path, tmp_path: Path) -> None:
+    arguments = [str(checkpoints / "lora"), "--chips", "3", "--times", "0s,1y", "--quiet"]
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    for name, prefix in (("one", []), ("two", launcher)):
+        command = [sys.executable, *prefix, "-m", "analog_lora_cli", "evaluate-drift", *arguments]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([*command, "--output", str(tmp_path / name)], env=environment, check=True, capture_output=True)
+    assert (tmp_path / "one/drift.json").read_text() == (tmp_path / "two/drift.json").read_text()
+    assert len((tmp_path / "two/cells.jsonl").read_text().splitlines()) == 1 + 2 + 6
+
+
+def test_the_digital_row_of_a_digital_adapter_is_that_of_its_training(checkpoints: Path) -> None:
+    assert evaluate(checkpoints / "digital", "--chips", 1, "--times", "0s", "--set", "hardware.clip_sigma=0.5") == 0
+    stored = json.loads((checkpoints / "digital/metrics.json").read_text())
+    assert result(checkpoints / "digital")["digital"] == stored["digital"]
+
+
+def test_statistics_over_chips() -> None:
+    values = [84.0, 85.5, 83.0, 86.5]
+    summary = summarize(values)
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert summary["ci95"] == pytest.approx([low, high])
+    assert summary["std"] == pytest.approx(np.std(values, ddof=1))
+    assert summarize([80.0])["ci95"] is None
+
+
+def made_result(values: dict[str, list[list[float]]]) -> DriftResult:
+    measured = [
+        Cell(chip, {"0s": 0.0, "1h": 3600.0}[label], read, {"f1": value})
+        for label, chips in values.items()
+        for chip, reads in enumerate(chips)
+        for read, value in enumerate(reads)
+    ]
+    chips = list(range(len(next(iter(values.values())))))
+    plain = {"f1": 90.0}
+    return DriftResult("f1", True, "default", plain, plain, HardwareConfig(), chips, list(values), measured, None)
+
+
+def test_the_spread_of_readings_is_kept_apart_from_that_of_chips() -> None:
+    summary = made_result({"0s": [[80.0, 82.0], [90.0, 92.0]]}).summary("f1", "0s")
+    assert summary["values"] == [81.0, 91.0]
+    assert summary["read_std"] == pytest.approx(np.sqrt(2))
+    assert summary["std"] == pytest.approx(np.std([81, 91], ddof=1))
+
+
+def test_paired_differences_do_not_see_the_chips_own_spread() -> None:
+    first, second = made_result({"0s": [[80.0], [90.0], [70.0]]}), made_result({"0s": [[81.0], [91.0], [71.0]]})
+    difference = paired_difference(first, second, "0s")
+    assert difference["mean"] == 1.0
+    assert difference["ci95"] == [1.0, 1.0]
+
+
+def test_requirement_on_the_lower_bound() -> None:
+    measured = made_result({"0s": [[80.0], [90.0]]})
+    assert not parse_requirement("f1:lower>=50@0s", ("f1",), ["0s"]).holds(measured)
+    assert parse_requirement("f1:mean>=85@0s", ("f1",), ["0s"]).holds(measured)
+    assert not parse_requirement("f1:lower>=0@0s", ("f1",), ["0s"]).holds(made_result({"0s": [[80.0]]}))
+
+
+def test_a_log_of_another_key_is_refused(tmp_path: Path) -> None:
+    log = CellLog(tmp_path / "cells.jsonl", {"a": {"b": 1}})
+    log.start()
+    log.append("digital", {"f1": 1.0})
+    assert CellLog(tmp_path / "cells.jsonl", {"a": {"b": 1}}).read() == {"digital": {"f1": 1.0}}
+    with pytest.raises(UsageError, match=r"a\.b: 1 there, 2 here"):
+        CellLog(tmp_path / "cells.jsonl", {"a": {"b": 2}}).read()

@@ -1,0 +1,225 @@
+"""The compiled loops against the same formulas in torch's operations, and whole layers on both ways."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.hardware.kernels import cpu as cpu_kernels
+from analog_lora_cli.hardware.kernels.normals import Normals, run_table
+from analog_lora_cli.hardware.tile import effective_weights as held_weights
+from analog_lora_cli.hardware.tile import mvm as read_out
+from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
+from analog_lora_cli.hardware.tile.cpu_mvm import noisy_weights
+from analog_lora_cli.hardware.tile.mapping import TileGrid, column_scales
+from analog_lora_cli.hardware.tile.mvm import Converters
+from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
+
+CPU = torch.device("cpu")
+SPECIAL = [0.0, -0.0, 1e-42, -3e38, float("inf"), float("-inf"), float("nan")]
+shapes = st.tuples(st.integers(1, 9), st.integers(1, 3072), st.integers(1, 3072))
+
+
+def numbers(*shape: int, seed: int, special: bool = False) -> Tensor:
+    """Normal numbers; `special` puts zeros, infinities, NaN and a line of zeros among them."""
+    made = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    if special:
+        flat, generator = made.view(-1), np.random.default_rng(seed)
+        flat[generator.integers(0, len(flat), len(SPECIAL))] = torch.tensor(SPECIAL)
+        made[generator.integers(0, len(made))] = 0.0
+    return made
+
+
+def same_bits(found: Tensor, expected: Tensor) -> bool:
+    """Equal, NaN being equal to NaN."""
+    return torch.equal(found.nan_to_num(7.25), expected.nan_to_num(7.25)) and torch.equal(
+        found.isnan(), expected.isnan()
+    )
+
+
+@pytest.fixture
+def always() -> Iterator[None]:
+    """Small layers too."""
+    with patch.object(read_out, "LEAST_WEIGHTS", 0):
+        yield
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 700), st.sampled_from([0, 2, 3, 8, 12]), st.integers(0, 999), st.booleans())
+def test_inputs_are_converted_as_by_torch(tokens: int, width: int, bits: int, seed: int, special: bool) -> None:
+    x, start = numbers(tokens, width, seed=seed, special=special), seed % width
+    converters = Converters.of(HardwareConfig(dac_bits=bits))
+    levels, factor = torch.empty(tokens, width - start), torch.empty(tokens)
+    step = np.float32(converters.dac_step)
+    cpu_kernels.convert_inputs(x.numpy(), start, width, step, levels.numpy(), factor.numpy())
+    magnitude = x[:, start:].abs().amax(dim=1)
+    assert same_bits(factor, magnitude)
+    assert same_bits(levels, converters.convert_input(x[:, start:], magnitude[:, None]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 40),
+    st.integers(1, 700),
+    st.booleans(),
+    st.sampled_from([0.0, 0.7]),
+    st.sampled_from([0.5, 30.0, float("inf")]),
+    st.integers(0, 999),
+)
+def test_outputs_are_converted_as_by_torch(
+    tokens: int, columns: int, rounds: bool, noise: float, limit: float, seed: int
+) -> None:
+    product = numbers(tokens, columns, seed=seed, special=seed % 2 == 1)
+    into, after, bias = (numbers(columns, seed=seed + number).abs() * 9 for number in (1, 2, 3))
+    factor, found = numbers(tokens, seed=seed + 4).abs(), product.clone()
+    mask, beyond = torch.zeros(tokens, columns, dtype=torch.bool), torch.zeros(tokens, dtype=torch.bool)
+    cpu_kernels.convert_outputs(
+        found.numpy(),
+        np.uint64(Normals(seed, CPU).reserve(tokens, columns)),
+        run_table(torch.float32).numpy(),
+        np.float32(noise),
+        rounds,
+        np.float32(limit),
+        *(each.numpy() for each in (into, after, factor, bias, mask, beyond)),
+    )
+    expected = product * into + np.float32(noise) * Normals(seed, CPU).draw(tokens, columns)
+    expected = expected.round() if rounds else expected
+    over = expected.abs() > limit
+    assert torch.equal(mask, over) and torch.equal(beyond, over.any(dim=1))
+    assert same_bits(found, bias + expected.clamp(-limit, limit) * after * factor[:, None])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 63), (64, 65), (33, 700)])
+@pytest.mark.parametrize("tile_rows", [0, 64, 97])
+def test_noisy_weights_are_those_of_torch(shape: tuple[int, int], tile_rows: int) -> None:
+    weight, grid = numbers(*shape, seed=1), TileGrid.of(*shape, HardwareConfig(tile_rows=tile_rows))
+    scales = column_scales(weight, grid)
+    expected = Normals(5, CPU).draw(*shape)
+    for index, (start, stop) in enumerate(grid.rows):
+        expected[:, start:stop] *= (scales[index] * np.float32(0.067))[:, None]
+    assert torch.equal(noisy_weights(weight, 0.067, scales, grid, Normals(5, CPU)), expected + weight)
+
+
+def both_ways(layer: AnalogLinear, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Output and gradient of the input, from the compiled loops and from torch's operations, with the same noise."""
+    results = []
+    for fits in (lambda _: True, lambda _: False):
+        given_x = x.clone().requires_grad_(True)
+        torch.manual_seed(11)
+        with patch.object(read_out, "fits_kernels", fits), patch.object(held_weights, "fits_kernels", fits):
+            y = layer(given_x)
+            (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
+        assert given_x.grad is not None
+        results.append((y.detach(), given_x.grad))
+    return results
+
+
+@settings(max_examples=25, deadline=None)
+@given(shapes, st.sampled_from([0, 97, 512]), st.sampled_from([0, 6, 8]), st.booleans(), st.integers(0, 999))
+def test_whole_layers(shape: tuple[int, int, int], tile: int, bits: int, training: bool, seed: int) -> None:
+    """Sums in another order end in other last bits; where they decide about a level, the output is one level off."""
+    tokens, inputs, outputs = shape
+    hardware = HardwareConfig(tile_rows=tile, tile_columns=tile, dac_bits=bits, adc_bits=bits, adc_bound=3.0)
+    noise = TrainingNoise(seed)
+    layer = AnalogLinear(numbers(outputs, inputs, seed=seed), numbers(outputs, seed=seed), hardware, "layer", noise)
+    (y, grad), (torch_y, torch_grad) = both_ways(layer.train(training), numbers(tokens, inputs, seed=seed + 1))
+    scale = torch_y.abs().max() + 1e-6
+    off = (y - torch_y).abs() > 1e-5 * scale
+    assert off.float().mean() <= (0.002 + 2 / off.numel() if bits else 0)
+    # An output at its bound in one order and one level below it in the other has a gradient in one only.
+    far = (grad - torch_grad).norm() / (torch_grad.norm() + 1e-6)
+    assert far < (0.2 if off.any() else 1e-4)
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("changes", [{}, {"tile_rows": 50, "adc_bound": 0.5}])
+def test_threads_do_not_matter(changes: dict[str, Any]) -> None:
+    """One token's product must not depend on them either, so the layer is narrow enough for one block of it."""
+    layer = AnalogLinear(numbers(40, 90, seed=1), None, HardwareConfig(**changes), "layer", TrainingNoise(3)).train()
+    x, threads = numbers(200, 90, seed=2), torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2, 4):
+            torch.set_num_threads(count)
+            found.append(layer(x))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+@pytest.mark.usefixtures("always")
+def test_masks_of_saturation() -> None:
+    """In training the gradient is cut where an ADC saturates, and nowhere else."""
+    hardware = HardwareConfig(dac_bits=0, adc_bits=0, adc_bound=1.5, output_noise=0.0, weight_noise=0.0)
+    layer = AnalogLinear(torch.tensor([[1.0, 1.0], [1.0, 0.0]]), None, hardware, "layer").train()
+    x = torch.tensor([[3.0, 3.0], [3.0, 0.0]], requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.tensor([[1.0, 0.0], [2.0, 1.0]]))
+
+
+def test_which_layers_they_are_for() -> None:
+    assert read_out.fits_kernels(torch.empty(128, 128))
+    assert not read_out.fits_kernels(torch.empty(127, 128))
+    assert not read_out.fits_kernels(torch.empty(128, 128, dtype=torch.float64))
+
+
+@pytest.mark.usefixtures("always")
+def test_nothing_to_read() -> None:
+    layer = AnalogLinear(numbers(3, 4, seed=1), None, HardwareConfig(), "layer")
+    assert layer(torch.zeros(0, 4)).shape == (0, 3)
+
+
+@pytest.mark.usefixtures("always")
+def test_a_slice_and_a_transposed_input() -> None:
+    layer = AnalogLinear(numbers(6, 4, seed=1), None, HardwareConfig(output_noise=0.0), "layer").eval()
+    x = numbers(4, 10, seed=2)
+    assert torch.equal(layer(x.t()), layer(x.t().contiguous()))
+    assert torch.equal(layer(x.view(5, 8)[:, 2:6]), layer(x.view(5, 8)[:, 2:6].contiguous()))
+
+
+def test_torch_keeps_its_threads() -> None:
+    """numba starts its threads once in a process, so this needs one of its own."""
+    code = (
+        "import os, torch; from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear, HardwareConfig; "
+        "layer = AnalogLinear(torch.randn(200, 200), None, HardwareConfig(), 'layer'); "
+        "before = torch.get_num_threads(); layer(torch.randn(5, 200)); print(before, torch.get_num_threads())"
+    )
+    for threads in ("1", "2"):
+        environment = {**os.environ, "OMP_NUM_THREADS": threads}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [threads, threads]
+
+
+@pytest.mark.parametrize("make", [Tensor.double, Tensor.bfloat16, lambda bias: bias[:1].expand(200)])
+def test_any_bias(make: Any) -> None:
+    layer = AnalogLinear(numbers(200, 100, seed=1), torch.ones(200), HardwareConfig(), "layer").eval()
+    expected = layer(torch.zeros(3, 100))
+    layer.bias = torch.nn.Parameter(make(torch.ones(200)), requires_grad=False)
+    assert torch.equal(layer(torch.zeros(3, 100)), expected)
+
+
+def test_without_numbas_threads() -> None:
+    """Where the system has no OpenMP library, torch's operations take over."""
+    layer, x = AnalogLinear(numbers(200, 100, seed=1), None, HardwareConfig(), "layer").eval(), numbers(9, 100, seed=2)
+    torch.manual_seed(1)
+    expected = layer(x)
+    with patch.dict(sys.modules, {"analog_lora_cli.hardware.kernels.cpu": None}):
+        read_out.kernels_load.cache_clear()
+        assert not read_out.fits_kernels(layer.weight)
+        torch.manual_seed(1)
+        assert ((layer(x) - expected).abs() < 1e-4).float().mean() > 0.99
+    read_out.kernels_load.cache_clear()
+    assert read_out.fits_kernels(layer.weight)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from aihwkit.simulator.tiles.array import TileModuleArray
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.hardware.tile.mapping import TileGrid, clip_weight, column_scales, split_evenly
+
+WHOLE = TileGrid(rows=[(0, 4)], columns=[(0, 3)])
+
+
+@given(size=st.integers(1, 6000), limit=st.integers(0, 1100))
+@example(size=3072, limit=512)
+@example(size=513, limit=512)
+@example(size=512, limit=512)
+@example(size=1, limit=1)
+@settings(deadline=None, max_examples=300)
+def test_splits_are_those_of_aihwkit(size: int, limit: int) -> None:
+    spans = split_evenly(size, limit)
+    assert [stop - start for start, stop in spans] == TileModuleArray.get_split_sizes(None, size, limit)
+    assert spans[0][0] == 0
+    assert spans[-1][1] == size
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
+
+
+def test_grid() -> None:
+    grid = TileGrid.of(768, 3072, HardwareConfig())
+    assert (len(grid.rows), len(grid.columns), grid.tiles) == (6, 2, 12)
+    assert grid.columns == [(0, 384), (384, 768)]
+    uneven = TileGrid.of(7, 10, HardwareConfig(tile_rows=4, tile_columns=3))
+    assert uneven.rows == [(0, 4), (4, 7), (7, 10)]
+    assert uneven.columns == [(0, 3), (3, 5), (5, 7)]
+    assert TileGrid.of(7, 10, HardwareConfig(tile_rows=0, tile_columns=0)).tiles == 1
+
+
+def test_column_scales() -> None:
+    weight = torch.tensor([[1.0, -2, 0.5, 0], [0, 0, 0, -3], [0, 0, 0, 0]])
+    assert torch.equal(column_scales(weight, WHOLE), torch.tensor([[2.0, 3, 0]]))
+    tiled = TileGrid(rows=[(0, 2), (2, 4)], columns=[(0, 2), (2, 3)])
+    assert torch.equal(column_scales(weight, tiled), torch.tensor([[2.0, 0, 0], [0.5, 3, 0]]))
+
+
+def test_clip_each_column() -> None:
+    """[3, -1, -1, -1] has mean 0 and the squares 9 + 3 = 12, over n - 1 = 3: a standard deviation of 2."""
+    weight = torch.tensor([[3.0, -1, -1, -1], [-300, 100, 100, 100], [1, -1, 1, -1]])
+    clipped, done = clip_weight(weight, WHOLE, 1.0, "column")
+    assert torch.equal(clipped, torch.tensor([[2.0, -1, -1, -1], [-200, 100, 100, 100], [1, -1, 1, -1]]))
+    assert done.clipped == 2
+    assert done.change == pytest.approx(math.sqrt((1 + 100**2) / (12 + 120000 + 4)))
+    assert torch.equal(weight[0], torch.tensor([3.0, -1, -1, -1])), "the argument is left alone"
+    assert torch.equal(clip_weight(weight, WHOLE, 1.5, "column")[0], weight), "exactly at the bound"
+    assert clip_weight(weight, WHOLE, 1.4999, "column")[1].clipped == 2
+
+
+def test_clip_the_whole_tile() -> None:
+    """In tile units both columns are (1, -1/3, -1/3, -1/3): squares 2 (1 + 1/3), over 7: deviation sqrt(8/21)."""
+    weight = torch.tensor([[3.0, -1, -1, -1], [300, -100, -100, -100]])
+    clipped, done = clip_weight(weight, TileGrid(rows=[(0, 4)], columns=[(0, 2)]), 1.0, "tile")
+    bound = math.sqrt(8 / 21)
+    expected = torch.tensor([[3 * bound, -1, -1, -1], [300 * bound, -100, -100, -100]])
+    assert torch.allclose(clipped, expected)
+    assert done.clipped == 2
+
+
+def test_clip_sees_each_tile_for_itself() -> None:
+    weight = torch.tensor([[3.0, -1, -1, -1, 30, -10, -10, -10]])
+    two = TileGrid(rows=[(0, 4), (4, 8)], columns=[(0, 1)])
+    for scope, bound in (("column", 2 / 3), ("tile", 2 / 3)):
+        clipped, _ = clip_weight(weight, two, 1.0, scope)
+        expected = torch.tensor([[3 * bound, -1, -1, -1, 30 * bound, -10, -10, -10]])
+        assert torch.allclose(clipped, expected)
+    side_by_side = torch.tensor([[3.0, -1, -1, -1], [1, 1, -1, -1]])
+    apart, _ = clip_weight(side_by_side, TileGrid(rows=[(0, 4)], columns=[(0, 1), (1, 2)]), 1.0, "tile")
+    assert torch.allclose(apart, torch.tensor([[2.0, -1, -1, -1], [1, 1, -1, -1]]))
+
+
+def test_columns_without_spread_stay() -> None:
+    weight = torch.tensor([[0.0, 0, 0, 0], [2, 2, 2, 2], [3, -1, -1, -1]])
+    clipped, done = clip_weight(weight, WHOLE, 1.0, "column")
+    assert torch.equal(clipped[:2], weight[:2])
+    assert done.clipped == 1
+    clipped, _ = clip_weight(weight, WHOLE, 1.0, "tile")
+    assert torch.equal(clipped[0], weight[0])
+    for scope in ("column", "tile"):
+        for single in (torch.tensor([[5.0]]), torch.tensor([[5.0], [-4.0]])):
+            grid = TileGrid(rows=[(0, 1)], columns=[(0, len(single))])
+            clipped, _ = clip_weight(single, grid, 3.0, scope)
+            assert torch.isfinite(clipped).all()
+        zeros, done = clip_weight(torch.zeros(3, 4), WHOLE, 3.0, scope)
+        assert torch.equal(zeros, torch.zeros(3, 4))
+        assert done == clip_weight(torch.zeros(3, 4), WHOLE, 0.0, scope)[1]
+
+
+def test_zero_switches_clipping_off() -> None:
+    weight = torch.randn(3, 4)
+    clipped, done = clip_weight(weight, WHOLE, 0.0, "column")
+    assert torch.equal(clipped, weight)
+    assert clipped is not weight
+    assert (done.clipped, done.change) == (0, 0.0)
+
+
+def test_heavy_tails() -> None:
+    """A few weights a hundred times the rest: the scale falls to three deviations, and only outliers move."""
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(64, 512, generator=generator)
+    weight[:, 7] *= 100
+    grid = TileGrid(rows=[(0, 512)], columns=[(0, 64)])
+    clipped, done = clip_weight(weight, grid, 3.0, "column")
+    limit = 3 * weight.double().std(dim=1, correction=1)
+    moved = clipped != weight
+    assert torch.allclose(column_scales(clipped, grid)[0].double(), torch.minimum(limit, weight.abs().amax(1).double()))
+    assert torch.equal(moved, weight.abs().double() > limit[:, None] * (1 + 1e-6))
+    assert torch.equal(clipped.sign(), weight.sign())
+    assert done.clipped == int(moved.sum())
+    assert 50 <= done.clipped < 400
+
+
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    tile=st.tuples(st.integers(0, 20), st.integers(0, 20)),
+    sigma=st.floats(0.1, 5.0),
+    scope=st.sampled_from(["column", "tile"]),
+    seed=st.integers(0, 1000),
+)
+@settings(deadline=None, max_examples=100)
+def test_clipping_only_shrinks(
+    shape: tuple[int, int], tile: tuple[int, int], sigma: float, scope: str, seed: int
+) -> None:
+    """Signs stay, magnitudes never grow, the order within a column stays, and the report is right."""
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    grid = TileGrid.of(*shape, HardwareConfig(tile_rows=tile[0], tile_columns=tile[1]))
+    clipped, done = clip_weight(weight, grid, sigma, scope)
+    assert (clipped.abs() <= weight.abs()).all()
+    assert (clipped * weight >= 0).all()
+    for start, stop in grid.rows:
+        part, after = weight[:, start:stop], clipped[:, start:stop]
+        moved = after != part
+        for column in range(shape[0]):
+            if moved[column].any():
+                # What was clipped all ends at the column's largest magnitude.
+                assert torch.equal(after[column][moved[column]].abs().unique(), after[column].abs().max().view(1))
+    assert done.clipped == int((clipped != weight).sum())
+    assert done.change == pytest.approx(float((clipped - weight).norm() / weight.norm()), rel=1e-5)

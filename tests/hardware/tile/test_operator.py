@@ -1,0 +1,113 @@
+"""Under torch.compile: no graph break at an analog layer, the same numbers, nothing compiled twice."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from analog_lora_cli.config.schema import Config, HardwareConfig
+from analog_lora_cli.hardware.physics.chip import Chip
+from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
+from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+class Network(nn.Module):
+    """Two analog layers, one with several rows of tiles, and a trained digital one beside the first."""
+
+    def __init__(self, noise: TrainingNoise | None = None, **hardware: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        chosen = HardwareConfig(**{"tile_rows": 16, "adc_bound": 2.0, **hardware})
+        self.first = AnalogLinear(torch.randn(20, 32), torch.randn(20), chosen, "first", noise)
+        self.second = AnalogLinear(torch.randn(4, 20), None, chosen, "second", noise)
+        self.adapter = nn.Linear(32, 20)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.tanh(self.first(x) + self.adapter(x)))  # type: ignore[no-any-return]
+
+
+X = torch.randn(7, 32, generator=torch.Generator().manual_seed(1))
+
+
+def gradients(call: Callable[[Tensor], Tensor], network: Network, autocast: bool = False) -> list[Tensor]:
+    network.zero_grad()
+    x = X.clone().requires_grad_(True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        y = call(x)
+    y.float().square().sum().backward()
+    assert x.grad is not None and network.adapter.weight.grad is not None
+    return [y.detach(), x.grad, network.adapter.weight.grad.clone()]
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_training_gives_the_same_numbers_at_every_step(autocast: bool) -> None:
+    noise = TrainingNoise(1)
+    network = Network(noise).train()
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    before = None
+    for step in range(3):
+        noise.begin_step(step)
+        noise.begin_forward()
+        plain, fast = gradients(network, network, autocast), gradients(compiled, network, autocast)
+        assert all(torch.equal(one, other) for one, other in zip(plain, fast, strict=True))
+        assert before is None or not torch.equal(before, plain[0]), "each step has noise of its own"
+        before = plain[0]
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_chips_are_seen_without_compiling_again() -> None:
+    network = Network(output_noise=0.0).eval()
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    layers = {"first": network.first, "second": network.second}
+    results = []
+    with torch.no_grad():
+        for seed in (0, 1):
+            Chip(seed, layers, network.first.hardware).age(1000.0)
+            results.append(compiled(X))
+            assert torch.equal(results[-1], network(X))
+    assert not torch.equal(*results)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_a_copy_is_a_layer_of_its_own() -> None:
+    network = Network(output_noise=0.0).eval()
+    copied = copy.deepcopy(network)
+    with torch.no_grad():
+        copied.first.weight.mul_(0.5)
+        copied.first.refresh_scales()
+        expected = copied(X)
+        assert torch.equal(torch.compile(copied, backend="aot_eager", fullgraph=True)(X), expected)
+        assert not torch.equal(network(X), expected)
+
+
+def test_a_whole_adapted_model_has_no_graph_break(make_config: Callable[..., Config]) -> None:
+    from analog_lora_cli.models.build import build
+
+    built = build(make_config("sst2", adapter={"dropout": 0.0}))
+    built.noise.begin_step(1)  # type: ignore[union-attr]
+    inputs = {"input_ids": torch.tensor([[2, 7, 3, 8, 9, 3]]), "attention_mask": torch.ones(1, 6, dtype=torch.long)}
+    model = built.plain_model.train()
+    expected = model(**inputs).logits
+    found = torch.compile(model, backend="aot_eager", fullgraph=True)(**inputs).logits
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.gpu
+def test_inductor_on_a_gpu() -> None:
+    noise = TrainingNoise(1)
+    network = Network(noise).cuda().train()
+    x = X.cuda()
+    assert torch.allclose(torch.compile(network, fullgraph=True)(x), network(x), atol=1e-3)

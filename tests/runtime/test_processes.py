@@ -1,0 +1,82 @@
+"""Two gloo processes on one machine against one: the same loss curve, the same adapter, the same drift result."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from analog_lora_cli.config.load import dump_config
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.workflows.train import run_training
+from tests.workflows.test_train import Silent
+
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node"]
+ACCELERATE = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes"]
+
+
+def launch(config: Config, folder: Path, processes: int, launcher: list[str] = TORCHRUN) -> Path:
+    """Train in a number of processes, as a user starts them; returns the checkpoint folder."""
+    file = folder / f"{processes}.yaml"
+    file.write_text(dump_config(config))
+    output = folder / f"{processes}-processes"
+    prefix = [*launcher, str(processes)] if processes > 1 else []
+    command = [sys.executable, *prefix, "-m", "analog_lora_cli", "train"]
+    command += ["--config", str(file), "--output", str(output)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert finished.stdout.count("converters only") == 1, "only one process prints"
+    return output
+
+
+def test_two_processes_train_like_one_and_measure_the_same(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    """Without dropout and output noise, which depend on the rank; the weight noise is one draw for all ranks."""
+    compare(make_config, tmp_path, 2, TORCHRUN)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_of_accelerate_train_like_one(
+    processes: int, make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    compare(make_config, tmp_path, processes, ACCELERATE)
+
+
+def compare(make_config: Callable[..., Config], folder: Path, processes: int, launcher: list[str]) -> None:
+    """Train with one process and with several, on the same global batch."""
+    sections = {"hardware": {"output_noise": 0.0}, "adapter": {"dropout": 0.0}}
+
+    def config(batch: int) -> Config:
+        train = {"per_device_train_batch_size": batch, "max_steps": 18, "save_steps": 100}
+        return make_config(**sections, train=train, drift={"chips": 3})
+
+    one = launch(config(8), folder, 1)
+    two = launch(config(8 // processes), folder, processes, launcher)
+    losses = [
+        [entry["loss"] for entry in json.loads((output / "manifest.json").read_text())["training"]["log"]]
+        for output in (one, two)
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    first, second = (load_file(str(f / "adapters/default/adapter_model.safetensors")) for f in (one, two))
+    for key in first:
+        assert torch.allclose(first[key], second[key], atol=1e-4), key
+
+
+def test_accumulated_batches_train_like_one_batch(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    sections = {"hardware": {"output_noise": 0.0, "weight_noise": 0.0}, "adapter": {"dropout": 0.0}}
+    stored = []
+    for batch, accumulated in ((8, 1), (2, 4)):
+        train = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulated, "max_steps": 12}
+        folder = tmp_path / str(batch)
+        run_training(make_config(**sections, train=train), folder, Silent(), drift=False)
+        stored.append(load_file(str(folder / "adapters/default/adapter_model.safetensors")))
+    for key, tensor in stored[0].items():
+        assert torch.allclose(tensor, stored[1][key], atol=1e-4), key
