@@ -99,7 +99,7 @@ def _refuse_reprogramming(base: Config, config: Config, own: Layers) -> None:
                 f"model.name: {source} is for {name}, the chip holds the weights of {base.model.name}: leave the "
                 "model out, or train a new deployment with analora train"
             )
-    if config.method == "full":
+    if config.trains_base:
         problems.append("method: full trains the weights on the tiles, which stay as they are here: use lora")
     if config.task.name != base.task.name and not config.adapter.train_head:
         problems.append(

@@ -281,7 +281,7 @@ def _refuse_useless(config: Config, user_keys: list[str]) -> None:
     problems = []
     for key in user_keys:
         section, _, name = key.partition(".")
-        if section == "adapter" and config.method == "full":
+        if section == "adapter" and config.trains_base:
             problems.append(f"{key}: has no effect with method full, which trains the weights themselves")
         elif key == "adapter.alpha" and config.adapter.variant == "vera":
             problems.append(f"{key}: has no effect with adapter.variant vera, which has no such scale")

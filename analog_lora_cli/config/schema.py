@@ -147,6 +147,11 @@ class HardwareConfig(Section):
     simulator: Literal["fast", "aihwkit"] = "fast"
     """`fast`: this project's tile; `aihwkit`: aihwkit's own torch tile, slower, for comparison."""
 
+    kernels: Literal["auto", "torch", "numba"] = "auto"
+    """How the tiles of `fast` are computed on a CPU: `numba` with compiled loops and dropout whose masks come from a
+    hash, `torch` with torch's own operations and dropout, `auto` with numba where it can be loaded. Bit-identical but
+    for the dropout masks and rounding."""
+
     layers: list[str] | None = None
     """Linear layers to put onto tiles, as dotted suffixes of their names; null: all but the trained head."""
 
@@ -349,6 +354,21 @@ class Config(Section):
     drift: DriftConfig = Field(default_factory=DriftConfig)
     latency: LatencyConfig = Field(default_factory=LatencyConfig)
     reference: ReferenceConfig | None = None
+
+    @property
+    def trains_base(self) -> bool:
+        """Whether the weights on tiles are trained themselves: `method: full`."""
+        return self.method == "full"
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether a digital adapter stands beside the base: all methods but `full`."""
+        return self.method != "full"
+
+    @property
+    def on_tiles(self) -> bool:
+        """Whether the base lies on tiles in training: all methods but `digital`."""
+        return self.method != "digital"
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

@@ -167,7 +167,7 @@ def _share(names: list[str]) -> list[str]:
 
 def _set_up(built: Built, name: str, chip: Chip | None) -> Chip | None:
     # A model trained digitally is measured with its own weights, one trained on tiles with the clipped ones.
-    if not built.layers and not (name == DIGITAL and built.config.method == "digital"):
+    if not built.layers and not (name == DIGITAL and not built.config.on_tiles):
         place(built, built.config.hardware)
         built.model.eval()
     built.set_analog(name != DIGITAL)

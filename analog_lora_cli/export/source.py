@@ -41,7 +41,7 @@ class Source:
     @property
     def has_adapter(self) -> bool:
         """Whether there is a digital adapter beside the model."""
-        return self.config.method != "full"
+        return self.config.has_adapter
 
     @property
     def adapter_folder(self) -> Path:
@@ -81,7 +81,7 @@ def build_digital(source: Source) -> Built:
     they are from the base's own. With `method: digital` they are the base's own.
     """
     built = source.build()
-    if source.config.method == "lora":
+    if source.config.has_adapter and source.config.on_tiles:
         build_clipped(built)
     return built
 
@@ -105,4 +105,4 @@ def build_clipped(built: Built) -> list[str]:
 
 def without_adapter(built: Built) -> Any:
     """The transformers model alone, the trained head in its place, the adapter taken away. Changes `built`."""
-    return built.model.unload() if built.config.method != "full" else built.model
+    return built.model.unload() if built.config.has_adapter else built.model

@@ -68,16 +68,16 @@ def shapes_of(source: Source) -> Shapes:
 def _shapes(source: Source) -> Shapes:
     prepare_libraries()
     config, checkpoint = source.config, source.checkpoint
-    if checkpoint is not None and config.method != "full" and _pruned_by_rank(source):
+    if checkpoint is not None and config.has_adapter and _pruned_by_rank(source):
         built = weights_of(source, with_tokenizer=False)
         return Shapes(module_facts(built.plain_model), built.digital_heads)
     task = make_task(config.task, config.train.seed)
-    if checkpoint is not None and config.method == "full":
+    if checkpoint is not None and config.trains_base:
         model = load_shapes(task, str(checkpoint.folder / store.MODEL))
     else:
         model = load_shapes(task, model_source(config.model), config.model.revision)
     built = Built(config, task, tokenizer=None, model=model, heads=head_modules(model), new_parameters=[])
-    if config.method != "full":
+    if config.has_adapter:
         built.model = _with_adapter(source, built)
     return Shapes(module_facts(built.plain_model), built.digital_heads)
 
@@ -104,7 +104,7 @@ def weights_of(source: Source, with_tokenizer: bool) -> Built:
     set_seed(config.train.seed)
     model, new = load_model(task, place, config.model.revision)
     built = Built(config, task, tokenizer, model, head_modules(model), new)
-    if config.method != "full":
+    if config.has_adapter:
         built.model = _with_adapter(source, built)
     built.model.eval()
     return built

@@ -75,7 +75,7 @@ class Built:
     @property
     def digital_heads(self) -> list[str]:
         """Names of the head's modules that never lie on tiles."""
-        return self.heads if self.config.method == "full" or self.config.adapter.train_head else []
+        return self.heads if self.config.trains_base or self.config.adapter.train_head else []
 
     @property
     def trainable_parameters(self) -> int:
@@ -121,7 +121,7 @@ def build(config: Config, ground: Checkpoint | None = None, start: str | None = 
         HubError: model or tokenizer cannot be fetched.
         CheckpointError: the pretrained weights are not those of `ground`.
     """
-    if config.method == "full" and config.hardware.simulator == "aihwkit":
+    if config.trains_base and config.hardware.simulator == "aihwkit":
         raise UsageError(
             "hardware.simulator: aihwkit's tiles cannot be trained here; use simulator fast with method full"
         )
@@ -135,12 +135,12 @@ def build(config: Config, ground: Checkpoint | None = None, start: str | None = 
     built.train_features = built.task.train_features(built.tokenizer)
     # What is wrong with the validation data should be known before the training, not after.
     built.task.eval_sets(built.tokenizer)
-    if config.method != "full":
+    if config.has_adapter:
         _give_adapter(built, ground, start)
-    if config.method != "digital":
+    if config.on_tiles:
         built.noise = TrainingNoise(config.train.seed, processes.rank())
         place(built, config.hardware)
-    if config.method == "full":
+    if config.trains_base:
         for layer in built.layers.values():
             layer.weight.requires_grad_(True)
             if layer.bias is not None:
@@ -176,7 +176,7 @@ def build_from(checkpoint: Checkpoint, adapter: str, config: Config) -> Built:
         CheckpointError: the pretrained weights are others than those of the training, or the adapter is damaged.
     """
     folder = checkpoint.folder
-    if config.method == "full":
+    if config.trains_base:
         # The stored weights are clipped already; clipping them again would change them.
         config = config.model_copy(update={"hardware": config.hardware.model_copy(update={"clip_sigma": 0.0})})
         built = _plain(config, str(folder / MODEL), None, str(folder))

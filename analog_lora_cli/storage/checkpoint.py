@@ -241,7 +241,7 @@ def verify_adapter(checkpoint: Checkpoint, name: str) -> None:
     Raises:
         CheckpointError: there is no such adapter, or a file is missing or changed.
     """
-    if checkpoint.config.method == "full":
+    if checkpoint.config.trains_base:
         if name != FIRST_ADAPTER:
             raise CheckpointError(f"{checkpoint.folder}: method full has no adapters, so --adapter {name} is unknown")
         return

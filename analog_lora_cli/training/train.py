@@ -171,7 +171,7 @@ def train(
     folder = Path(arguments.output_dir)
     state = newest_state(folder) if resume else None
     total = planned_steps(config, len(built.train_features))
-    plus = config.adapter.lora_plus_ratio if config.method != "full" and config.adapter.variant == "lora+" else None
+    plus = config.adapter.lora_plus_ratio if config.has_adapter and config.adapter.variant == "lora+" else None
     trainer = _Trainer(
         model=built.model,
         args=arguments,
@@ -233,7 +233,7 @@ def _callbacks(
         callbacks.append(NoiseClock(built, total_steps))
     if aged_chip is not None:
         callbacks.append(ChipInTheLoop(built, *aged_chip))
-    if config.method == "full":
+    if config.trains_base:
         callbacks.append(AfterEachStep(built))
     elif config.adapter.variant == "adalora":
         callbacks.append(AdaLoraBudget(built.model))

@@ -94,7 +94,7 @@ def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> N
         CheckpointError: the adapter to start from is damaged.
     """
     checkpoint, config, name = adaptation.checkpoint, adaptation.config, adaptation.name
-    if checkpoint.config.method == "full":
+    if checkpoint.config.trains_base:
         raise UsageError(
             f"{checkpoint.folder}: method full has trained the weights on the tiles for one task and has no adapters; "
             "adapt works on checkpoints of method lora or digital"
@@ -104,7 +104,7 @@ def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> N
         raise UsageError(
             f"--adapter {name}: expected a name of at most 64 letters, digits, dots, dashes and underscores{taken}"
         )
-    if adaptation.chip is not None and config.method == "digital":
+    if adaptation.chip is not None and not config.on_tiles:
         raise UsageError("--chip: method digital knows no chips; add --set method=lora")
     if adaptation.start is not None:
         _check_start(adaptation, adaptation.start)

@@ -89,14 +89,14 @@ class Subject:
     def hardware(self) -> dict[str, Any]:
         """What measurements depend on of the hardware."""
         hardware = self.config.hardware.model_dump(mode="json", exclude=TRAINING_ONLY)
-        if self.config.method == "full":
+        if self.config.trains_base:
             del hardware["clip_sigma"], hardware["clip_scope"]
         return hardware
 
     def weights(self) -> dict[str, Any]:
         """Hashes of the pretrained weights and of what was trained."""
         manifest = self.checkpoint.manifest
-        if self.config.method == "full":
+        if self.config.trains_base:
             return {"weights": manifest["model_sha256"]}
         entry = self.checkpoint.entry(self.adapter)
         return {"base_sha256": entry["base_sha256"], "weights": entry["files"]}

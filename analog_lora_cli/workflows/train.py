@@ -103,7 +103,7 @@ def _store(built: Built, folder: Path, training: TrainingResult) -> None:
         "adapters": {},
     }
     files = [store.CONFIG]
-    if config.method == "full":
+    if config.trains_base:
         files += store.write_full_model(folder, built.model)
         manifest["model_sha256"] = weights_sha256(built.model, leave_out=set())
     else:

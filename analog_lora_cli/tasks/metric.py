@@ -1,0 +1,38 @@
+"""A metric: its name, its unit, and which direction is better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a task's outputs are scored by; tables, drops, worst chips, requirements and plots ask it."""
+
+    name: str
+    """Key in metrics.json and drift.json, such as `f1`."""
+    unit: str = "%"
+    """Unit of the values, for labels; empty for a metric without unit, such as perplexity."""
+    higher_is_better: bool = True
+
+    @property
+    def label(self) -> str:
+        """Name for headings and axes, with the unit: `f1 (%)`, `perplexity`."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    def drop(self, reference: float, value: float) -> float:
+        """How much worse a value is than a reference, in the metric's unit; negative if it is better."""
+        return reference - value if self.higher_is_better else value - reference
+
+    def gain(self, before: float, after: float) -> float:
+        """How much better the second value is than the first, in the metric's unit."""
+        return self.drop(after, before)
+
+    def worst(self, values: Iterable[float]) -> float:
+        """The worst of some values: the smallest where higher is better, else the largest."""
+        return min(values) if self.higher_is_better else max(values)
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether a value is better than another."""
+        return self.drop(than, value) < 0
