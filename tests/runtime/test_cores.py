@@ -16,7 +16,6 @@ from analog_lora_cli.runtime.cores import CoreSharing
 
 OTHER = """
 import sys, time
-from collections.abc import Iterator
 from pathlib import Path
 from analog_lora_cli.runtime.cores import CoreSharing
 sharing = CoreSharing(Path(sys.argv[1]), 2, 2)
