@@ -12,7 +12,7 @@ from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.runtime import console
 from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, Checkpoint
 from analog_lora_cli.storage.files import write_json
-from analog_lora_cli.workflows.evaluate import Assessment
+from analog_lora_cli.workflows.evaluate import Evaluation
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def count_parameters(checkpoint: Checkpoint, adapters: list[str]) -> ParameterCo
     )
 
 
-def deployment_table(done: list[Assessment]) -> Table:
+def deployment_table(done: list[Evaluation]) -> Table:
     """Each adapter with its own metric: digital, and the mean over the chips at each time."""
     first = done[0].drift
     assert first is not None
@@ -84,7 +84,7 @@ def deployment_table(done: list[Assessment]) -> Table:
     return made
 
 
-def _other_hardware(done: list[Assessment]) -> list[str]:
+def _other_hardware(done: list[Evaluation]) -> list[str]:
     """What is different for adapters that are not run on the first one's hardware."""
     first = flatten(done[0].subject.hardware())
     lines = []
@@ -98,7 +98,7 @@ def _other_hardware(done: list[Assessment]) -> list[str]:
     return lines
 
 
-def write_deployment(done: list[Assessment], folder: Path) -> None:
+def write_deployment(done: list[Evaluation], folder: Path) -> None:
     """Write deployment.json: every adapter's result and the parameter count."""
     count = count_parameters(done[0].subject.checkpoint, [one.subject.adapter for one in done])
     content: dict[str, Any] = {
