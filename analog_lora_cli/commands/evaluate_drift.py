@@ -16,7 +16,7 @@ from analog_lora_cli.storage.checkpoint import ALL, FIRST_ADAPTER, Checkpoint, r
 
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.thresholds import Requirement
-    from analog_lora_cli.workflows.evaluate import Assessment, Subject
+    from analog_lora_cli.workflows.evaluate import Evaluation, Subject
 
 MAY_CHANGE = ("hardware.", "drift.", "reference.", "model.name", "model.revision", "task.validation_file",
               "task.max_eval_samples", "task.n_best", "task.max_answer_length", "task.null_threshold",
@@ -56,13 +56,13 @@ def _measured(
     requirements: list[str],
     overwrite: bool,
     all_adapters: bool,
-) -> tuple[list[Assessment], list[Requirement]]:
+) -> tuple[list[Evaluation], list[Requirement]]:
     """Measure the chosen adapters, print the table and write the files; also returns the parsed requirements."""
     from analog_lora_cli.evaluation.drift_grid import check_times
     from analog_lora_cli.evaluation.thresholds import parse_requirement
     from analog_lora_cli.report.progress.console import ConsoleReport
     from analog_lora_cli.tasks import make_task
-    from analog_lora_cli.workflows.evaluate import Subject, assess, check_comparable
+    from analog_lora_cli.workflows.evaluate import Subject, check_comparable, evaluate
 
     subjects = [Subject(checkpoint, _config(checkpoint, name, overrides), name) for checkpoint, name in chosen]
     first = subjects[0].config
@@ -71,8 +71,8 @@ def _measured(
     tasks = {subject.config.task.name for subject in subjects}
     one_checkpoint = len({checkpoint.folder for checkpoint, _ in chosen}) == 1
     deployment = one_checkpoint and len(subjects) > 1 and (all_adapters or len(tasks) > 1)
-    metrics = {name: None for subject in subjects for name in make_task(subject.config.task, 0).metric_names}
-    wanted = [parse_requirement(text, tuple(metrics), first.drift.times) for text in requirements]
+    metrics = {metric.name: metric for subject in subjects for metric in make_task(subject.config.task, 0).metrics}
+    wanted = [parse_requirement(text, list(metrics.values()), first.drift.times) for text in requirements]
     for subject in subjects:
         check_times(subject.config.hardware, subject.config.drift.times)
     if len(subjects) > 1 and not deployment:
@@ -81,7 +81,7 @@ def _measured(
     report = ConsoleReport()
     try:
         several = len(subjects) > 1
-        done = [assess(one, _folder(one, output, several), report, overwrite=overwrite) for one in subjects]
+        done = [evaluate(one, _folder(one, output, several), report, overwrite=overwrite) for one in subjects]
     finally:
         report.close()
     if is_main():
@@ -134,7 +134,7 @@ def _folder(subject: Subject, output: Path | None, several: bool) -> Path:
     return output / subject.name.replace("/", "-") if several else output
 
 
-def _write_and_print(done: list[Assessment], output: Path | None, deployment: bool) -> None:
+def _write_and_print(done: list[Evaluation], output: Path | None, deployment: bool) -> None:
     from analog_lora_cli.report.drift.comparison import comparison_table, write_comparison
     from analog_lora_cli.report.drift.deployment import deployment_table, write_deployment
     from analog_lora_cli.report.drift.table import drift_table, write_drift
@@ -147,7 +147,7 @@ def _write_and_print(done: list[Assessment], output: Path | None, deployment: bo
         write_drift(one.drift, folder, one.subject.name)
         if not several:
             title = f"{one.subject.name}: {one.metric} over time"
-            console.results().print(drift_table(one.drift, title, one.guess.get(one.metric)))
+            console.results().print(drift_table(one.drift, title, one.baseline.get(one.metric)))
         console.note(f"written: {folder}/drift.json, drift.csv, drift.png")
     if deployment:
         console.results().print(deployment_table(done))
@@ -161,8 +161,8 @@ def _write_and_print(done: list[Assessment], output: Path | None, deployment: bo
             console.note(f"written: {output}/comparison.json, comparison.png")
 
 
-def _gate(done: list[Assessment], wanted: list[Requirement]) -> None:
-    checked = [(one, rule) for one in done for rule in wanted if one.drift and rule.metric in one.drift.digital]
+def _gate(done: list[Evaluation], wanted: list[Requirement]) -> None:
+    checked = [(one, rule) for one in done for rule in wanted if one.drift and rule.metric.name in one.drift.digital]
     failed = [(one, rule) for one, rule in checked if one.drift is not None and not rule.holds(one.drift)]
     if not failed:
         return

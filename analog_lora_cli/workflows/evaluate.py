@@ -1,4 +1,4 @@
-"""Measure what lies in a checkpoint folder, reusing the measurements that are there."""
+"""Evaluation of a checkpoint folder, reusing the measurements that are there."""
 
 from __future__ import annotations
 
@@ -15,59 +15,58 @@ from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.schema import Config, DriftConfig
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_grid import (
-    CONVERTERS,
-    DIGITAL,
-    WITHOUT_CHIPS,
     Progress,
     check_times,
-    drift_cells,
+    drift_measurements,
     drift_result,
     measure,
 )
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.evaluator import Evaluator
-from analog_lora_cli.evaluation.log import CellLog, Metrics
+from analog_lora_cli.evaluation.log import MeasurementLog, Metrics
+from analog_lora_cli.evaluation.measurement import CONVERTERS_ONLY, DIGITAL, WITHOUT_CHIPS, Measurement
 from analog_lora_cli.models.build import build_from
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage.files import check_free, check_writable, file_sha256, locked
-from analog_lora_cli.tasks import make_task
+from analog_lora_cli.tasks import Metric, make_task
 
-CELLS = "cells.jsonl"
+MEASUREMENTS = "measurements.jsonl"
+"""Name of the log of finished measurements, in the folder of an adapter's results."""
 TRAINING_ONLY = {"weight_noise", "weight_noise_type", "weight_noise_ramp"}
 """Fields of `hardware` that no measurement depends on."""
 
 
-class MeasuringReport(Protocol):
-    """Hears how the measuring goes."""
+class EvaluationObserver(Protocol):
+    """Follows the progress of an evaluation."""
 
     def stage(self, text: str) -> None:
         """A stage begins."""
 
     @property
     def measured(self) -> Progress:
-        """Hears of each measurement."""
+        """Called after each measurement."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: one adapter of a checkpoint, under a configuration that may differ from the training's."""
+    """Subject of an evaluation: one adapter of a checkpoint, under a configuration that may differ from the training's."""
 
     checkpoint: store.Checkpoint
     config: Config
     adapter: str
     note: str = ""
-    """What is special about the conditions, for progress."""
+    """Remark on the conditions, for progress."""
 
     @property
     def own_folder(self) -> Path:
-        """Where the checkpoint keeps this adapter's results."""
+        """Folder in which the checkpoint keeps this adapter's results."""
         return self.checkpoint.folder / "drift" / self.adapter
 
     @property
     def name(self) -> str:
-        """For tables: the folder's name, and the adapter's unless it is the first."""
+        """Name for tables: the folder's, and the adapter's unless it is the first."""
         folder = self.checkpoint.folder.resolve().name
         return folder if self.adapter == store.FIRST_ADAPTER else f"{folder}/{self.adapter}"
 
@@ -87,7 +86,7 @@ class Subject:
         }
 
     def hardware(self) -> dict[str, Any]:
-        """What measurements depend on of the hardware."""
+        """Hardware settings that measurements depend on."""
         hardware = self.config.hardware.model_dump(mode="json", exclude=TRAINING_ONLY)
         if self.config.trains_base:
             del hardware["clip_sigma"], hardware["clip_scope"]
@@ -103,34 +102,39 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Assessment:
-    """What the measuring of one subject gave."""
+class Evaluation:
+    """The results of one subject."""
 
     subject: Subject
-    metric: str
+    headline: Metric
     digital: Metrics
     converters_only: Metrics
-    guess: Metrics
-    """What answers that ignore the input get."""
+    baseline: Metrics
+    """Metrics of answers that ignore the input."""
     drift: DriftResult | None
     also: DriftResult | None = None
     """The same over other chips, where they were asked for."""
 
+    @property
+    def metric(self) -> str:
+        """Name of the headline metric."""
+        return self.headline.name
 
-def assess(
+
+def evaluate(
     subject: Subject,
     folder: Path,
-    report: MeasuringReport,
+    report: EvaluationObserver,
     with_chips: bool = True,
     also: DriftConfig | None = None,
     overwrite: bool = False,
-) -> Assessment:
+) -> Evaluation:
     """Measure one subject; what was measured before under the same conditions is not measured again.
 
     Args:
         subject: what is measured.
         folder: where the finished measurements are kept.
-        report: hears how it goes.
+        report: follows the progress.
         with_chips: over chips and times; else only digitally and with exact weights.
         also: more chips and times, for a result of their own.
         overwrite: measure anew what was measured before.
@@ -148,36 +152,41 @@ def assess(
     check_writable(folder)
     if processes.is_main():
         check_free(folder)
-    log = CellLog(folder / CELLS, subject.key())
-    names = list(dict.fromkeys([*WITHOUT_CHIPS, *(name for drift in drifts for name in drift_cells(drift))]))
-    done = {} if overwrite else log.read()
+    log = MeasurementLog(folder / MEASUREMENTS, subject.key())
+    over_chips = [measurement for drift in drifts for measurement in drift_measurements(drift)]
+    measurements = list(dict.fromkeys([*WITHOUT_CHIPS, *over_chips]))
+    finished = {} if overwrite else log.read()
     report.stage(f"evaluating {subject.name}{subject.note}")
-    if any(processes.gather(not done.keys() >= set(names))):
-        done = _measured(subject, names, log, report, overwrite)
+    if any(processes.gather(not finished.keys() >= set(measurements))):
+        finished = _measure(subject, measurements, log, report, overwrite)
     task = make_task(config.task, config.train.seed)
-    results = [drift_result(config, task, drift, subject.adapter, done) for drift in drifts]
-    return Assessment(
+    results = [drift_result(config, task, drift, subject.adapter, finished) for drift in drifts]
+    return Evaluation(
         subject,
-        task.metric,
-        done[DIGITAL],
-        done[CONVERTERS],
-        task.guess_score(),
+        task.headline,
+        finished[DIGITAL],
+        finished[CONVERTERS_ONLY],
+        task.baseline_score(),
         results[0] if results else None,
         results[1] if len(results) > 1 else None,
     )
 
 
-def _measured(
-    subject: Subject, names: list[str], log: CellLog, report: MeasuringReport, overwrite: bool
-) -> dict[str, Metrics]:
+def _measure(
+    subject: Subject,
+    measurements: list[Measurement],
+    log: MeasurementLog,
+    report: EvaluationObserver,
+    overwrite: bool,
+) -> dict[Measurement, Metrics]:
     place = _device()
     built = build_from(subject.checkpoint, subject.adapter, subject.config).to(place)
     evaluator = Evaluator(built.task, built.tokenizer, subject.config.train.per_device_eval_batch_size, place)
-    with _held(log.path.parent):
+    with _locked(log.path.parent):
         if overwrite and processes.is_main():
             log.path.unlink(missing_ok=True)
         processes.wait_for_all()
-        return measure(built, evaluator, names, log, report.measured)
+        return measure(built, evaluator, measurements, log, report.measured)
 
 
 def check_comparable(subjects: list[Subject]) -> None:
@@ -202,7 +211,7 @@ def check_comparable(subjects: list[Subject]) -> None:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     if processes.is_main():
         with locked(folder):
             run_log.keep_in(folder)

@@ -20,10 +20,11 @@ from analog_lora_cli.runtime.provenance import environment
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage.files import file_sha256, write_json
 from analog_lora_cli.storage.manifest import MANIFEST, write_manifest
+from analog_lora_cli.tasks import Metric
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.callbacks import TrainingReport
 from analog_lora_cli.training.train import TrainingResult, train
-from analog_lora_cli.workflows.evaluate import Subject, assess
+from analog_lora_cli.workflows.evaluate import Subject, evaluate
 
 
 class RunReport(Protocol):
@@ -47,11 +48,12 @@ class RunResult:
     """What a run ended with."""
 
     folder: Path
-    task_metric: str
+    headline: Metric
+    """The task's headline metric."""
     metrics: dict[str, Any]
     """The content of metrics.json."""
-    guess: Metrics
-    """What a guesser that ignores the input gets."""
+    baseline: Metrics
+    """Metrics of answers that ignore the input."""
     drift: DriftResult | None
 
 
@@ -164,9 +166,9 @@ def parameter_counts(built: Built) -> dict[str, int]:
 def _evaluate(config: Config, folder: Path, report: RunReport, drift: bool) -> RunResult:
     """Evaluate what lies in the folder, as a user who loads it would."""
     subject = Subject(store.read_checkpoint(folder), config, store.FIRST_ADAPTER)
-    assessment = assess(subject, subject.own_folder, report, with_chips=drift)
+    evaluation = evaluate(subject, subject.own_folder, report, with_chips=drift)
     training = {key: value for key, value in subject.checkpoint.manifest["training"].items() if key != "log"}
-    metrics = {"digital": assessment.digital, "analog": assessment.converters_only, "train": training}
+    metrics = {"digital": evaluation.digital, "analog": evaluation.converters_only, "train": training}
     if processes.is_main():
         write_json(folder / store.METRICS, metrics)
-    return RunResult(folder, assessment.metric, metrics, assessment.guess, assessment.drift)
+    return RunResult(folder, evaluation.headline, metrics, evaluation.baseline, evaluation.drift)

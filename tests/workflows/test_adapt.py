@@ -427,10 +427,10 @@ def test_an_adaptation_killed_at_any_point_resumes_to_the_same_adapter(checkpoin
         )
 
     assert start(other).wait() == 0
-    trainer, cells = checkpoint / "trainer/adapters/six", checkpoint / "drift/six/cells.jsonl"
+    trainer, finished = checkpoint / "trainer/adapters/six", checkpoint / "drift/six/measurements.jsonl"
     moments: list[Callable[[], bool]] = [
         lambda: (trainer / "checkpoint-12").exists(),
-        lambda: cells.exists() and cells.read_text().count("\n") > 2,
+        lambda: finished.exists() and finished.read_text().count("\n") > 2,
     ]
     for moment in moments:
         process = start(checkpoint)

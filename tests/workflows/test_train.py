@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import AnaloraError, CheckpointError, UsageError
+from analog_lora_cli.evaluation.measurement import Measurement
 from analog_lora_cli.models.build import build, build_from, place
 from analog_lora_cli.storage.checkpoint import read_checkpoint
 from analog_lora_cli.workflows.train import run_training
@@ -38,7 +39,7 @@ class Silent:
 
     def built(self, built: Any) -> None: ...
 
-    def measured(self, done: int, total: int, name: str, metrics: dict[str, float]) -> None: ...
+    def measured(self, done: int, total: int, measurement: Measurement, metrics: dict[str, float]) -> None: ...
 
 
 def adapter(folder: Path) -> dict[str, torch.Tensor]:
@@ -62,10 +63,13 @@ def test_each_method_writes_the_files_of_the_contract(
     if method != "full":
         weights = {"adapters/default/adapter_config.json", "adapters/default/adapter_model.safetensors"}
     tokenizer = {"tokenizer.json", "tokenizer_config.json"}
-    assert names == {"analora.yaml", "manifest.json", "metrics.json", "drift/default/cells.jsonl"} | weights | tokenizer
+    assert (
+        names
+        == {"analora.yaml", "manifest.json", "metrics.json", "drift/default/measurements.jsonl"} | weights | tokenizer
+    )
     assert set(json.loads((folder / "metrics.json").read_text())) == {"digital", "analog", "train"}
     assert result.drift is not None
-    assert len(result.drift.cells) == 4
+    assert len(result.drift.measurements) == 4
     assert read_checkpoint(folder).config == make_config(task, method=method)
 
 
@@ -75,7 +79,7 @@ def test_training_under_noise_learns_and_leaves_the_base_alone(make_config: Make
     assert result.metrics["digital"]["accuracy"] > 90
     assert result.drift is not None
     assert result.drift.summary("accuracy", "0s")["mean"] > 80
-    assert result.guess["accuracy"] == pytest.approx(50)
+    assert result.baseline["accuracy"] == pytest.approx(50)
 
 
 def test_plain_peft_loads_the_adapter_with_its_head(make_config: MakeConfig, tmp_path: Path, tiny_model: Path) -> None:
@@ -118,8 +122,8 @@ def test_each_adapter_trains_resumes_and_loads(
     result = run_training(config, tmp_path / "cut", Silent(), resume=True)
     assert result.metrics["train"]["resumed_from"] == 4
     assert same(adapter(tmp_path / "whole"), adapter(tmp_path / "cut"))
-    assert (tmp_path / "whole" / "drift/default/cells.jsonl").read_text().splitlines()[1:] == (
-        tmp_path / "cut" / "drift/default/cells.jsonl"
+    assert (tmp_path / "whole" / "drift/default/measurements.jsonl").read_text().splitlines()[1:] == (
+        tmp_path / "cut" / "drift/default/measurements.jsonl"
     ).read_text().splitlines()[1:]
 
 
@@ -169,12 +173,12 @@ def test_a_run_killed_at_any_point_resumes_to_the_same_adapter(make_config: Make
         )
 
     assert start("whole").wait() == 0
-    trainer, cells = tmp_path / "cut" / "trainer", tmp_path / "cut" / "drift" / "default" / "cells.jsonl"
+    trainer, finished = tmp_path / "cut" / "trainer", tmp_path / "cut" / "drift" / "default" / "measurements.jsonl"
     moments: list[Callable[[], bool]] = [
         lambda: (tmp_path / "cut" / "analora.yaml").exists(),
         lambda: any(trainer.glob("checkpoint-*")),
         lambda: (trainer / "checkpoint-21").exists(),
-        lambda: cells.exists() and cells.read_text().count("\n") > 3,
+        lambda: finished.exists() and finished.read_text().count("\n") > 3,
     ]
     for moment in moments:
         process = start("cut")
@@ -295,7 +299,7 @@ def test_changed_or_damaged_weights_are_noticed(make_config: MakeConfig, tmp_pat
     weights = load_file(str(copied / "model.safetensors"))
     weights["encoder.layer.0.attention.self.query.weight"][0, 0] += 1
     save_file(weights, str(copied / "model.safetensors"), metadata={"format": "pt"})
-    (folder / "drift/default/cells.jsonl").unlink()  # What was measured on the right base stays valid.
+    (folder / "drift/default/measurements.jsonl").unlink()  # What was measured on the right base stays valid.
     with pytest.raises(CheckpointError, match="not the weights"):
         run_training(config, folder, Silent(), resume=True, drift=False)
 

@@ -1,4 +1,4 @@
-"""What an adaptation has recovered: its tables, its plot, its files, and one sentence on the cost."""
+"""Recovery by an adaptation: its tables, its plot, its files, and one sentence on the cost."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def print_adaptation(recovery: Recovery) -> None:
     after, name = recovery.after, recovery.adaptation.name
     folder = after.subject.own_folder
     if after.drift is None:
-        console.results().print(untimed_table(name, after.metric, after.digital, after.converters_only))
+        console.results().print(untimed_table(name, after.headline, after.digital, after.converters_only))
     else:
         write_drift(after.drift, folder, after.subject.name)
         if recovery.before is None:
-            guess = after.guess.get(after.metric)
-            console.results().print(drift_table(after.drift, f"{name}: {after.metric} over time", guess))
+            baseline = after.baseline.get(after.metric)
+            console.results().print(drift_table(after.drift, f"{name}: {after.metric} over time", baseline))
         else:
             _write_recovery(recovery, folder)
             console.results().print(recovery_table(recovery))
@@ -67,14 +67,14 @@ def recovery_table(recovery: Recovery) -> Table:
     papers = [(heading, values) for heading, values in papers if values.get(metric)]
     start = recovery.adaptation.start
     caption = [
-        f"means over {len(first.chips)} chips; recovered: after - before, paired, ± half the 95 % interval",
+        f"means over {len(first.chips)} chips; recovered: gain of after over before, paired, ± half the 95 % interval",
         f"before: adapter {start}; after: adapter {recovery.adaptation.name}",
     ]
     if "old hardware" in results:
         caption.append(f"old hardware: adapter {start} on the hardware that it was trained for")
     if papers and reference is not None:
         caption.append(f"paper: {reference.source}")
-    made = console.table(
+    table = console.table(
         f"{recovery.adaptation.name}: {metric} over time",
         "", *(name.replace(" ", "\n") for name in results), "recovered", *(heading for heading, _ in papers),
         caption="\n".join(caption),
@@ -83,17 +83,19 @@ def recovery_table(recovery: Recovery) -> Table:
     digital = [result.digital[metric] for result in results.values()]
     exact = [result.converters_only[metric] for result in results.values()]
     for row, values in (("digital", digital), ("converters only", exact)):
-        made.add_row(row, *(f"{value:.2f}" for value in values), f"{values[-1] - values[-2]:+.2f}", *blank)
-    made.add_section()
+        table.add_row(
+            row, *(f"{value:.2f}" for value in values), f"{recovery.after.headline.gain(*values[-2:]):+.2f}", *blank
+        )
+    table.add_section()
     for label in first.times:
         published = [values[metric].get(label) for _, values in papers]
-        made.add_row(
+        table.add_row(
             label,
             *(f"{_mean(result, label):.2f}" for result in results.values()),
             signed(recovery.recovered(label)),
             *("" if value is None else f"{value:.2f}" for value in published),
         )
-    return made
+    return table
 
 
 def _aged_chip_table(recovery: Recovery) -> Table:
@@ -104,11 +106,11 @@ def _aged_chip_table(recovery: Recovery) -> Table:
     headings = [f"chip {chip.seed}\nbefore", "\nafter", "\nrecovered"]
     if others:
         headings += [f"{others} other{'s' if others > 1 else ''}\nbefore", "\nafter", "\nrecovered"]
-    made = console.table(
+    table = console.table(
         f"{recovery.adaptation.name}: {before.metric} over time, trained on chip {chip.seed} at {chip.at}",
         "", *headings,
         caption=f"means over the chips; before: adapter {recovery.adaptation.start}; > marks the time of the training\n"
-        "recovered: after - before, paired chip by chip: mean ± half its 95 % interval",
+        "recovered: gain of after over before, paired chip by chip: mean ± half its 95 % interval",
     )  # fmt: skip
     for label in before.times:
         row = [f"> {label}" if label == chip.at else f"  {label}"]
@@ -116,23 +118,23 @@ def _aged_chip_table(recovery: Recovery) -> Table:
         row.append(signed(recovery.recovered(label)))
         if others:
             row += [f"{_mean(before, label):.2f}", f"{_mean(after, label):.2f}", signed(recovery.elsewhere(label))]
-        made.add_row(*row)
-    return made
+        table.add_row(*row)
+    return table
 
 
 def recovery_sentence(recovery: Recovery) -> str:
-    """How much came back at the headline time, and what each point cost."""
+    """Sentence on the gain at the headline time, and on the cost of each point."""
     label = recovery.headline_time
     difference, lost = recovery.recovered(label), recovery.lost(label)
     assert difference is not None and lost is not None
-    points, metric, chip = difference["mean"], recovery.after.metric, recovery.adaptation.chip
+    points, metric, chip = difference["mean"], recovery.after.headline, recovery.adaptation.chip
     where = f"at {label}" if chip is None else f"on chip {chip.seed} at {label}"
     if points <= 0:
-        return f"Nothing is recovered {where}: {metric} {points:+.2f}. Spent: {cost_text(recovery)}."
+        return f"Nothing is recovered {where}: {metric.name} {points:+.2f}. Spent: {cost_text(recovery)}."
     share = f" of the {lost:.2f} that were lost" if lost > 0 else ""
     per = recovery.cost.per(points)
     return (
-        f"Recovered {points:.2f} points of {metric}{share} {where}. Spent: {cost_text(recovery)}; for each point "
+        f"Recovered {points:.2f} {metric.points}{share} {where}. Spent: {cost_text(recovery)}; for each point "
         f"{per['samples']:.0f} samples, {per['steps']:.1f} steps, {per['seconds']:.1f} s, "
         f"{per['trainable_parameters']:,.0f} parameters."
     )

@@ -11,38 +11,39 @@ from analog_lora_cli.evaluation.drift_result import DriftResult, paired_differen
 from analog_lora_cli.figures.drift import comparison_plot
 from analog_lora_cli.runtime import console
 from analog_lora_cli.storage.files import replacing, write_json
-from analog_lora_cli.workflows.evaluate import Assessment
+from analog_lora_cli.workflows.evaluate import Evaluation
 
 
-def _results(done: list[Assessment]) -> list[DriftResult]:
+def _results(done: list[Evaluation]) -> list[DriftResult]:
     return [one.drift for one in done if one.drift is not None]
 
 
-def comparison_table(done: list[Assessment]) -> Table:
+def comparison_table(evaluations: list[Evaluation]) -> Table:
     """The mean of each method at each time, and the paired difference of each to the first."""
-    results = _results(done)
+    results = _results(evaluations)
     first = results[0]
     metric = first.metric
-    names = [one.subject.name for one in done]
-    made = console.table(
+    names = [one.subject.name for one in evaluations]
+    table = console.table(
         f"{metric} over time, {len(first.chips)} chips",
         "",
         *names,
         *(f"{name} - {names[0]}" for name in names[1:]),
-        caption="mean over the chips; differences are paired chip by chip: their mean ± half its 95 % interval",
+        caption="mean over the chips; differences are paired chip by chip: their mean ± half its 95 % interval; "
+        f"{first.headline.direction}",
     )
-    for column in made.columns[1:]:
+    for column in table.columns[1:]:
         column.no_wrap = False
     for label, values in (
         ("digital", [result.digital[metric] for result in results]),
         ("converters only", [result.converters_only[metric] for result in results]),
     ):
-        made.add_row(label, *(f"{v:.2f}" for v in values), *(f"{v - values[0]:+.2f}" for v in values[1:]))
-    made.add_section()
+        table.add_row(label, *(f"{v:.2f}" for v in values), *(f"{v - values[0]:+.2f}" for v in values[1:]))
+    table.add_section()
     for label in first.times:
         differences = [signed(paired_difference(first, other, label)) for other in results[1:]]
-        made.add_row(label, *(f"{result.summary(metric, label)['mean']:.2f}" for result in results), *differences)
-    return made
+        table.add_row(label, *(f"{result.summary(metric, label)['mean']:.2f}" for result in results), *differences)
+    return table
 
 
 def signed(difference: dict[str, Any] | None) -> str:
@@ -53,7 +54,7 @@ def signed(difference: dict[str, Any] | None) -> str:
     return f"{difference['mean']:+.2f}{half}"
 
 
-def write_comparison(done: list[Assessment], folder: Path) -> None:
+def write_comparison(done: list[Evaluation], folder: Path) -> None:
     """Write comparison.json and comparison.png."""
     results = _results(done)
     first = results[0]

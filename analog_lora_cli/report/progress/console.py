@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from analog_lora_cli.evaluation.measurement import Measurement
 from analog_lora_cli.models.build import Built
 from analog_lora_cli.report.progress.meter import Meter
 from analog_lora_cli.report.tiles.placement import placement_table
@@ -56,12 +57,13 @@ class ConsoleReport:
 
     def built(self, built: Built) -> None:
         """Show what became analog."""
-        self._metric = built.task.metric
+        self._metric = built.task.headline.name
         if built.placement is not None:
             console.note(placement_table(built.placement))
 
-    def measured(self, done: int, total: int, name: str, metrics: dict[str, float]) -> None:
+    def measured(self, done: int, total: int, measurement: Measurement, metrics: dict[str, float]) -> None:
         """Show one finished measurement."""
+        name = measurement.label()
         run_log.record("measured", f"{name}: {_listed(metrics)}")
         if self._drift is None:
             self._drift = Meter("drift")
