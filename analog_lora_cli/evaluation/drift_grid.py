@@ -14,8 +14,9 @@ from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.evaluation.log import MeasurementLog, Metrics
 from analog_lora_cli.evaluation.measurement import CONVERTERS_ONLY, DIGITAL, WITHOUT_CHIPS, Measurement
-from analog_lora_cli.hardware.physics.chip import Chip, undefined_times
-from analog_lora_cli.hardware.tile.training_noise import derive_seed
+from analog_lora_cli.hardware.physics.chip import Chip
+from analog_lora_cli.hardware.physics.devices import undefined_times
+from analog_lora_cli.hardware.seeds import derive_seed
 from analog_lora_cli.models.build import Built, place
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.tasks.base import Task

@@ -11,7 +11,7 @@ from torch import nn
 
 from analog_lora_cli.config.schema import Config, HardwareConfig
 from analog_lora_cli.errors import CheckpointError, UsageError
-from analog_lora_cli.hardware.kernels.dropout import use_cheap_dropout
+from analog_lora_cli.hardware.kernels.dropout import install_fast_dropout
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 from analog_lora_cli.models.adapters import add_adapter, load_adapter, load_frozen_head, read_frozen_head
 from analog_lora_cli.models.loading import (
@@ -145,7 +145,7 @@ def build(config: Config, ground: Checkpoint | None = None, start: str | None = 
             layer.weight.requires_grad_(True)
             if layer.bias is not None:
                 layer.bias.requires_grad_(True)
-    use_cheap_dropout(built.model)
+    install_fast_dropout(built.model, config.hardware)
     return built
 
 

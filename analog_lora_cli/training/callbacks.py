@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.hardware.physics.chip import Chip
-from analog_lora_cli.hardware.tile.training_noise import derive_seed
+from analog_lora_cli.hardware.seeds import derive_seed
 from analog_lora_cli.models.build import Built
 from analog_lora_cli.models.placement import clip_in_place
 

@@ -14,6 +14,7 @@ from analog_lora_cli.config.load import differences, dump_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.errors import AnaloraError, UsageError
+from analog_lora_cli.hardware.kernels.choice import kernels_in_use
 from analog_lora_cli.models.build import Built, build
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
@@ -237,7 +238,7 @@ def _store(adaptation: Adaptation, built: Built, training: TrainingResult) -> No
         "parameters": parameter_counts(built),
         "training": asdict(training),
         "environment": environment(),
-        "arithmetic": arithmetic(),
+        "arithmetic": {**arithmetic(), "kernels": kernels_in_use(built.config.hardware)},
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     layers = unchanged_layers(built)

@@ -12,6 +12,7 @@ from analog_lora_cli.errors import AnaloraError
 from analog_lora_cli.evaluation.drift_grid import Progress, check_times
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.log import Metrics
+from analog_lora_cli.hardware.kernels.choice import kernels_in_use
 from analog_lora_cli.models.build import Built, build
 from analog_lora_cli.models.loading import weights_sha256
 from analog_lora_cli.runtime import processes
@@ -118,7 +119,7 @@ def _store(built: Built, folder: Path, training: TrainingResult) -> None:
         "placement": built.placement.as_json() if built.placement is not None else None,
         "training": asdict(training),
         "environment": environment(),
-        "arithmetic": arithmetic(),
+        "arithmetic": {**arithmetic(), "kernels": kernels_in_use(built.config.hardware)},
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_manifest(folder, manifest)
