@@ -28,7 +28,6 @@ from analog_lora_cli.runtime import processes
 from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, MODEL, Checkpoint
 from analog_lora_cli.tasks import make_task
 from analog_lora_cli.tasks.base import Task
-from analog_lora_cli.training.sampling import planned_steps
 
 
 @dataclass
@@ -160,8 +159,7 @@ def _give_adapter(built: Built, ground: Checkpoint | None, start: str | None) ->
         if ground is not None:
             load_frozen_head(built.model, ground.adapter_folder(FIRST_ADAPTER))
         built.frozen_head = _copies(built.model, built.new_parameters)
-    total_steps = planned_steps(config, len(built.train_features))
-    built.model = add_adapter(built.model, config, built.task, built.heads, total_steps)
+    built.model = add_adapter(built.model, config, built.task, built.heads)
 
 
 def build_from(checkpoint: Checkpoint, adapter: str, config: Config) -> Built:

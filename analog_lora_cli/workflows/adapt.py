@@ -26,7 +26,8 @@ from analog_lora_cli.storage.files import check_free, check_writable, locked, re
 from analog_lora_cli.storage.manifest import is_adapter_name, write_manifest
 from analog_lora_cli.storage.workspace import remove_left_overs
 from analog_lora_cli.training.arguments import training_arguments
-from analog_lora_cli.training.train import TrainingResult, train
+from analog_lora_cli.training.result import TrainingResult
+from analog_lora_cli.training.train import train
 from analog_lora_cli.workflows.train import RunReport, data_hashes, parameter_counts, unchanged_layers
 
 REQUEST = "adaptation.json"

@@ -51,7 +51,7 @@ class EvaluationObserver(Protocol):
 
 @dataclass(frozen=True)
 class Subject:
-    """Subject of an evaluation: one adapter of a checkpoint, under a configuration that may differ from the training's."""
+    """One adapter of a checkpoint, under a configuration that may differ from the training's."""
 
     checkpoint: store.Checkpoint
     config: Config

@@ -23,15 +23,16 @@ from analog_lora_cli.storage.files import file_sha256, write_json
 from analog_lora_cli.storage.manifest import MANIFEST, write_manifest
 from analog_lora_cli.tasks import Metric
 from analog_lora_cli.training.arguments import training_arguments
-from analog_lora_cli.training.callbacks import TrainingReport
-from analog_lora_cli.training.train import TrainingResult, train
+from analog_lora_cli.training.callbacks.progress import TrainingObserver
+from analog_lora_cli.training.result import TrainingResult
+from analog_lora_cli.training.train import train
 from analog_lora_cli.workflows.evaluate import Subject, evaluate
 
 
 class RunReport(Protocol):
     """Hears how a run goes."""
 
-    training: TrainingReport
+    training: TrainingObserver
 
     def stage(self, text: str) -> None:
         """A stage begins."""

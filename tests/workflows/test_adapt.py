@@ -27,7 +27,7 @@ from analog_lora_cli.models.build import build_from, place
 from analog_lora_cli.storage.checkpoint import read_checkpoint
 from analog_lora_cli.storage.files import locked
 from analog_lora_cli.storage.manifest import read_manifest, write_manifest
-from analog_lora_cli.training.callbacks import ChipInTheLoop
+from analog_lora_cli.training.callbacks.chip_in_the_loop import ChipInTheLoop
 from analog_lora_cli.workflows.adapt import Adaptation, AgedChip, run_adaptation
 from analog_lora_cli.workflows.recover import measure_recovery
 from analog_lora_cli.workflows.train import run_training
@@ -213,7 +213,7 @@ def test_the_chip_in_the_loop_is_read_anew_and_never_as_in_the_evaluation(sst2_c
     opened = read_checkpoint(sst2_checkpoint)
     built = build_from(opened, "default", opened.config)
     place(built, opened.config.hardware)
-    loop = ChipInTheLoop(built, 7, 31536000.0)
+    loop = ChipInTheLoop(built.layers, opened.config.hardware, 7, 31536000.0)
     layer = built.layers["bert.encoder.layer.0.attention.self.query"]
     held = []
     for step in (0, 9, 10):

@@ -31,9 +31,9 @@ class Silent:
     """A report that says nothing."""
 
     def __init__(self) -> None:
-        from analog_lora_cli.training.callbacks import TrainingReport
+        from analog_lora_cli.training.callbacks.progress import TrainingObserver
 
-        self.training = TrainingReport()
+        self.training = TrainingObserver()
 
     def stage(self, text: str) -> None: ...
 

@@ -10,10 +10,10 @@ from analog_lora_cli.report.progress.meter import Meter
 from analog_lora_cli.report.tiles.placement import placement_table
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime import log as run_log
-from analog_lora_cli.training.callbacks import TrainingReport
+from analog_lora_cli.training.callbacks.progress import TrainingObserver
 
 
-class TrainingMeter(TrainingReport):
+class TrainingMeter(TrainingObserver):
     """Loss, learning rate, samples per second and time left."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class ConsoleReport:
     """Shows a run on the console."""
 
     def __init__(self) -> None:
-        self.training: TrainingReport = TrainingMeter()
+        self.training: TrainingObserver = TrainingMeter()
         self._drift: Meter | None = None
         self._metric = ""
 
