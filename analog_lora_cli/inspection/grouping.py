@@ -28,10 +28,10 @@ def first_star(layers: Iterable[PlacedLayer]) -> str:
     return heads.pop() if len(heads) == 1 else ""
 
 
-def rows_of(found: Inspection, every: bool) -> list[list[PlacedLayer]]:
+def rows_of(found: Inspection, show_all: bool) -> list[list[PlacedLayer]]:
     """The layers of each row of a table: like layers together, or each alone."""
     analog = found.placement.analog
-    return [[layer] for layer in analog] if every else groups(analog)
+    return [[layer] for layer in analog] if show_all else groups(analog)
 
 
 def row_name(row: list[PlacedLayer], found: Inspection) -> str:

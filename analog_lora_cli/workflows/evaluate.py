@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -18,7 +18,6 @@ from analog_lora_cli.evaluation.drift_grid import (
     CONVERTERS,
     DIGITAL,
     WITHOUT_CHIPS,
-    Progress,
     check_times,
     drift_cells,
     drift_result,
@@ -33,21 +32,11 @@ from analog_lora_cli.runtime import processes
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage.files import check_free, check_writable, file_sha256, locked
 from analog_lora_cli.tasks import make_task
+from analog_lora_cli.workflows.observer import MeasuringObserver, planned_measurements
 
 CELLS = "cells.jsonl"
 TRAINING_ONLY = {"weight_noise", "weight_noise_type", "weight_noise_ramp"}
 """Fields of `hardware` that no measurement depends on."""
-
-
-class MeasuringReport(Protocol):
-    """Hears how the measuring goes."""
-
-    def stage(self, text: str) -> None:
-        """A stage begins."""
-
-    @property
-    def measured(self) -> Progress:
-        """Hears of each measurement."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +109,7 @@ class Assessment:
 def assess(
     subject: Subject,
     folder: Path,
-    report: MeasuringReport,
+    report: MeasuringObserver,
     with_chips: bool = True,
     also: DriftConfig | None = None,
     overwrite: bool = False,
@@ -130,7 +119,7 @@ def assess(
     Args:
         subject: what is measured.
         folder: where the finished measurements are kept.
-        report: hears how it goes.
+        report: watches the measurements.
         with_chips: over chips and times; else only digitally and with exact weights.
         also: more chips and times, for a result of their own.
         overwrite: measure anew what was measured before.
@@ -151,7 +140,8 @@ def assess(
     log = CellLog(folder / CELLS, subject.key())
     names = list(dict.fromkeys([*WITHOUT_CHIPS, *(name for drift in drifts for name in drift_cells(drift))]))
     done = {} if overwrite else log.read()
-    report.stage(f"evaluating {subject.name}{subject.note}")
+    reused = len(done.keys() & set(names))
+    report.stage(f"evaluating {subject.name}{subject.note}: {planned_measurements(drifts, len(names), reused)}")
     if any(processes.gather(not done.keys() >= set(names))):
         done = _measured(subject, names, log, report, overwrite)
     task = make_task(config.task, config.train.seed)
@@ -168,7 +158,7 @@ def assess(
 
 
 def _measured(
-    subject: Subject, names: list[str], log: CellLog, report: MeasuringReport, overwrite: bool
+    subject: Subject, names: list[str], log: CellLog, report: MeasuringObserver, overwrite: bool
 ) -> dict[str, Metrics]:
     place = _device()
     built = build_from(subject.checkpoint, subject.adapter, subject.config).to(place)

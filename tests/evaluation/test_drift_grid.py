@@ -20,7 +20,7 @@ from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_result import Cell, DriftResult, paired_difference, summarize
 from analog_lora_cli.evaluation.log import CellLog
 from analog_lora_cli.evaluation.thresholds import parse_requirement
-from analog_lora_cli.workflows.train import run_training
+from analog_lora_cli.workflows.train import train as run_training
 from tests.workflows.test_train import Silent
 
 MakeConfig = Callable[..., Config]

@@ -1,42 +1,11 @@
-"""A drift result as a table, as CSV, as a plot, and as files in the checkpoint."""
+"""A drift result as a table."""
 
 from __future__ import annotations
 
-import csv
-import io
-from pathlib import Path
-
 from rich.table import Table
 
-from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import DriftResult
-from analog_lora_cli.figures.drift import drift_plot
 from analog_lora_cli.runtime import console
-from analog_lora_cli.storage.files import replacing, write_sealed, write_text
-
-
-def write_drift(result: DriftResult, folder: Path, title: str) -> None:
-    """Write drift.json, drift.csv and drift.png; each appears whole or not at all."""
-    write_sealed(folder / "drift.json", result.as_json())
-    write_text(folder / "drift.csv", drift_csv(result))
-    with replacing(folder / "drift.png") as beside:
-        drift_plot(result, beside, title)
-
-
-def drift_csv(result: DriftResult) -> str:
-    """One line for each metric of each measurement; time in seconds after programming."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["adapter", "measurement", "time", "seconds", "chip", "read", "metric", "value"])
-    for name, metrics in (("digital", result.digital), ("converters only", result.converters_only)):
-        for metric, value in metrics.items():
-            writer.writerow([result.adapter, name, "", "", "", "", metric, value])
-    labels = {seconds(label): label for label in result.times}
-    for cell in result.cells:
-        for metric, value in cell.metrics.items():
-            time = f"{cell.seconds:.17g}"
-            writer.writerow([result.adapter, "chip", labels[cell.seconds], time, cell.chip, cell.read, metric, value])
-    return text.getvalue()
 
 
 def drift_table(result: DriftResult, title: str, guess: float | None = None) -> Table:
@@ -48,7 +17,7 @@ def drift_table(result: DriftResult, title: str, guess: float | None = None) -> 
     with_paper = bool(paper) or paper_digital is not None
     caption = [f"mean, std and 95 % interval over {len(result.chips)} chips; drop: against digital, in points"]
     if guess is not None:
-        caption.append(f"answers that ignore the question get {metric} {guess:.1f}")
+        caption.append(f"the baseline, which ignores the input, gets {metric} {guess:.1f}")
     if with_paper and result.reference is not None:
         caption.append(f"paper: {result.reference['source']}")
     made = console.table(

@@ -17,7 +17,7 @@ FRAGILE = 1.5
 """A layer is marked when its error exceeds the median of all layers by this factor."""
 
 
-def statistics_table(found: Inspection, every: bool) -> Table:
+def statistics_table(found: Inspection, show_all: bool) -> Table:
     """Weights before clipping, what clipping did, and the conductances that are programmed."""
     g_min, g_max = found.config.hardware.conductance_range
     devices = next(iter(found.weights.values())).devices
@@ -31,7 +31,7 @@ def statistics_table(found: Inspection, every: bool) -> Table:
         "off: share of the devices at the smallest conductance",
         collapse_padding=True,
     )  # fmt: skip
-    for row in rows_of(found, every):
+    for row in rows_of(found, show_all):
         reports = [found.weights[layer.name] for layer in row]
         cells = []
         for index in range(len(devices)):
@@ -51,22 +51,22 @@ def statistics_table(found: Inspection, every: bool) -> Table:
     return made
 
 
-def error_table(found: Inspection, every: bool) -> Table:
+def error_table(found: Inspection, show_all: bool) -> Table:
     """The error of each kind of layer, effect after effect, the most fragile first."""
     drift, hardware = found.config.drift, found.config.hardware
     names = effect_names(hardware, drift.times)
     headings = {CONVERTERS: "conv", PROGRAMMING: "+prog", READ: "+read"}
-    rows = [row for row in rows_of(found, every) if all(layer.name in found.errors for layer in row)]
+    rows = [row for row in rows_of(found, show_all) if all(layer.name in found.errors for layer in row)]
     rows.sort(key=lambda row: -max(found.errors[layer.name].worst for layer in row))
     chips = f"{drift.chips} chips" if drift.chips > 1 else f"chip {drift.seed}"
     made = console.table(
         "Error of the matrix-vector product in percent, most fragile first", "layers", "clip",
-        *(headings.get(name, name) for name in names), *([] if every else ["worst"]),
+        *(headings.get(name, name) for name in names), *([] if show_all else ["worst"]),
         caption=f"{name_note(found)}||y - y_exact|| / ||y_exact|| over all tokens; each column adds an effect:\n"
         f"DAC, ADC and output noise; programming; read noise (at {read_label(hardware)});\n"
         f"drift with its compensation ({hardware.drift_compensation})\n"
         "clip: change of y_exact by clipping; not in the others, which are\n"
-        f"against the clipped weights; {'' if every else f'worst: layer and error at {names[-1]}; '}!: more than\n"
+        f"against the clipped weights; {'' if show_all else f'worst: layer and error at {names[-1]}; '}!: more than\n"
         f"{FRAGILE:g} times the median of all layers\n"
         f"{chips}, {found.inputs}",
         collapse_padding=True,
@@ -79,7 +79,7 @@ def error_table(found: Inspection, every: bool) -> Table:
         means = [fmean(one.effects[index].error for one in errors) for index in range(len(names))]
         numbers = [_percent(value) for value in (fmean(one.clipping for one in errors), *means)]
         mark = "!" if fragile else " "
-        if every:
+        if show_all:
             numbers[-1] += mark
         else:
             numbers.append(f"{_where(worst)} {_percent(found.errors[worst.name].worst)}{mark}")

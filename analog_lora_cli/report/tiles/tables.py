@@ -10,7 +10,7 @@ from analog_lora_cli.models.placement import PlacedLayer
 from analog_lora_cli.runtime import console
 
 
-def tile_table(found: Inspection, every: bool) -> Table:
+def tile_table(found: Inspection, show_all: bool) -> Table:
     """Each kind of layer on its tiles."""
     made = console.table(
         f"{found.source.name}: {len(found.placement.analog)} layers on {found.tiles} tiles{_size(found)}",
@@ -19,7 +19,7 @@ def tile_table(found: Inspection, every: bool) -> Table:
         "used: cells of its tiles that hold a weight; devices, adapter: of all n",
         collapse_padding=True,
     )  # fmt: skip
-    for row in rows_of(found, every):
+    for row in rows_of(found, show_all):
         first = row[0]
         assert first.tiles is not None
         ranks = sorted({found.ranks.get(layer.name, 0) for layer in row})
