@@ -17,7 +17,7 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import ConfigError, UsageError
 
 MakeConfig = Callable[..., Config]
-DRIFT_FILES = {"cells.jsonl", "drift.json", "drift.csv", "drift.png"}
+DRIFT_FILES = {"measurements.jsonl", "drift.json", "drift.csv", "drift.png"}
 
 
 def names(folder: Path) -> set[str]:
@@ -78,7 +78,7 @@ def test_a_run_through_python_has_the_files_of_the_contract(make_config: MakeCon
     evaluation = analog_lora_cli.evaluate_drift(run, chips=1, times=["1d"], reads=2, output=tmp_path / "one")
     assert names(tmp_path / "one") == DRIFT_FILES
     (measured,) = evaluation.measured
-    assert measured.drift is not None and len(measured.drift.cells) == 2 and evaluation.failed == []
+    assert measured.drift is not None and len(measured.drift.measurements) == 2 and evaluation.failed == []
 
     rules = ["accuracy>=101@1y"]
     both = analog_lora_cli.evaluate_drift([run, second], requirements=rules, output=tmp_path / "both")

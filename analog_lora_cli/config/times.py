@@ -67,3 +67,9 @@ def seconds(label: str) -> float:
     match = _TIME.fullmatch(time_label(label))
     assert match is not None
     return float(match["number"]) * SECONDS_PER_UNIT[match["unit"]]
+
+
+def shortest_label(time: float) -> str:
+    """The label of a time in the largest unit that it is a whole number of: `1y`, `30d`, `90min`, `0.5s`."""
+    whole = [(time / length, unit) for unit, length in SECONDS_PER_UNIT.items() if time and time % length == 0]
+    return f"{whole[-1][0]:.0f}{whole[-1][1]}" if whole else time_label(time)

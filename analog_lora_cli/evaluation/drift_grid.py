@@ -10,19 +10,18 @@ import torch
 from analog_lora_cli.config.schema import Config, DriftConfig, HardwareConfig
 from analog_lora_cli.config.times import seconds, time_label
 from analog_lora_cli.errors import UsageError
-from analog_lora_cli.evaluation.drift_result import Cell, DriftResult
+from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.evaluator import Evaluator
-from analog_lora_cli.evaluation.log import CellLog, Metrics
+from analog_lora_cli.evaluation.log import MeasurementLog, Metrics
+from analog_lora_cli.evaluation.measurement import CONVERTERS_ONLY, DIGITAL, WITHOUT_CHIPS, Measurement
 from analog_lora_cli.hardware.physics.chip import Chip, undefined_times
 from analog_lora_cli.hardware.tile.training_noise import derive_seed
 from analog_lora_cli.models.build import Built, place
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.tasks.base import Task
 
-DIGITAL = "digital"
-CONVERTERS = "converters only"
-WITHOUT_CHIPS = [DIGITAL, CONVERTERS]
-"""The measurements that no chip takes part in: digital first, because the model may not lie on tiles yet."""
+Progress = Callable[[int, int, Measurement, Metrics], None]
+"""Called with the number of finished and of all measurements, what was measured, and the metrics."""
 
 
 def check_times(hardware: HardwareConfig, times: list[str]) -> None:
@@ -39,16 +38,12 @@ def check_times(hardware: HardwareConfig, times: list[str]) -> None:
         raise UsageError(f"drift.times: {wrong}: device {hardware.device} has data for {known} only")
 
 
-Progress = Callable[[int, int, str, Metrics], None]
-"""Called with the number of finished and of all measurements, what was measured, and the metrics."""
-
-
 def evaluate_drift(
     built: Built,
     evaluator: Evaluator,
     drift: DriftConfig,
     adapter: str,
-    log: CellLog | None = None,
+    log: MeasurementLog | None = None,
     progress: Progress | None = None,
 ) -> DriftResult:
     """Measure a model over chips and times; several processes share the work.
@@ -65,16 +60,18 @@ def evaluate_drift(
         UsageError: the device is not defined at a time, or the log belongs to other settings.
     """
     check_times(built.config.hardware, drift.times)
-    done = measure(built, evaluator, drift_cells(drift), log, progress)
-    return drift_result(built.config, built.task, drift, adapter, done)
+    finished = measure(built, evaluator, drift_measurements(drift), log, progress)
+    return drift_result(built.config, built.task, drift, adapter, finished)
 
 
-def drift_cells(drift: DriftConfig) -> list[str]:
-    """Names of all measurements of a drift evaluation, in the order in which they are made."""
-    return [*WITHOUT_CHIPS, *(_cell_name(*place) for place in _places(drift))]
+def drift_measurements(drift: DriftConfig) -> list[Measurement]:
+    """All measurements of a drift evaluation, in the order in which they are made."""
+    return [*WITHOUT_CHIPS, *_chip_measurements(drift)]
 
 
-def drift_result(config: Config, task: Task, drift: DriftConfig, adapter: str, done: dict[str, Metrics]) -> DriftResult:
+def drift_result(
+    config: Config, task: Task, drift: DriftConfig, adapter: str, finished: dict[Measurement, Metrics]
+) -> DriftResult:
     """The result that finished measurements amount to.
 
     Args:
@@ -82,109 +79,102 @@ def drift_result(config: Config, task: Task, drift: DriftConfig, adapter: str, d
         task: its task.
         drift: which measurements.
         adapter: name.
-        done: the metrics of each measurement of `drift_cells`, by its name.
+        finished: the metrics of each measurement of `drift_measurements`.
     """
-    cells = [
-        Cell(chip, seconds(label), read, done[_cell_name(chip, label, read)]) for chip, label, read in _places(drift)
-    ]
     return DriftResult(
-        metric=task.metric,
-        higher_is_better=task.higher_is_better,
+        metrics={metric.name: metric for metric in task.metrics},
         adapter=adapter,
-        digital=done[DIGITAL],
-        converters_only=done[CONVERTERS],
+        digital=finished[DIGITAL],
+        converters_only=finished[CONVERTERS_ONLY],
         hardware=config.hardware,
         chips=[drift.seed + index for index in range(drift.chips)],
         times=list(drift.times),
-        cells=cells,
+        measurements={measurement: finished[measurement] for measurement in _chip_measurements(drift)},
         reference=config.reference.model_dump(mode="json") if config.reference is not None else None,
     )
 
 
-def _places(drift: DriftConfig) -> list[tuple[int, str, int]]:
+def _chip_measurements(drift: DriftConfig) -> list[Measurement]:
     chips = range(drift.seed, drift.seed + drift.chips)
-    return [(chip, label, read) for chip in chips for label in drift.times for read in range(drift.reads)]
+    return [
+        Measurement("chip", chip, seconds(label), read)
+        for chip in chips
+        for label in drift.times
+        for read in range(drift.reads)
+    ]
 
 
 def measure(
     built: Built,
     evaluator: Evaluator,
-    names: list[str],
-    log: CellLog | None = None,
+    measurements: list[Measurement],
+    log: MeasurementLog | None = None,
     progress: Progress | None = None,
-) -> dict[str, Metrics]:
-    """The named measurements: those that are in the log, and the others measured now.
+) -> dict[Measurement, Metrics]:
+    """The metrics of some measurements: those that are in the log, and the others measured now.
 
     Args:
         built: from `build_from`; it is put onto tiles once the digital measurement is done.
         evaluator: the validation data.
-        names: from `WITHOUT_CHIPS`, or a chip at a time.
+        measurements: such as those of `drift_measurements`.
         log: keeps finished measurements.
         progress: told about each measurement.
 
     Returns:
-        the metrics of each name, the same on all processes.
+        the metrics of each measurement, the same on all processes.
     """
-    done = log.read() if log is not None else {}
-    done = {name: done[name] for name in names if name in done}
-    todo = [name for name in names if name not in done]
+    logged = log.read() if log is not None else {}
+    finished = {measurement: logged[measurement] for measurement in measurements if measurement in logged}
+    todo = [measurement for measurement in measurements if measurement not in finished]
     processes.wait_for_all()
     if log is not None and todo and processes.is_main():
         log.start()
     processes.wait_for_all()
     chip: Chip | None = None
-    measured: dict[str, Metrics] = {}
-    for name in _share(todo):
-        chip = _set_up(built, name, chip)
-        with _noise_of_cell(name):
-            measured[name] = evaluator.run(built.model)
+    measured: dict[Measurement, Metrics] = {}
+    for measurement in _share(todo):
+        chip = _set_up(built, measurement, chip)
+        with _output_noise_of(measurement):
+            metrics = measured[measurement] = evaluator.run(built.model)
         if log is not None:
-            log.append(name, measured[name])
+            log.append(measurement, metrics)
         if progress is not None:
-            progress(
-                min(len(done) + len(measured) * processes.world_size(), len(names)), len(names), name, measured[name]
-            )
+            total = len(measurements)
+            progress(min(len(finished) + len(measured) * processes.world_size(), total), total, measurement, metrics)
     built.set_analog(True)
     built.forget_chip()
     for part in processes.gather(measured):
-        done |= part
-    return done
+        finished |= part
+    return finished
 
 
-def _cell_name(chip: int, label: str, read: int) -> str:
-    name = f"chip {chip} at {seconds(label):.17g} s"
-    return f"{name} read {read}" if read else name
-
-
-def _share(names: list[str]) -> list[str]:
+def _share(measurements: list[Measurement]) -> list[Measurement]:
     """This process's part: whole chips where possible, because programming a chip is the larger work."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(name.partition(" at ")[0], []).append(name)
+    groups: dict[tuple[str, int], list[Measurement]] = {}
+    for measurement in measurements:
+        groups.setdefault((measurement.kind, measurement.chip), []).append(measurement)
     ranked = list(groups.values())[processes.rank() :: processes.world_size()]
-    return [name for group in ranked for name in group]
+    return [measurement for group in ranked for measurement in group]
 
 
-def _set_up(built: Built, name: str, chip: Chip | None) -> Chip | None:
+def _set_up(built: Built, measurement: Measurement, chip: Chip | None) -> Chip | None:
     # A model trained digitally is measured with its own weights, one trained on tiles with the clipped ones.
-    if not built.layers and not (name == DIGITAL and not built.config.on_tiles):
+    if not built.layers and not (measurement == DIGITAL and not built.config.on_tiles):
         place(built, built.config.hardware)
         built.model.eval()
-    built.set_analog(name != DIGITAL)
-    if name in WITHOUT_CHIPS:
+    built.set_analog(measurement != DIGITAL)
+    if measurement.kind != "chip":
         built.forget_chip()
         return chip
-    words = name.split()
-    seed, time = int(words[1]), float(words[3])
-    if chip is None or chip.seed != seed:
-        chip = Chip(seed, built.layers, built.config.hardware)
-    chip.age(time, read=int(words[6]) if len(words) > 6 else 0)
+    if chip is None or chip.seed != measurement.chip:
+        chip = Chip(measurement.chip, built.layers, built.config.hardware)
+    chip.age(measurement.seconds, read=measurement.read)
     return chip
 
 
 @contextmanager
-def _noise_of_cell(name: str) -> Iterator[None]:
-    """The output noise of a measurement comes from the measurement's name, whatever was drawn before it."""
+def _output_noise_of(measurement: Measurement) -> Iterator[None]:
+    """Seed the output noise with the measurement's key, so that it does not depend on what was drawn before."""
     with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
-        torch.manual_seed(derive_seed("output noise", name))
+        torch.manual_seed(derive_seed("output noise", measurement.key()))
         yield

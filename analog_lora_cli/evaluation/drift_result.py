@@ -11,27 +11,18 @@ import numpy as np
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.log import Metrics
+from analog_lora_cli.evaluation.measurement import Measurement
+from analog_lora_cli.tasks.metric import Metric
 
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One measurement: one chip, read once at one time."""
-
-    chip: int
-    seconds: float
-    read: int
-    """Number of the reading, from 0: each draws read noise of its own."""
-    metrics: Metrics
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class DriftResult:
     """All measurements of one adapter."""
 
-    metric: str
-    higher_is_better: bool
+    metrics: dict[str, Metric]
+    """The task's metrics by name, the headline first."""
     adapter: str
     digital: Metrics
     """The same adapter computed digitally: with the clipped weights, or the original ones for `method: digital`."""
@@ -40,15 +31,26 @@ class DriftResult:
     hardware: HardwareConfig
     chips: list[int]
     times: list[str]
-    cells: list[Cell]
+    measurements: dict[Measurement, Metrics]
+    """The metrics of each reading of each chip."""
     reference: dict[str, Any] | None
+
+    @property
+    def headline(self) -> Metric:
+        """The metric that tables and plots show first."""
+        return next(iter(self.metrics.values()))
+
+    @property
+    def metric(self) -> str:
+        """Name of the headline metric."""
+        return self.headline.name
 
     def readings(self, metric: str, label: str) -> list[list[float]]:
         """The metric of every reading of every chip at a time, chips in the order of `chips`."""
         at: dict[int, list[float]] = {chip: [] for chip in self.chips}
-        for cell in self.cells:
-            if cell.seconds == seconds(label):
-                at[cell.chip].append(cell.metrics[metric])
+        for measurement, metrics in self.measurements.items():
+            if measurement.seconds == seconds(label):
+                at[measurement.chip].append(metrics[metric])
         return list(at.values())
 
     def values(self, metric: str, label: str) -> list[float]:
@@ -56,9 +58,11 @@ class DriftResult:
         return [float(np.mean(readings)) for readings in self.readings(metric, label)]
 
     def summary(self, metric: str, label: str) -> dict[str, Any]:
-        """Statistics over chips, see `summarize`; `read_std`: spread between readings of one chip (mean variance)."""
+        """Statistics over chips: those of `summarize`, `worst` (the worst chip) and `read_std` (the spread between
+        readings of one chip, from the mean variance)."""
         readings = self.readings(metric, label)
-        summary = summarize(self.values(metric, label))
+        values = self.values(metric, label)
+        summary = {**summarize(values), "worst": self.metrics[metric].worst(values)}
         if len(readings[0]) > 1:
             summary["read_std"] = float(np.sqrt(np.mean([np.var(values, ddof=1) for values in readings])))
         return summary
@@ -68,7 +72,7 @@ class DriftResult:
         return replace(
             self,
             chips=[chip for chip in self.chips if chip != seed],
-            cells=[cell for cell in self.cells if cell.chip != seed],
+            measurements={one: metrics for one, metrics in self.measurements.items() if one.chip != seed},
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -76,7 +80,8 @@ class DriftResult:
         return {
             "format": FORMAT,
             "metric": self.metric,
-            "higher_is_better": self.higher_is_better,
+            "higher_is_better": self.headline.higher_is_better,
+            "unit": self.headline.unit,
             "adapter": self.adapter,
             "digital": self.digital,
             "converters_only": self.converters_only,
@@ -101,7 +106,7 @@ def summarize(values: list[float]) -> dict[str, Any]:
     neither is known, and both are null.
     """
     mean = float(np.mean(values))
-    summary: dict[str, Any] = {"mean": mean, "std": None, "ci95": None, "min": min(values), "values": values}
+    summary: dict[str, Any] = {"mean": mean, "std": None, "ci95": None, "values": values}
     if len(values) > 1:
         from scipy.stats import t
 
@@ -109,6 +114,16 @@ def summarize(values: list[float]) -> dict[str, Any]:
         half = float(t.ppf(0.975, len(values) - 1)) * std / math.sqrt(len(values))
         summary |= {"std": std, "ci95": [mean - half, mean + half]}
     return summary
+
+
+def paired_gain(before: DriftResult, after: DriftResult, label: str) -> dict[str, Any]:
+    """How much better the second result is at a time, chip by chip, as both were measured on the same chips.
+
+    Returns:
+        statistics over chips, see `summarize`: the interval is that of the mean gain.
+    """
+    pairs = zip(before.values(before.metric, label), after.values(after.metric, label), strict=True)
+    return summarize([before.headline.gain(a, b) for a, b in pairs])
 
 
 def paired_difference(first: DriftResult, second: DriftResult, label: str) -> dict[str, Any]:

@@ -35,8 +35,7 @@ class Evaluator:
 
     def __init__(self, task: Task, tokenizer: Any, batch_size: int, device: torch.device) -> None:
         self.device = device
-        self.metric = task.metric
-        self._question_answering = task.config.name.startswith("squad")
+        self._task = task
         self._sets: list[tuple[EvalSet, list[_Batch]]] = []
         collate = task.collator(tokenizer)
         tokens = MOST_TOKENS_ON_CPU if device.type == "cpu" else None
@@ -56,7 +55,7 @@ class Evaluator:
 
     @torch.inference_mode()
     def run(self, model: nn.Module, after_batch: Callable[[int], None] | None = None) -> dict[str, float]:
-        """The metrics of a model, in percent; the model is put into evaluation mode.
+        """The metrics of a model, each in its unit; the model is put into evaluation mode.
 
         Args:
             model: takes the task's features.
@@ -71,18 +70,12 @@ class Evaluator:
             outputs: list[Any] = [None] * len(eval_set.features)
             for batch in batches:
                 result = model(**{name: tensor.to(self.device) for name, tensor in batch.inputs.items()})
-                for row, output in zip(batch.rows, self._per_row(result, batch.lengths), strict=True):
+                for row, output in zip(batch.rows, self._task.outputs(result, batch.lengths), strict=True):
                     outputs[row] = output
                 if after_batch is not None:
                     after_batch(len(batch.rows))
             metrics |= eval_set.score(outputs)
         return metrics
-
-    def _per_row(self, result: Any, lengths: list[int]) -> list[Any]:
-        if self._question_answering:
-            both = torch.stack([result.start_logits, result.end_logits], dim=1).float().cpu().numpy()
-            return [both[index, :, :length] for index, length in enumerate(lengths)]
-        return list(result.logits.float().cpu().numpy())
 
 
 def _batches(eval_set: EvalSet, collate: Any, batch_size: int, most_tokens: int | None) -> list[_Batch]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.errors import UsageError
+from analog_lora_cli.evaluation.measurement import Measurement
 from analog_lora_cli.storage.files import saving, write_text
 
 Metrics = dict[str, float]
@@ -18,7 +19,7 @@ CHECK = "crc32"
 """Key of a line's checksum, over the rest of the line."""
 
 
-class CellLog:
+class MeasurementLog:
     """Finished measurements on disk, one JSON line each, so that an interrupted evaluation can go on.
 
     Args:
@@ -30,8 +31,8 @@ class CellLog:
         self.path = path
         self.key = key
 
-    def read(self) -> dict[str, Metrics]:
-        """All finished measurements by their name; a line cut off by a kill, or damaged since, is left out."""
+    def read(self) -> dict[Measurement, Metrics]:
+        """The metrics of all finished measurements; a line cut off by a kill, or damaged since, is left out."""
         if not self.path.is_file():
             return {}
         lines = self.path.read_bytes().split(b"\n")
@@ -40,12 +41,12 @@ class CellLog:
                 f"{self.path.parent}: holds measurements of another configuration "
                 f"({_difference(_parsed(lines[0]), self.key)}); use --overwrite or another folder"
             )
-        cells = {}
+        finished = {}
         for line in lines[1:]:
             entry = _parsed(line)
             if isinstance(entry, dict) and entry.pop(CHECK, None) == _checksum(entry):
-                cells[entry["cell"]] = entry["metrics"]
-        return cells
+                finished[Measurement.parse(entry["measurement"])] = entry["metrics"]
+        return finished
 
     def start(self) -> None:
         """Make the file ready for `append`: once, by one process, before any of them appends."""
@@ -56,9 +57,9 @@ class CellLog:
         elif not whole.endswith(b"\n"):
             self._write("")
 
-    def append(self, cell: str, metrics: Metrics) -> None:
+    def append(self, measurement: Measurement, metrics: Metrics) -> None:
         """Add one measurement; it is on disk when this returns. Several processes may do so."""
-        entry = {"cell": cell, "metrics": metrics}
+        entry = {"measurement": measurement.key(), "metrics": metrics}
         self._write(json.dumps(entry | {CHECK: _checksum(entry)}))
 
     def _write(self, line: str) -> None:

@@ -1,18 +1,20 @@
-"""What a result must reach: `f1>=85@1y`, `accuracy:min>=80@10y`, `f1:lower>84.5@30d`."""
+"""What a result must reach: `f1>=85@1y`, `accuracy:worst>=80@10y`, `f1:lower>84.5@30d`, `perplexity:upper<=9@1y`."""
 
 from __future__ import annotations
 
 import operator
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from analog_lora_cli.config.times import seconds, time_label
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_result import DriftResult
+from analog_lora_cli.tasks.metric import Metric
 
 _COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
-_STATISTICS = ("mean", "min", "lower")
+_STATISTICS = ("mean", "worst", "min", "lower", "upper")
 _FORM = re.compile(
     r"(?P<metric>\w+)(?::(?P<statistic>\w+))?\s*(?P<comparison>>=|<=|>|<)\s*(?P<value>-?[0-9.]+)\s*@\s*(?P<time>\S+)"
 )
@@ -23,20 +25,26 @@ class Requirement:
     """One condition on a drift result."""
 
     text: str
-    metric: str
+    metric: Metric
     statistic: str
-    """`mean` over chips, `min` over chips, or `lower`: the lower end of the mean's 95 % confidence interval."""
+    """`mean` over chips; `worst` or `min`: the worst chip, the one with the largest value where lower is better;
+    `lower`: the pessimistic end of the mean's 95 % confidence interval, so its upper end where lower is better;
+    `upper`: its upper end in any case."""
     comparison: str
     value: float
     time: str
 
     def measured(self, result: DriftResult) -> float | None:
-        """The statistic that the condition is about; None if it is not known (`lower` with one chip)."""
+        """The statistic that the condition is about; None if it is not known (an end of the interval with one chip)."""
         label = next(label for label in result.times if seconds(label) == seconds(self.time))
-        summary = result.summary(self.metric, label)
-        if self.statistic == "lower":
-            return None if summary["ci95"] is None else float(summary["ci95"][0])
-        return float(summary[self.statistic])
+        summary = result.summary(self.metric.name, label)
+        if self.statistic == "mean":
+            return float(summary["mean"])
+        if self.statistic in ("worst", "min"):
+            return float(summary["worst"])
+        if summary["ci95"] is None:
+            return None
+        return self.metric.worst(summary["ci95"]) if self.statistic == "lower" else max(summary["ci95"])
 
     def holds(self, result: DriftResult) -> bool:
         """Whether the condition holds; one that cannot be known does not."""
@@ -44,11 +52,11 @@ class Requirement:
         return measured is not None and bool(_COMPARISONS[self.comparison](measured, self.value))
 
 
-def parse_requirement(text: str, metrics: tuple[str, ...], times: list[str]) -> Requirement:
+def parse_requirement(text: str, metrics: Sequence[Metric], times: list[str]) -> Requirement:
     """Read a `--require`.
 
     Args:
-        text: `METRIC[:mean|min|lower] COMPARISON VALUE @ TIME`.
+        text: `METRIC[:mean|worst|lower|upper] COMPARISON VALUE @ TIME`.
         metrics: metrics of the task.
         times: times that will be measured.
 
@@ -57,12 +65,13 @@ def parse_requirement(text: str, metrics: tuple[str, ...], times: list[str]) -> 
     """
     match = _FORM.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"--require {text!r}: expected METRIC>=VALUE@TIME, for instance f1>=85@1y or f1:min>80@10y")
-    if match["metric"] not in metrics:
-        near = get_close_matches(match["metric"], metrics, n=1)
+        raise UsageError(f"--require {text!r}: expected METRIC>=VALUE@TIME, for instance f1>=85@1y or f1:worst>80@10y")
+    by_name = {metric.name: metric for metric in metrics}
+    if match["metric"] not in by_name:
+        near = get_close_matches(match["metric"], by_name, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(
-            f"--require {text!r}: the task has no metric {match['metric']!r}, only {', '.join(metrics)}{hint}"
+            f"--require {text!r}: the task has no metric {match['metric']!r}, only {', '.join(by_name)}{hint}"
         )
     statistic = match["statistic"] or "mean"
     if statistic not in _STATISTICS:
@@ -73,4 +82,4 @@ def parse_requirement(text: str, metrics: tuple[str, ...], times: list[str]) -> 
         raise UsageError(f"--require {text!r}: {error}") from None
     if seconds(label) not in [seconds(time) for time in times]:
         raise UsageError(f"--require {text!r}: {label} is not measured; add it to --times ({','.join(times)})")
-    return Requirement(text, match["metric"], statistic, match["comparison"], value, label)
+    return Requirement(text, by_name[match["metric"]], statistic, match["comparison"], value, label)

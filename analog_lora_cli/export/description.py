@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from analog_lora_cli.export.source import Source
 from analog_lora_cli.models.placement import Placement
-from analog_lora_cli.tasks.glue.data import GLUE
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,7 @@ class Description:
 
 def auto_class(source: Source) -> str:
     """Name of the class of transformers that has this task's head."""
-    is_squad = source.config.task.name.startswith("squad")
-    return "AutoModelForQuestionAnswering" if is_squad else "AutoModelForSequenceClassification"
+    return source.task.auto_class_name
 
 
 def example_code(source: Source, before: str = "") -> str:
@@ -37,21 +36,13 @@ def example_code(source: Source, before: str = "") -> str:
         source: decides the kind of input.
         before: lines to go before the model runs.
     """
-    name = source.config.task.name
-    if name.startswith("squad"):
-        texts = '"Where do the weights lie?", "The weights lie on the tiles of the chip."'
-        show = "print(outputs.start_logits, outputs.end_logits)"
-    else:
-        pair = len(GLUE[name].columns) == 2
-        texts = (
-            '"The weights lie on tiles.", "The tiles hold the weights."' if pair else '"The chip holds the weights."'
-        )
-        show = "print(outputs.logits)"
+    example = source.task.example
+    texts = ", ".join(json.dumps(text) for text in example.texts)
     return f"""\
 inputs = tokenizer({texts}, return_tensors="pt")
 {before}with torch.no_grad():
     outputs = model(**inputs)
-{show}"""
+print({example.outputs})"""
 
 
 def clipping_note(placement: Placement | None) -> str:

@@ -9,7 +9,7 @@ from analog_lora_cli.config.yaml_file import dump_yaml
 from analog_lora_cli.export.description import Description
 from analog_lora_cli.export.source import Source
 from analog_lora_cli.storage.files import read_sealed
-from analog_lora_cli.tasks import make_task
+from analog_lora_cli.tasks import Metric
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "aihwkit")
 
@@ -36,7 +36,6 @@ def export_readme(source: Source, description: Description, manifest: dict[str, 
 
 def _front_matter(source: Source, description: Description) -> dict[str, Any]:
     config = source.config
-    squad = config.task.name.startswith("squad")
     content: dict[str, Any] = {}
     if source.base_on_hub:
         content["base_model"] = config.model.name
@@ -44,9 +43,9 @@ def _front_matter(source: Source, description: Description) -> dict[str, Any]:
     return {
         **content,
         "library_name": description.library,
-        "pipeline_tag": "question-answering" if squad else "text-classification",
+        "pipeline_tag": source.task.pipeline_tag,
         "tags": ["analora", "analog-in-memory-computing", config.task.name, config.method],
-        "metrics": list(make_task(config.task, 0).metric_names),
+        "metrics": [metric.name for metric in source.task.metrics],
     }
 
 
@@ -59,6 +58,7 @@ def _drift(source: Source) -> str:
 
 def _drift_table(source: Source, result: dict[str, Any]) -> str:
     metric = result["metric"]
+    headline = Metric(metric, result["unit"], result["higher_is_better"])
     rows = [
         f"| digital | {result['digital'][metric]:.2f} | | |",
         f"| converters only | {result['converters_only'][metric]:.2f} | | |",
@@ -66,17 +66,18 @@ def _drift_table(source: Source, result: dict[str, Any]) -> str:
     for time in result["times"]:
         over_chips = time["metrics"][metric]
         std = "" if over_chips["std"] is None else f"{over_chips['std']:.2f}"
-        rows.append(f"| {time['label']} | {over_chips['mean']:.2f} | {std} | {over_chips['min']:.2f} |")
+        rows.append(f"| {time['label']} | {over_chips['mean']:.2f} | {std} | {over_chips['worst']:.2f} |")
     hardware = flatten(source.config.hardware.model_dump(mode="json"))
     other = [f"`{key}: {value}`" for key, value in flatten(result["hardware"]).items() if hardware.get(key) != value]
     changed = f" Measured with other hardware than trained for: {', '.join(other)}." if other else ""
     return f"""\
 ## Over drift
 
-{metric} in percent on {len(result["chips"])} simulated chips ({result["hardware"]["device"]}), by time after \
-programming. digital: the same weights without analog hardware; converters only: on tiles, with exact weights.{changed}
+{headline.label} on {len(result["chips"])} simulated chips ({result["hardware"]["device"]}), by time after programming \
+({headline.direction}). digital: the same weights without analog hardware; converters only: on tiles, with exact \
+weights; worst: the worst chip.{changed}
 
-| | mean | std | min |
+| | mean | std | worst |
 |---|---|---|---|
 """ + "\n".join(rows)
 

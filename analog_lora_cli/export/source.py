@@ -13,6 +13,7 @@ from analog_lora_cli.models.build import Built, build_from, place
 from analog_lora_cli.models.placement import replace_layer
 from analog_lora_cli.runtime.package_files import is_package_path
 from analog_lora_cli.storage import checkpoint as store
+from analog_lora_cli.tasks import Task, make_task
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Source:
     def config(self) -> Config:
         """The configuration that the adapter was trained with."""
         return self.checkpoint.config_of(self.adapter)
+
+    @property
+    def task(self) -> Task:
+        """The task that it was trained for; reads no data."""
+        return make_task(self.config.task, self.config.train.seed)
 
     @property
     def has_adapter(self) -> bool:

@@ -85,7 +85,7 @@ def _finish(axes: Any, result: DriftResult, title: str) -> None:
     axes.set_xticks(positions, result.times)
     axes.minorticks_off()
     axes.set_xlabel("time after programming")
-    axes.set_ylabel(f"{result.metric} (%)")
+    axes.set_ylabel(result.headline.label)
     axes.set_title(title, loc="left", fontsize=11)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

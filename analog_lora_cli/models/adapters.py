@@ -102,10 +102,8 @@ def _peft_config(
         common["exclude_modules"] = excluded
     if adapter.train_head:
         common["modules_to_save"] = heads
-        # PEFT's class for question answering takes token_type_ids and does not pass them on to the model (0.21), the
-        # plain one passes everything on.
-        if not task.config.name.startswith("squad"):
-            common["task_type"] = "SEQ_CLS"
+        if task.peft_task_type is not None:
+            common["task_type"] = task.peft_task_type
     if adapter.variant == "vera":
         if common.pop("exclude_modules", None):
             raise UsageError("adapter.targets: PEFT's VeRA cannot leave the trained head out; name targets outside it")

@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-from analog_lora_cli.config.schema import TaskConfig
 from analog_lora_cli.tasks.base import EvalSet, Task
+from analog_lora_cli.tasks.metric import Metric
+from analog_lora_cli.tasks.registry import make_task, register
 
-__all__ = ["EvalSet", "Task", "make_task"]
-
-
-def make_task(config: TaskConfig, seed: int) -> Task:
-    """The task that `config` describes. Reads no data yet.
-
-    Args:
-        config: the `task` section.
-        seed: draws the training subset, if the configuration asks for one.
-    """
-    from analog_lora_cli.tasks.glue.task import Classification
-    from analog_lora_cli.tasks.squad.task import QuestionAnswering
-
-    kind = QuestionAnswering if config.name.startswith("squad") else Classification
-    return kind(config, seed)
+__all__ = ["EvalSet", "Metric", "Task", "make_task", "register"]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,12 @@ from analog_lora_cli.config.schema import TaskConfig
 from analog_lora_cli.errors import AnaloraError
 from analog_lora_cli.tasks.data.collator import PaddingCollator
 from analog_lora_cli.tasks.data.files import locate
+from analog_lora_cli.tasks.metric import Metric
 
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
+    from transformers.utils import ModelOutput
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Scorer = Callable[[Sequence[FloatArray]], dict[str, float]]
@@ -26,7 +28,7 @@ Scorer = Callable[[Sequence[FloatArray]], dict[str, float]]
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Features to run a model on, and what its outputs are worth."""
+    """Features to run a model on, and the metrics of its outputs."""
 
     name: str
     """`validation`; for MNLI `matched` and, from the hub, `mismatched`."""
@@ -39,11 +41,10 @@ class EvalSet:
     """What `score` calls once the outputs are known to be complete and finite."""
 
     def score(self, outputs: Sequence[FloatArray]) -> dict[str, float]:
-        """The metrics, in percent (0..100; correlations times 100, so -100..100).
+        """The metrics by name, each in its unit (percentages 0..100; correlations times 100, so -100..100).
 
         Args:
-            outputs: one array for each row of `features`, in their order. Classification: logits, (labels,).
-                Question answering: (2, length), start logits and end logits, without padding.
+            outputs: one array for each row of `features`, in their order, as `Task.outputs` gives them.
 
         Raises:
             ValueError: a wrong number or shape of outputs.
@@ -61,6 +62,16 @@ class EvalSet:
         return self.scorer(outputs)
 
 
+@dataclass(frozen=True)
+class Example:
+    """An input to show a model with, for the code in a README."""
+
+    texts: tuple[str, ...]
+    """Positional arguments of the tokenizer."""
+    outputs: str
+    """Python expression for what the model says of them, with `outputs` for the model's result."""
+
+
 class Task(ABC):
     """A task with its data. Nothing is read before it is asked for.
 
@@ -69,21 +80,45 @@ class Task(ABC):
         seed: draws the training subset, if `config.max_train_samples` asks for one.
     """
 
-    metric: str
-    """The headline metric, one of `metric_names`."""
+    names: ClassVar[tuple[str, ...]]
+    """Values of `task.name` that mean this kind of task."""
 
-    metric_names: tuple[str, ...]
-    """All metrics that the evaluation sets together may report (SQuAD v2 leaves out what has no questions)."""
+    auto_class_name: ClassVar[str]
+    """Name of the class of transformers whose `from_pretrained` makes a model with this task's head."""
 
-    higher_is_better: bool = True
+    peft_task_type: ClassVar[str | None] = None
+    """PEFT's `task_type` of an adapter with a trained head; None: PEFT's plain wrapper."""
+
+    label_names: ClassVar[tuple[str, ...]] = ("labels",)
+    """Training features that are targets and no inputs, for TrainingArguments."""
+
+    pipeline_tag: ClassVar[str]
+    """The hub's name for what a model of this task does."""
+
+    metrics: tuple[Metric, ...]
+    """All metrics that the evaluation sets together may report, the headline first (SQuAD v2 leaves out what has no
+    questions)."""
 
     def __init__(self, config: TaskConfig, seed: int) -> None:
         self.config = config
         self.seed = seed
 
+    @property
+    def headline(self) -> Metric:
+        """The metric that tables and plots show first."""
+        return self.metrics[0]
+
+    @property
     @abstractmethod
+    def example(self) -> Example:
+        """An input for the code in an exported README."""
+
     def auto_class(self) -> type:
         """The class of transformers whose `from_pretrained` makes a model with this task's head."""
+        import transformers
+
+        found: type = getattr(transformers, self.auto_class_name)
+        return found
 
     @abstractmethod
     def model_options(self) -> dict[str, Any]:
@@ -108,8 +143,17 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def guess_score(self) -> dict[str, float]:
-        """The metrics, in percent, of answers that ignore the input: what a model must beat.
+    def outputs(self, result: ModelOutput, lengths: Sequence[int]) -> list[FloatArray]:
+        """What the scorers of the evaluation sets take, one array for each row of a batch.
+
+        Args:
+            result: the model's result for a batch of R rows, padded to T tokens.
+            lengths: (R,) numbers of tokens of the rows, without padding.
+        """
+
+    @abstractmethod
+    def baseline_score(self) -> dict[str, float]:
+        """The metrics of answers that ignore the input: what a model must beat.
 
         Raises:
             DataError, HubError: as `train_features`.

@@ -21,6 +21,16 @@ class Metric:
         """Name for headings and axes, with the unit: `f1 (%)`, `perplexity`."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
+    @property
+    def points(self) -> str:
+        """What differences are counted in: `points of f1` for a percentage, else the label."""
+        return f"points of {self.name}" if self.unit == "%" else self.label
+
+    @property
+    def direction(self) -> str:
+        """Which values are better, in words."""
+        return "higher is better" if self.higher_is_better else "lower is better"
+
     def drop(self, reference: float, value: float) -> float:
         """How much worse a value is than a reference, in the metric's unit; negative if it is better."""
         return reference - value if self.higher_is_better else value - reference

@@ -12,6 +12,7 @@ from transformers import TrainingArguments
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import ConfigError
 from analog_lora_cli.runtime import processes
+from analog_lora_cli.tasks import make_task
 
 
 def training_arguments(config: Config, folder: Path) -> TrainingArguments:
@@ -49,7 +50,7 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
             eval_strategy="no",
             remove_unused_columns=False,
             disable_tqdm=True,
-            label_names=["start_positions", "end_positions"] if config.task.name.startswith("squad") else ["labels"],
+            label_names=list(make_task(config.task, config.train.seed).label_names),
             logging_first_step=True,
             **{key: value for key, value in values.items() if key != "logging_first_step"},
         )

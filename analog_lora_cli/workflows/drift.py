@@ -15,11 +15,11 @@ from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
 from analog_lora_cli.storage.checkpoint import ALL, FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
-from analog_lora_cli.workflows.observer import MeasuringObserver, SilentObserver
+from analog_lora_cli.workflows.observer import EvaluationObserver, SilentObserver
 
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.thresholds import Requirement
-    from analog_lora_cli.workflows.evaluate import Assessment, Subject
+    from analog_lora_cli.workflows.evaluate import Evaluation, Subject
 
 MAY_CHANGE = ("hardware.", "drift.", "reference.", "model.name", "model.revision", "task.validation_file",
               "task.max_eval_samples", "task.n_best", "task.max_answer_length", "task.null_threshold",
@@ -68,7 +68,7 @@ class DriftRequest:
 class DriftEvaluation:
     """The measurements of one adapter, or of several on the same chips."""
 
-    measured: list[Assessment]
+    measured: list[Evaluation]
     folders: list[Path]
     """The folder of each one's drift.json, drift.csv and drift.png."""
     requirements: list[Requirement]
@@ -76,17 +76,17 @@ class DriftEvaluation:
     """Adapters of one checkpoint, which serve its chip together; otherwise several are compared with the first."""
 
     @property
-    def checks(self) -> list[tuple[Assessment, Requirement]]:
+    def checks(self) -> list[tuple[Evaluation, Requirement]]:
         """Each requirement with each result that has its metric."""
         return [
             (one, rule)
             for one in self.measured
             for rule in self.requirements
-            if one.drift and rule.metric in one.digital
+            if one.drift and rule.metric.name in one.digital
         ]
 
     @property
-    def failed(self) -> list[tuple[Assessment, Requirement]]:
+    def failed(self) -> list[tuple[Evaluation, Requirement]]:
         """The requirements that do not hold."""
         return [(one, rule) for one, rule in self.checks if one.drift is not None and not rule.holds(one.drift)]
 
@@ -104,7 +104,7 @@ def evaluate_drift(
     requirements: Sequence[str] = (),
     output: Path | str | None = None,
     overwrite: bool = False,
-    observer: MeasuringObserver | None = None,
+    observer: EvaluationObserver | None = None,
 ) -> DriftEvaluation:
     """Program simulated chips with checkpoints, age them through all times, measure them, and write the results.
 
@@ -145,7 +145,7 @@ def evaluate_drift(
     return carry_out(request, observer)
 
 
-def carry_out(request: DriftRequest, observer: MeasuringObserver | None = None) -> DriftEvaluation:
+def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None) -> DriftEvaluation:
     """Do what a request asks for; errors as with `evaluate_drift`."""
     observer = observer or SilentObserver()
     plan = request.plan()
@@ -154,22 +154,22 @@ def carry_out(request: DriftRequest, observer: MeasuringObserver | None = None) 
     from analog_lora_cli.evaluation.drift_grid import check_times
     from analog_lora_cli.evaluation.thresholds import parse_requirement
     from analog_lora_cli.tasks import make_task
-    from analog_lora_cli.workflows.evaluate import Subject, assess, check_comparable
+    from analog_lora_cli.workflows.evaluate import Subject, check_comparable, evaluate
 
     imports_done()
     with processes.together():
         subjects = [Subject(checkpoint, config, name) for checkpoint, name, config in plan]
         deployment = _is_deployment(subjects, ALL in request.adapters)
-        metrics = {name: None for subject in subjects for name in make_task(subject.config.task, 0).metric_names}
+        metrics = {metric.name: metric for subject in subjects for metric in make_task(subject.config.task, 0).metrics}
         times = subjects[0].config.drift.times
-        requirements = [parse_requirement(text, tuple(metrics), times) for text in request.requirements]
+        requirements = [parse_requirement(text, list(metrics.values()), times) for text in request.requirements]
         for subject in subjects:
             check_times(subject.config.hardware, times)
         if len(subjects) > 1 and not deployment:
             check_comparable(subjects)
         folders = [_folder(subject, request.output, len(subjects) > 1) for subject in subjects]
         measured = [
-            assess(subject, folder, observer, overwrite=request.overwrite)
+            evaluate(subject, folder, observer, overwrite=request.overwrite)
             for subject, folder in zip(subjects, folders, strict=True)
         ]
         evaluation = DriftEvaluation(measured, folders, requirements, deployment)

@@ -15,26 +15,25 @@ from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.schema import Config, DriftConfig
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_grid import (
-    CONVERTERS,
-    DIGITAL,
-    WITHOUT_CHIPS,
     check_times,
-    drift_cells,
+    drift_measurements,
     drift_result,
     measure,
 )
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.evaluator import Evaluator
-from analog_lora_cli.evaluation.log import CellLog, Metrics
+from analog_lora_cli.evaluation.log import MeasurementLog, Metrics
+from analog_lora_cli.evaluation.measurement import CONVERTERS_ONLY, DIGITAL, WITHOUT_CHIPS, Measurement
 from analog_lora_cli.models.build import build_from
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage.files import check_free, check_writable, file_sha256, locked
-from analog_lora_cli.tasks import make_task
-from analog_lora_cli.workflows.observer import MeasuringObserver, planned_measurements
+from analog_lora_cli.tasks import Metric, make_task
+from analog_lora_cli.workflows.observer import EvaluationObserver, planned_measurements
 
-CELLS = "cells.jsonl"
+MEASUREMENTS = "measurements.jsonl"
+"""Name of the log of finished measurements, in the folder of an adapter's results."""
 TRAINING_ONLY = {"weight_noise", "weight_noise_type", "weight_noise_ramp"}
 """Fields of `hardware` that no measurement depends on."""
 
@@ -92,34 +91,39 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Assessment:
-    """What the measuring of one subject gave."""
+class Evaluation:
+    """The results of one subject."""
 
     subject: Subject
-    metric: str
+    headline: Metric
     digital: Metrics
     converters_only: Metrics
-    guess: Metrics
-    """What answers that ignore the input get."""
+    baseline: Metrics
+    """Metrics of answers that ignore the input."""
     drift: DriftResult | None
     also: DriftResult | None = None
     """The same over other chips, where they were asked for."""
 
+    @property
+    def metric(self) -> str:
+        """Name of the headline metric."""
+        return self.headline.name
 
-def assess(
+
+def evaluate(
     subject: Subject,
     folder: Path,
-    report: MeasuringObserver,
+    report: EvaluationObserver,
     with_chips: bool = True,
     also: DriftConfig | None = None,
     overwrite: bool = False,
-) -> Assessment:
+) -> Evaluation:
     """Measure one subject; what was measured before under the same conditions is not measured again.
 
     Args:
         subject: what is measured.
         folder: where the finished measurements are kept.
-        report: watches the measurements.
+        report: follows the progress.
         with_chips: over chips and times; else only digitally and with exact weights.
         also: more chips and times, for a result of their own.
         overwrite: measure anew what was measured before.
@@ -137,29 +141,34 @@ def assess(
     check_writable(folder)
     if processes.is_main():
         check_free(folder)
-    log = CellLog(folder / CELLS, subject.key())
-    names = list(dict.fromkeys([*WITHOUT_CHIPS, *(name for drift in drifts for name in drift_cells(drift))]))
-    done = {} if overwrite else log.read()
-    reused = len(done.keys() & set(names))
-    report.stage(f"evaluating {subject.name}{subject.note}: {planned_measurements(drifts, len(names), reused)}")
-    if any(processes.gather(not done.keys() >= set(names))):
-        done = _measured(subject, names, log, report, overwrite)
+    log = MeasurementLog(folder / MEASUREMENTS, subject.key())
+    over_chips = [measurement for drift in drifts for measurement in drift_measurements(drift)]
+    measurements = list(dict.fromkeys([*WITHOUT_CHIPS, *over_chips]))
+    finished = {} if overwrite else log.read()
+    reused = len(finished.keys() & set(measurements))
+    report.stage(f"evaluating {subject.name}{subject.note}: {planned_measurements(drifts, len(measurements), reused)}")
+    if any(processes.gather(not finished.keys() >= set(measurements))):
+        finished = _measure(subject, measurements, log, report, overwrite)
     task = make_task(config.task, config.train.seed)
-    results = [drift_result(config, task, drift, subject.adapter, done) for drift in drifts]
-    return Assessment(
+    results = [drift_result(config, task, drift, subject.adapter, finished) for drift in drifts]
+    return Evaluation(
         subject,
-        task.metric,
-        done[DIGITAL],
-        done[CONVERTERS],
-        task.guess_score(),
+        task.headline,
+        finished[DIGITAL],
+        finished[CONVERTERS_ONLY],
+        task.baseline_score(),
         results[0] if results else None,
         results[1] if len(results) > 1 else None,
     )
 
 
-def _measured(
-    subject: Subject, names: list[str], log: CellLog, report: MeasuringObserver, overwrite: bool
-) -> dict[str, Metrics]:
+def _measure(
+    subject: Subject,
+    measurements: list[Measurement],
+    log: MeasurementLog,
+    report: EvaluationObserver,
+    overwrite: bool,
+) -> dict[Measurement, Metrics]:
     place = _device()
     built = build_from(subject.checkpoint, subject.adapter, subject.config).to(place)
     evaluator = Evaluator(built.task, built.tokenizer, subject.config.train.per_device_eval_batch_size, place)
@@ -167,7 +176,7 @@ def _measured(
         if overwrite and processes.is_main():
             log.path.unlink(missing_ok=True)
         processes.wait_for_all()
-        return measure(built, evaluator, names, log, report.measured)
+        return measure(built, evaluator, measurements, log, report.measured)
 
 
 def check_comparable(subjects: list[Subject]) -> None:

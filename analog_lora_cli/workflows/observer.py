@@ -11,11 +11,12 @@ from analog_lora_cli.config.schema import DriftConfig
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.drift_grid import Progress
     from analog_lora_cli.evaluation.log import Metrics
+    from analog_lora_cli.evaluation.measurement import Measurement
     from analog_lora_cli.models.build import Built
     from analog_lora_cli.training.callbacks import TrainingReport
 
 
-class MeasuringObserver(Protocol):
+class EvaluationObserver(Protocol):
     """Watches an evaluation."""
 
     def stage(self, text: str) -> None:
@@ -26,7 +27,7 @@ class MeasuringObserver(Protocol):
         """Called after each measurement."""
 
 
-class RunObserver(MeasuringObserver, Protocol):
+class RunObserver(EvaluationObserver, Protocol):
     """Watches a training and the evaluation after it."""
 
     @property
@@ -53,7 +54,7 @@ class SilentObserver:
     def built(self, built: Built) -> None:
         """Ignore the model."""
 
-    def measured(self, done: int, total: int, name: str, metrics: Metrics) -> None:
+    def measured(self, done: int, total: int, measurement: Measurement, metrics: Metrics) -> None:
         """Ignore a measurement."""
 
 
@@ -73,5 +74,7 @@ def planned_measurements(drifts: Sequence[DriftConfig], total: int | None = None
         parts.append(f"{chips} x {times}{reads}")
         count += drift.chips * len(drift.times) * drift.reads
     count = total or count
+    if done >= count:
+        return f"all {count} measurements are there already"
     there = f"; {done} of them are there already" if done else ""
     return f"measuring {count} times: {', '.join(parts)}{there}"

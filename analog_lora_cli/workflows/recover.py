@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from analog_lora_cli.config.schema import DriftConfig
-from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference, summarize
+from analog_lora_cli.evaluation.drift_result import DriftResult, paired_gain, summarize
 from analog_lora_cli.storage.checkpoint import Checkpoint
 from analog_lora_cli.workflows.adaptation import Adaptation
-from analog_lora_cli.workflows.evaluate import Assessment, Subject, assess
-from analog_lora_cli.workflows.observer import MeasuringObserver
+from analog_lora_cli.workflows.evaluate import Evaluation, Subject, evaluate
+from analog_lora_cli.workflows.observer import EvaluationObserver
 
 FORMAT = 1
 
@@ -35,11 +35,11 @@ class Recovery:
     """The measurements before and after an adaptation."""
 
     adaptation: Adaptation
-    after: Assessment
+    after: Evaluation
     cost: Cost
-    before: Assessment | None = None
+    before: Evaluation | None = None
     """The adapter that it started from, on the new hardware; None without `--from`."""
-    original: Assessment | None = None
+    original: Evaluation | None = None
     """The adapter that it started from, on the hardware that it was trained for; None if that is the same."""
 
     @property
@@ -60,28 +60,28 @@ class Recovery:
         return self.before.also, self.after.also
 
     def recovered(self, label: str) -> dict[str, Any] | None:
-        """After minus before at a time, paired chip by chip, see `summarize`; on the own chip if there is one."""
+        """Gain of after over before at a time, paired, see `summarize`; on the own chip if there is one."""
         pair = self.on_own_chip() or _pair(self.results())
-        return None if pair is None else paired_difference(*pair, label)
+        return None if pair is None else paired_gain(*pair, label)
 
     def elsewhere(self, label: str) -> dict[str, Any] | None:
-        """After minus before on the chips that were not trained on; None if there are none."""
+        """Gain of after over before on the chips that were not trained on; None if there are none."""
         pair, chip = _pair(self.results()), self.adaptation.chip
         if pair is None or chip is None:
             return None
         before, after = (result.without_chip(chip.seed) for result in pair)
-        return None if not before.chips else paired_difference(before, after, label)
+        return None if not before.chips else paired_gain(before, after, label)
 
     def lost(self, label: str) -> float | None:
         """What the old adapter had lost at a time: against the old hardware, or on an aged chip against digital."""
         pair = self.on_own_chip() or _pair(self.results())
         if pair is None:
             return None
-        metric, results = self.after.metric, self.results()
-        now = summarize(pair[0].values(metric, label))["mean"]
+        metric, results = self.after.headline, self.results()
+        now = summarize(pair[0].values(metric.name, label))["mean"]
         if self.adaptation.chip is None and "old hardware" in results:
-            return float(summarize(results["old hardware"].values(metric, label))["mean"] - now)
-        return float(pair[0].digital[metric] - now)
+            return metric.drop(summarize(results["old hardware"].values(metric.name, label))["mean"], now)
+        return metric.drop(pair[0].digital[metric.name], now)
 
     def as_json(self) -> dict[str, Any]:
         """The content of adaptation.json."""
@@ -102,18 +102,18 @@ class Recovery:
 
 
 def measure_recovery(
-    adaptation: Adaptation, checkpoint: Checkpoint, observer: MeasuringObserver, with_chips: bool = True
+    adaptation: Adaptation, checkpoint: Checkpoint, observer: EvaluationObserver, with_chips: bool = True
 ) -> Recovery:
     """Measure the new adapter, and the one that it started from, on the same chips.
 
     Args:
         adaptation: what was done.
         checkpoint: with the new adapter in it.
-        observer: watches the measurements.
+        observer: follows the progress.
         with_chips: over chips and times; else the new adapter alone, without chips.
 
     Raises:
-        as `assess`.
+        as `evaluate`.
     """
     config, chip = adaptation.config, adaptation.chip
     also = (
@@ -123,17 +123,17 @@ def measure_recovery(
     )
     subject = Subject(checkpoint, config, adaptation.name)
     folder = subject.own_folder
-    after = assess(subject, folder, observer, with_chips, also)
+    after = evaluate(subject, folder, observer, with_chips, also)
     training = checkpoint.entry(adaptation.name)["training"]
     trainable = checkpoint.entry(adaptation.name)["parameters"]["trainable"]
     cost = Cost(training["samples"], training["steps"], training["seconds"], trainable)
     if adaptation.start is None or not with_chips:
         return Recovery(adaptation, after, cost)
     old = Subject(checkpoint, config, adaptation.start, f" in the place of {adaptation.name}")
-    before = assess(old, folder / "before", observer, also=also)
+    before = evaluate(old, folder / "before", observer, also=also)
     own_config = checkpoint.config_of(adaptation.start).model_copy(update={"drift": config.drift})
     own = replace(old, config=own_config, note=" on the hardware that it was trained for")
-    original = assess(own, own.own_folder, observer) if own.conditions() != old.conditions() else None
+    original = evaluate(own, own.own_folder, observer) if own.conditions() != old.conditions() else None
     return Recovery(adaptation, after, cost, before, original)
 
 

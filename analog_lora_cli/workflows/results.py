@@ -14,7 +14,7 @@ from analog_lora_cli.evaluation.drift_result import DriftResult, paired_differen
 from analog_lora_cli.figures.drift import comparison_plot, drift_plot
 from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, Checkpoint
 from analog_lora_cli.storage.files import replacing, write_json, write_sealed, write_text
-from analog_lora_cli.workflows.evaluate import Assessment
+from analog_lora_cli.workflows.evaluate import Evaluation
 from analog_lora_cli.workflows.recover import Recovery
 
 
@@ -35,14 +35,14 @@ def drift_csv(result: DriftResult) -> str:
         for metric, value in metrics.items():
             writer.writerow([result.adapter, name, "", "", "", "", metric, value])
     labels = {seconds(label): label for label in result.times}
-    for cell in result.cells:
-        for metric, value in cell.metrics.items():
-            time = f"{cell.seconds:.17g}"
-            writer.writerow([result.adapter, "chip", labels[cell.seconds], time, cell.chip, cell.read, metric, value])
+    for measurement, metrics in result.measurements.items():
+        label, time = labels[measurement.seconds], f"{measurement.seconds:.17g}"
+        for metric, value in metrics.items():
+            writer.writerow([result.adapter, "chip", label, time, measurement.chip, measurement.read, metric, value])
     return text.getvalue()
 
 
-def write_comparison(measured: Sequence[Assessment], folder: Path) -> None:
+def write_comparison(measured: Sequence[Evaluation], folder: Path) -> None:
     """Write comparison.json and comparison.png: several methods on the same chips, differences paired chip by chip."""
     results = {one.subject.name: one.drift for one in measured if one.drift is not None}
     (name, first), *others = results.items()
@@ -102,7 +102,7 @@ def count_parameters(checkpoint: Checkpoint, adapters: list[str]) -> ParameterCo
     )
 
 
-def write_deployment(measured: Sequence[Assessment], folder: Path) -> None:
+def write_deployment(measured: Sequence[Evaluation], folder: Path) -> None:
     """Write deployment.json: every adapter's result and the parameter count."""
     count = count_parameters(measured[0].subject.checkpoint, [one.subject.adapter for one in measured])
     content: dict[str, Any] = {

@@ -20,10 +20,11 @@ from analog_lora_cli.runtime.provenance import environment
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage.files import file_sha256, write_json
 from analog_lora_cli.storage.manifest import MANIFEST, write_manifest
+from analog_lora_cli.tasks import Metric
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.train import TrainingResult
 from analog_lora_cli.training.train import train as train_model
-from analog_lora_cli.workflows.evaluate import Subject, assess
+from analog_lora_cli.workflows.evaluate import Subject, evaluate
 from analog_lora_cli.workflows.observer import RunObserver, SilentObserver
 from analog_lora_cli.workflows.results import write_drift
 
@@ -33,10 +34,11 @@ class RunResult:
     """The metrics and files that a run ended with."""
 
     folder: Path
-    task_metric: str
+    headline: Metric
+    """The task's headline metric."""
     metrics: dict[str, Any]
     """The content of metrics.json."""
-    guess: Metrics
+    baseline: Metrics
     """Metrics of the baseline, which ignores the input."""
     drift: DriftResult | None
 
@@ -159,11 +161,11 @@ def parameter_counts(built: Built) -> dict[str, int]:
 def _evaluate(config: Config, folder: Path, observer: RunObserver, drift: bool) -> RunResult:
     """Evaluate what lies in the folder, as a user who loads it would, and write the results."""
     subject = Subject(store.read_checkpoint(folder), config, store.FIRST_ADAPTER)
-    assessment = assess(subject, subject.own_folder, observer, with_chips=drift)
+    evaluation = evaluate(subject, subject.own_folder, observer, with_chips=drift)
     training = {key: value for key, value in subject.checkpoint.manifest["training"].items() if key != "log"}
-    metrics = {"digital": assessment.digital, "analog": assessment.converters_only, "train": training}
+    metrics = {"digital": evaluation.digital, "analog": evaluation.converters_only, "train": training}
     if processes.is_main():
         write_json(folder / store.METRICS, metrics)
-        if assessment.drift is not None:
-            write_drift(assessment.drift, subject.own_folder, subject.name)
-    return RunResult(folder, assessment.metric, metrics, assessment.guess, assessment.drift)
+        if evaluation.drift is not None:
+            write_drift(evaluation.drift, subject.own_folder, subject.name)
+    return RunResult(folder, evaluation.headline, metrics, evaluation.baseline, evaluation.drift)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analog_lora_cli.config.times import SECONDS_PER_UNIT, seconds, time_label
+from analog_lora_cli.config.times import SECONDS_PER_UNIT, seconds, shortest_label, time_label
 
 UNITS = st.sampled_from(sorted(SECONDS_PER_UNIT))
 
@@ -56,3 +56,8 @@ def test_examples() -> None:
         31536000,
     ]
     assert time_label(3600) == "3600s" and time_label(31536000) == "31536000s" and time_label("1Y") == "1y"
+
+
+@pytest.mark.parametrize("label", ["0s", "0.5s", "25s", "90min", "1h", "36h", "1d", "1w", "30d", "1y", "10y"])
+def test_the_shortest_label_is_what_a_person_writes(label: str) -> None:
+    assert shortest_label(seconds(label)) == label

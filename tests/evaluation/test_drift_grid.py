@@ -16,14 +16,18 @@ from scipy import stats
 
 from analog_lora_cli.cli import main
 from analog_lora_cli.config.schema import Config, HardwareConfig
+from analog_lora_cli.config.times import seconds
 from analog_lora_cli.errors import UsageError
-from analog_lora_cli.evaluation.drift_result import Cell, DriftResult, paired_difference, summarize
-from analog_lora_cli.evaluation.log import CellLog
+from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference, paired_gain, summarize
+from analog_lora_cli.evaluation.log import MeasurementLog
+from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
 from analog_lora_cli.evaluation.thresholds import parse_requirement
+from analog_lora_cli.tasks import Metric
 from analog_lora_cli.workflows.train import train as run_training
 from tests.workflows.test_train import Silent
 
 MakeConfig = Callable[..., Config]
+F1, PERPLEXITY = Metric("f1"), Metric("perplexity", unit="", higher_is_better=False)
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +57,15 @@ def result(folder: Path) -> dict[str, object]:
     return content
 
 
-def cells(folder: Path) -> list[str]:
-    return (folder / "drift/default/cells.jsonl").read_text().splitlines()[1:]
+def logged(folder: Path) -> list[str]:
+    return (folder / "drift/default/measurements.jsonl").read_text().splitlines()[1:]
 
 
 @pytest.mark.parametrize("method", ["lora", "digital", "full"])
-def test_a_cell_does_not_depend_on_what_else_is_measured(method: str, checkpoints: Path, tmp_path: Path) -> None:
+def test_a_measurement_does_not_depend_on_what_else_is_measured(method: str, checkpoints: Path, tmp_path: Path) -> None:
     assert evaluate(checkpoints / method, "--chips", 2, "--times", "0s,1y", "--output", tmp_path / "all") == 0
     assert evaluate(checkpoints / method, "--chips", 1, "--seed", 1, "--times", "1y", "--output", tmp_path / "one") == 0
-    lines = [set((tmp_path / name / "cells.jsonl").read_text().splitlines()[1:]) for name in ("all", "one")]
+    lines = [set((tmp_path / name / "measurements.jsonl").read_text().splitlines()[1:]) for name in ("all", "one")]
     assert len(lines[1]) == 3
     assert lines[1] < lines[0]
 
@@ -82,7 +86,7 @@ def test_more_chips_and_times_reuse_what_is_there(checkpoints: Path, monkeypatch
 
 def test_a_line_cut_off_by_a_kill_is_measured_again(checkpoints: Path) -> None:
     assert evaluate(checkpoints / "lora", "--chips", 2, "--times", "0s") == 0
-    whole, file = result(checkpoints / "lora"), checkpoints / "lora/drift/default/cells.jsonl"
+    whole, file = result(checkpoints / "lora"), checkpoints / "lora/drift/default/measurements.jsonl"
     file.write_bytes(file.read_bytes()[:-20])
     assert evaluate(checkpoints / "lora", "--chips", 2, "--times", "0s") == 0
     assert result(checkpoints / "lora") == whole
@@ -132,7 +136,7 @@ def test_requirements_decide_the_exit_code(checkpoints: Path, capsys: pytest.Cap
     [
         (["--times", "0s,-1h"], "-1h"),
         (["--times", "soon"], "soon"),
-        (["--chips", "0"], "drift.chips"),
+        (["--chips", "0"], "--chips: input should be"),
         (["--adapter", "other"], "no adapter 'other'; it has default"),
         (["--set", "adapter.rank=3"], "belongs to the training"),
         (["--set", "hardware.weight_noise=0"], "training only"),
@@ -168,7 +172,7 @@ def test_two_processes_measure_the_same(checkpoints: Path, tmp_path: Path) -> No
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run([*command, "--output", str(tmp_path / name)], env=environment, check=True, capture_output=True)
     assert (tmp_path / "one/drift.json").read_text() == (tmp_path / "two/drift.json").read_text()
-    assert len((tmp_path / "two/cells.jsonl").read_text().splitlines()) == 1 + 2 + 6
+    assert len((tmp_path / "two/measurements.jsonl").read_text().splitlines()) == 1 + 2 + 6
 
 
 def test_the_digital_row_of_a_digital_adapter_is_that_of_its_training(checkpoints: Path) -> None:
@@ -186,16 +190,18 @@ def test_statistics_over_chips() -> None:
     assert summarize([80.0])["ci95"] is None
 
 
-def made_result(values: dict[str, list[list[float]]]) -> DriftResult:
-    measured = [
-        Cell(chip, {"0s": 0.0, "1h": 3600.0}[label], read, {"f1": value})
+def made_result(values: dict[str, list[list[float]]], metric: Metric = F1) -> DriftResult:
+    measured = {
+        Measurement("chip", chip, seconds(label), read): {metric.name: value}
         for label, chips in values.items()
         for chip, reads in enumerate(chips)
         for read, value in enumerate(reads)
-    ]
+    }
     chips = list(range(len(next(iter(values.values())))))
-    plain = {"f1": 90.0}
-    return DriftResult("f1", True, "default", plain, plain, HardwareConfig(), chips, list(values), measured, None)
+    plain = {metric.name: 90.0}
+    return DriftResult(
+        {metric.name: metric}, "default", plain, plain, HardwareConfig(), chips, list(values), measured, None
+    )
 
 
 def test_the_spread_of_readings_is_kept_apart_from_that_of_chips() -> None:
@@ -214,15 +220,47 @@ def test_paired_differences_do_not_see_the_chips_own_spread() -> None:
 
 def test_requirement_on_the_lower_bound() -> None:
     measured = made_result({"0s": [[80.0], [90.0]]})
-    assert not parse_requirement("f1:lower>=50@0s", ("f1",), ["0s"]).holds(measured)
-    assert parse_requirement("f1:mean>=85@0s", ("f1",), ["0s"]).holds(measured)
-    assert not parse_requirement("f1:lower>=0@0s", ("f1",), ["0s"]).holds(made_result({"0s": [[80.0]]}))
+    assert not parse_requirement("f1:lower>=50@0s", (F1,), ["0s"]).holds(measured)
+    assert parse_requirement("f1:mean>=85@0s", (F1,), ["0s"]).holds(measured)
+    assert not parse_requirement("f1:lower>=0@0s", (F1,), ["0s"]).holds(made_result({"0s": [[80.0]]}))
+
+
+def test_where_lower_is_better_the_worst_chip_is_the_largest_and_the_pessimistic_end_the_upper_one() -> None:
+    measured = made_result({"0s": [[10.0], [11.0], [15.0]]}, PERPLEXITY)
+    values = {}
+    for statistic in ("mean", "worst", "min", "lower", "upper"):
+        values[statistic] = parse_requirement(f"perplexity:{statistic}<=12@0s", [PERPLEXITY], ["0s"]).measured(measured)
+    assert values["mean"] == 12.0 and values["worst"] == values["min"] == 15.0
+    assert values["lower"] == values["upper"] == measured.summary("perplexity", "0s")["ci95"][1] > 15.0
+    assert parse_requirement("perplexity<=12@0s", [PERPLEXITY], ["0s"]).holds(measured)
+    assert not parse_requirement("perplexity:lower<=12@0s", [PERPLEXITY], ["0s"]).holds(measured)
+
+
+def test_the_worst_chip_is_the_smallest_where_higher_is_better() -> None:
+    measured = made_result({"0s": [[80.0], [90.0]]})
+    for statistic in ("worst", "min"):
+        assert parse_requirement(f"f1:{statistic}>=80@0s", [F1], ["0s"]).measured(measured) == 80.0
+    assert measured.as_json()["times"][0]["metrics"]["f1"]["worst"] == 80.0
+
+
+def test_a_gain_is_positive_where_things_got_better() -> None:
+    for metric, sign in ((F1, 1.0), (PERPLEXITY, -1.0)):
+        before, after = made_result({"0s": [[10.0], [20.0]]}, metric), made_result({"0s": [[12.0], [22.0]]}, metric)
+        assert paired_gain(before, after, "0s")["mean"] == 2.0 * sign
+        assert paired_difference(before, after, "0s")["mean"] == 2.0
+
+
+def test_the_json_says_unit_and_direction() -> None:
+    content = made_result({"0s": [[10.0]]}, PERPLEXITY).as_json()
+    assert (content["metric"], content["unit"], content["higher_is_better"]) == ("perplexity", "", False)
+    content = made_result({"0s": [[10.0]]}).as_json()
+    assert (content["metric"], content["unit"], content["higher_is_better"]) == ("f1", "%", True)
 
 
 def test_a_log_of_another_key_is_refused(tmp_path: Path) -> None:
-    log = CellLog(tmp_path / "cells.jsonl", {"a": {"b": 1}})
+    log = MeasurementLog(tmp_path / "measurements.jsonl", {"a": {"b": 1}})
     log.start()
-    log.append("digital", {"f1": 1.0})
-    assert CellLog(tmp_path / "cells.jsonl", {"a": {"b": 1}}).read() == {"digital": {"f1": 1.0}}
+    log.append(DIGITAL, {"f1": 1.0})
+    assert MeasurementLog(tmp_path / "measurements.jsonl", {"a": {"b": 1}}).read() == {DIGITAL: {"f1": 1.0}}
     with pytest.raises(UsageError, match=r"a\.b: 1 there, 2 here"):
-        CellLog(tmp_path / "cells.jsonl", {"a": {"b": 2}}).read()
+        MeasurementLog(tmp_path / "measurements.jsonl", {"a": {"b": 2}}).read()

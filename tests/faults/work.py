@@ -62,7 +62,7 @@ def result(folder: Path) -> dict[str, Any]:
             if path.name == MANIFEST:
                 del content[SEAL]  # Of the times in it, too.
             found[name] = _steady(content)
-        elif path.name == "cells.jsonl":
+        elif path.name == "measurements.jsonl":
             found[name] = {line for line in path.read_text().splitlines() if line.endswith("}")}
         else:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()

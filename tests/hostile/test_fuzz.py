@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from analog_lora_cli.config.load import dump_config, load_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import AnaloraError, ConfigError
-from analog_lora_cli.evaluation.log import CellLog
+from analog_lora_cli.evaluation.log import MeasurementLog
 from analog_lora_cli.storage.checkpoint import TRAINER, read_checkpoint, verify_adapter
 from analog_lora_cli.storage.manifest import MANIFEST, read_manifest, write_manifest
-from analog_lora_cli.workflows.evaluate import CELLS, Subject
+from analog_lora_cli.workflows.evaluate import MEASUREMENTS, Subject
 
 ODD = "1e400 ~ null on 0x1F 1:30 2024-01-01 \ud800 \0 ../x package:x 1d -1s [ {a".split(" ")
 SCALARS = (
@@ -106,8 +106,8 @@ def opened(folder: Path) -> tuple[Any, ...]:
     for name in checkpoint.adapters:
         verify_adapter(checkpoint, name)
     subjects = [Subject(checkpoint, checkpoint.config_of(name), name) for name in checkpoint.adapters]
-    cells = [CellLog(subject.own_folder / CELLS, subject.key()).read() for subject in subjects]
-    return checkpoint.config, checkpoint.manifest, [subject.key() for subject in subjects], cells
+    logged = [MeasurementLog(subject.own_folder / MEASUREMENTS, subject.key()).read() for subject in subjects]
+    return checkpoint.config, checkpoint.manifest, [subject.key() for subject in subjects], logged
 
 
 def changed_manifest(whole: Path, folder: Path, data: st.DataObject) -> None:

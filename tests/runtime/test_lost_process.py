@@ -144,7 +144,7 @@ def test_measuring_ends_when_a_process_is_lost(
     folder = tmp_path / "run"
     run_training(make_config(), folder, Silent(), drift=False)
     arguments = ["evaluate-drift", str(folder), "--chips", "100000"]
-    cells = folder / "drift" / "default" / "cells.jsonl"
+    cells = folder / "drift" / "default" / "measurements.jsonl"
     with started(arguments, tmp_path) as jobs:
         wait_until(lambda: cells.is_file() and len(cells.read_text().splitlines()) > 8, jobs)
         jobs[1].process.send_signal(number)

@@ -427,7 +427,7 @@ def test_an_adaptation_killed_at_any_point_resumes_to_the_same_adapter(checkpoin
         )
 
     assert start(other).wait() == 0
-    trainer, cells = checkpoint / "trainer/adapters/six", checkpoint / "drift/six/cells.jsonl"
+    trainer, cells = checkpoint / "trainer/adapters/six", checkpoint / "drift/six/measurements.jsonl"
     moments: list[Callable[[], bool]] = [
         lambda: (trainer / "checkpoint-12").exists(),
         lambda: cells.exists() and cells.read_text().count("\n") > 2,

@@ -62,11 +62,11 @@ def test_each_method_writes_the_files_of_the_contract(
     if method != "full":
         weights = {"adapters/default/adapter_config.json", "adapters/default/adapter_model.safetensors"}
     tokenizer = {"tokenizer.json", "tokenizer_config.json"}
-    results = {f"drift/default/{name}" for name in ("cells.jsonl", "drift.json", "drift.csv", "drift.png")}
+    results = {f"drift/default/{name}" for name in ("measurements.jsonl", "drift.json", "drift.csv", "drift.png")}
     assert names == {"analora.yaml", "manifest.json", "metrics.json"} | results | weights | tokenizer
     assert set(json.loads((folder / "metrics.json").read_text())) == {"digital", "analog", "train"}
     assert result.drift is not None
-    assert len(result.drift.cells) == 4
+    assert len(result.drift.measurements) == 4
     assert read_checkpoint(folder).config == make_config(task, method=method)
 
 
@@ -76,7 +76,7 @@ def test_training_under_noise_learns_and_leaves_the_base_alone(make_config: Make
     assert result.metrics["digital"]["accuracy"] > 90
     assert result.drift is not None
     assert result.drift.summary("accuracy", "0s")["mean"] > 80
-    assert result.guess["accuracy"] == pytest.approx(50)
+    assert result.baseline["accuracy"] == pytest.approx(50)
 
 
 def test_plain_peft_loads_the_adapter_with_its_head(make_config: MakeConfig, tmp_path: Path, tiny_model: Path) -> None:
@@ -119,8 +119,8 @@ def test_each_adapter_trains_resumes_and_loads(
     result = run_training(config, tmp_path / "cut", Silent(), resume=True)
     assert result.metrics["train"]["resumed_from"] == 4
     assert same(adapter(tmp_path / "whole"), adapter(tmp_path / "cut"))
-    assert (tmp_path / "whole" / "drift/default/cells.jsonl").read_text().splitlines()[1:] == (
-        tmp_path / "cut" / "drift/default/cells.jsonl"
+    assert (tmp_path / "whole" / "drift/default/measurements.jsonl").read_text().splitlines()[1:] == (
+        tmp_path / "cut" / "drift/default/measurements.jsonl"
     ).read_text().splitlines()[1:]
 
 
@@ -170,7 +170,7 @@ def test_a_run_killed_at_any_point_resumes_to_the_same_adapter(make_config: Make
         )
 
     assert start("whole").wait() == 0
-    trainer, cells = tmp_path / "cut" / "trainer", tmp_path / "cut" / "drift" / "default" / "cells.jsonl"
+    trainer, cells = tmp_path / "cut" / "trainer", tmp_path / "cut" / "drift" / "default" / "measurements.jsonl"
     moments: list[Callable[[], bool]] = [
         lambda: (tmp_path / "cut" / "analora.yaml").exists(),
         lambda: any(trainer.glob("checkpoint-*")),
@@ -296,7 +296,7 @@ def test_changed_or_damaged_weights_are_noticed(make_config: MakeConfig, tmp_pat
     weights = load_file(str(copied / "model.safetensors"))
     weights["encoder.layer.0.attention.self.query.weight"][0, 0] += 1
     save_file(weights, str(copied / "model.safetensors"), metadata={"format": "pt"})
-    (folder / "drift/default/cells.jsonl").unlink()  # What was measured on the right base stays valid.
+    (folder / "drift/default/measurements.jsonl").unlink()  # What was measured on the right base stays valid.
     with pytest.raises(CheckpointError, match="not the weights"):
         run_training(config, folder, Silent(), resume=True, drift=False)
 

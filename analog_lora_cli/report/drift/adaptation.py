@@ -18,11 +18,11 @@ def print_adaptation(recovery: Recovery) -> None:
     after, name = recovery.after, recovery.adaptation.name
     folder = after.subject.own_folder
     if after.drift is None:
-        console.results().print(untimed_table(name, after.metric, after.digital, after.converters_only))
+        console.results().print(untimed_table(name, after.headline, after.digital, after.converters_only))
     else:
         if recovery.before is None:
-            guess = after.guess.get(after.metric)
-            console.results().print(drift_table(after.drift, f"{name}: {after.metric} over time", guess))
+            baseline = after.baseline.get(after.metric)
+            console.results().print(drift_table(after.drift, f"{name}: {after.metric} over time", baseline))
         else:
             console.results().print(recovery_table(recovery))
             console.results().print(recovery_sentence(recovery), soft_wrap=True)
@@ -44,7 +44,7 @@ def recovery_table(recovery: Recovery) -> Table:
     papers = [(heading, values) for heading, values in papers if values.get(metric)]
     start = recovery.adaptation.start
     caption = [
-        f"means over {len(first.chips)} chips; recovered: after - before, paired, ± half the 95 % interval",
+        f"means over {len(first.chips)} chips; recovered: gain of after over before, paired, ± half the 95 % interval",
         f"before: adapter {start}; after: adapter {recovery.adaptation.name}",
     ]
     if "old hardware" in results:
@@ -60,7 +60,9 @@ def recovery_table(recovery: Recovery) -> Table:
     digital = [result.digital[metric] for result in results.values()]
     exact = [result.converters_only[metric] for result in results.values()]
     for row, values in (("digital", digital), ("converters only", exact)):
-        made.add_row(row, *(f"{value:.2f}" for value in values), f"{values[-1] - values[-2]:+.2f}", *blank)
+        made.add_row(
+            row, *(f"{value:.2f}" for value in values), f"{recovery.after.headline.gain(*values[-2:]):+.2f}", *blank
+        )
     made.add_section()
     for label in first.times:
         published = [values[metric].get(label) for _, values in papers]
@@ -85,7 +87,7 @@ def _aged_chip_table(recovery: Recovery) -> Table:
         f"{recovery.adaptation.name}: {before.metric} over time, trained on chip {chip.seed} at {chip.at}",
         "", *headings,
         caption=f"means over the chips; before: adapter {recovery.adaptation.start}; > marks the time of the training\n"
-        "recovered: after - before, paired chip by chip: mean ± half its 95 % interval",
+        "recovered: gain of after over before, paired chip by chip: mean ± half its 95 % interval",
     )  # fmt: skip
     for label in before.times:
         row = [f"> {label}" if label == chip.at else f"  {label}"]
@@ -102,14 +104,14 @@ def recovery_sentence(recovery: Recovery) -> str:
     label = recovery.headline_time
     difference, lost = recovery.recovered(label), recovery.lost(label)
     assert difference is not None and lost is not None
-    points, metric, chip = difference["mean"], recovery.after.metric, recovery.adaptation.chip
+    points, metric, chip = difference["mean"], recovery.after.headline, recovery.adaptation.chip
     where = f"at {label}" if chip is None else f"on chip {chip.seed} at {label}"
     if points <= 0:
-        return f"Nothing is recovered {where}: {metric} {points:+.2f}. Spent: {cost_text(recovery)}."
+        return f"Nothing is recovered {where}: {metric.name} {points:+.2f}. Spent: {cost_text(recovery)}."
     share = f" of the {lost:.2f} that were lost" if lost > 0 else ""
     per = recovery.cost.per(points)
     return (
-        f"Recovered {points:.2f} points of {metric}{share} {where}. Spent: {cost_text(recovery)}; for each point "
+        f"Recovered {points:.2f} {metric.points}{share} {where}. Spent: {cost_text(recovery)}; for each point "
         f"{per['samples']:.0f} samples, {per['steps']:.1f} steps, {per['seconds']:.1f} s, "
         f"{per['trainable_parameters']:,.0f} parameters."
     )

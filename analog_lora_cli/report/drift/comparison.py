@@ -8,14 +8,14 @@ from rich.table import Table
 
 from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference
 from analog_lora_cli.runtime import console
-from analog_lora_cli.workflows.evaluate import Assessment
+from analog_lora_cli.workflows.evaluate import Evaluation
 
 
-def _results(done: list[Assessment]) -> list[DriftResult]:
+def _results(done: list[Evaluation]) -> list[DriftResult]:
     return [one.drift for one in done if one.drift is not None]
 
 
-def comparison_table(done: list[Assessment]) -> Table:
+def comparison_table(done: list[Evaluation]) -> Table:
     """The mean of each method at each time, and the paired difference of each to the first."""
     results = _results(done)
     first = results[0]
@@ -26,7 +26,8 @@ def comparison_table(done: list[Assessment]) -> Table:
         "",
         *names,
         *(f"{name} - {names[0]}" for name in names[1:]),
-        caption="mean over the chips; differences are paired chip by chip: their mean ± half its 95 % interval",
+        caption="mean over the chips; differences are paired chip by chip: their mean ± half its 95 % interval; "
+        f"{first.headline.direction}",
     )
     for column in made.columns[1:]:
         column.no_wrap = False

@@ -6,11 +6,11 @@ from rich.table import Table
 
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.runtime import console
-from analog_lora_cli.workflows.evaluate import Assessment
+from analog_lora_cli.workflows.evaluate import Evaluation
 from analog_lora_cli.workflows.results import count_parameters
 
 
-def deployment_table(done: list[Assessment]) -> Table:
+def deployment_table(done: list[Evaluation]) -> Table:
     """Each adapter with its own metric: digital, and the mean over the chips at each time."""
     first = done[0].drift
     assert first is not None
@@ -40,7 +40,7 @@ def deployment_table(done: list[Assessment]) -> Table:
     return made
 
 
-def _other_hardware(done: list[Assessment]) -> list[str]:
+def _other_hardware(done: list[Evaluation]) -> list[str]:
     """What is different for adapters that are not run on the first one's hardware."""
     first = flatten(done[0].subject.hardware())
     lines = []

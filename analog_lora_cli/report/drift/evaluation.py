@@ -11,7 +11,7 @@ from analog_lora_cli.report.drift.deployment import deployment_table
 from analog_lora_cli.report.drift.table import drift_table
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.drift import DriftEvaluation
-from analog_lora_cli.workflows.evaluate import Assessment
+from analog_lora_cli.workflows.evaluate import Evaluation
 
 
 def print_evaluation(evaluation: DriftEvaluation, output: Path | None) -> None:
@@ -27,7 +27,7 @@ def print_evaluation(evaluation: DriftEvaluation, output: Path | None) -> None:
     if not others:
         assert first.drift is not None
         title = f"{first.subject.name}: {first.metric} over time"
-        console.results().print(drift_table(first.drift, title, first.guess.get(first.metric)))
+        console.results().print(drift_table(first.drift, title, first.baseline.get(first.metric)))
         return
     deployment = evaluation.deployment
     console.results().print((deployment_table if deployment else comparison_table)(evaluation.measured))
@@ -36,7 +36,7 @@ def print_evaluation(evaluation: DriftEvaluation, output: Path | None) -> None:
         console.note(f"written: {output}/{names}")
 
 
-def print_failed(failed: Sequence[tuple[Assessment, Requirement]]) -> None:
+def print_failed(failed: Sequence[tuple[Evaluation, Requirement]]) -> None:
     """Print the requirements that do not hold, with what was measured, as a message."""
     made = console.table("Requirements that do not hold", "checkpoint", "required", "measured", left=2)
     for one, rule in failed:

@@ -8,15 +8,16 @@ from analog_lora_cli.evaluation.log import Metrics
 from analog_lora_cli.report.drift.table import drift_table
 from analog_lora_cli.report.progress.meter import duration
 from analog_lora_cli.runtime import console
+from analog_lora_cli.tasks import Metric
 from analog_lora_cli.workflows.train import RunResult
 
 
 def print_run(result: RunResult, title: str) -> None:
     """Print the results of a run."""
-    metric = result.task_metric
-    guess = result.guess.get(metric)
+    metric = result.headline
+    baseline = result.baseline.get(metric.name)
     if result.drift is not None:
-        console.results().print(drift_table(result.drift, f"{title}: {metric} over time", guess))
+        console.results().print(drift_table(result.drift, f"{title}: {metric.name} over time", baseline))
     else:
         console.results().print(untimed_table(title, metric, result.metrics["digital"], result.metrics["analog"]))
     training = result.metrics["train"]
@@ -27,11 +28,10 @@ def print_run(result: RunResult, title: str) -> None:
     )
 
 
-def untimed_table(title: str, metric: str, digital: Metrics, converters_only: Metrics) -> Table:
+def untimed_table(title: str, metric: Metric, digital: Metrics, converters_only: Metrics) -> Table:
     """The two measurements that no chip takes part in."""
-    made = console.table(f"{title}: {metric}", "", metric, "drop")
-    made.add_row("digital", f"{digital[metric]:.2f}", "")
-    made.add_row(
-        "converters only", f"{converters_only[metric]:.2f}", f"{digital[metric] - converters_only[metric]:.2f}"
-    )
+    reference, value = digital[metric.name], converters_only[metric.name]
+    made = console.table(f"{title}: {metric.name}", "", metric.name, "drop")
+    made.add_row("digital", f"{reference:.2f}", "")
+    made.add_row("converters only", f"{value:.2f}", f"{metric.drop(reference, value):.2f}")
     return made

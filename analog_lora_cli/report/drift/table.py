@@ -8,32 +8,35 @@ from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.runtime import console
 
 
-def drift_table(result: DriftResult, title: str, guess: float | None = None) -> Table:
+def drift_table(result: DriftResult, title: str, baseline: float | None = None) -> Table:
     """Mean over chips at each time, its spread, and the drop against digital; fits 80 columns."""
     metric = result.metric
     others = [name for name in result.digital if name != metric][:1]
     paper = (result.reference or {}).get("drift", {}).get(metric, {})
     paper_digital = (result.reference or {}).get("digital", {}).get(metric)
     with_paper = bool(paper) or paper_digital is not None
-    caption = [f"mean, std and 95 % interval over {len(result.chips)} chips; drop: against digital, in points"]
-    if guess is not None:
-        caption.append(f"the baseline, which ignores the input, gets {metric} {guess:.1f}")
+    caption = [
+        f"mean, std and 95 % interval over {len(result.chips)} chips; worst: the worst chip",
+        f"drop: how much worse than digital, in {result.headline.points}; {result.headline.direction}",
+    ]
+    if baseline is not None:
+        caption.append(f"the baseline, which ignores the input, gets {metric} {baseline:.1f}")
     if with_paper and result.reference is not None:
         caption.append(f"paper: {result.reference['source']}")
     made = console.table(
-        title, "", "mean", "std", "95 % interval", "min", "drop", *(["paper"] if with_paper else []),
+        title, "", "mean", "std", "95 % interval", "worst", "drop", *(["paper"] if with_paper else []),
         *(name.replace("_", " ") for name in others), caption="\n".join(caption),
     )  # fmt: skip
     made.columns[-1].no_wrap = False
-    digital = result.digital[metric]
+    digital, drop = result.digital[metric], result.headline.drop
 
     for name, measured, published in (
         ("digital", result.digital, paper_digital),
         ("converters only", result.converters_only, None),
     ):
-        drop = "" if name == "digital" else f"{digital - measured[metric]:.2f}"
+        worse = "" if name == "digital" else f"{drop(digital, measured[metric]):.2f}"
         made.add_row(
-            name, f"{measured[metric]:.2f}", "", "", "", drop, *([_number(published)] if with_paper else []),
+            name, f"{measured[metric]:.2f}", "", "", "", worse, *([_number(published)] if with_paper else []),
             *(f"{measured[other]:.2f}" for other in others),
         )  # fmt: skip
     made.add_section()
@@ -46,8 +49,8 @@ def drift_table(result: DriftResult, title: str, guess: float | None = None) -> 
             f"{summary['mean']:.2f}",
             std,
             interval,
-            f"{summary['min']:.2f}",
-            f"{digital - summary['mean']:.2f}",
+            f"{summary['worst']:.2f}",
+            f"{drop(digital, summary['mean']):.2f}",
         ]
         made.add_row(
             *row,

@@ -12,6 +12,7 @@ from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime.processes import world_size
 
 if TYPE_CHECKING:
+    from analog_lora_cli.evaluation.measurement import Measurement
     from analog_lora_cli.models.build import Built
     from analog_lora_cli.training.callbacks import TrainingReport
 
@@ -51,12 +52,13 @@ class ConsoleObserver:
         """Show what became analog."""
         from analog_lora_cli.report.tiles.placement import placement_table
 
-        self._metric = built.task.metric
+        self._metric = built.task.headline.name
         if built.placement is not None:
             console.note(placement_table(built.placement))
 
-    def measured(self, done: int, total: int, name: str, metrics: dict[str, float]) -> None:
+    def measured(self, done: int, total: int, measurement: Measurement, metrics: dict[str, float]) -> None:
         """Show one finished measurement, and after two of them how long all will take."""
+        name = measurement.label()
         run_log.record("measured", f"{name}: {listed(metrics)}")
         if self._drift is None:
             self._drift = Meter("drift")

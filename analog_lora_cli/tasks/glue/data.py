@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analog_lora_cli.errors import DataError
 from analog_lora_cli.tasks.data.files import read_table, shorten, text_value
+from analog_lora_cli.tasks.metric import Metric
 
 if TYPE_CHECKING:
     import datasets
@@ -26,7 +27,7 @@ class GlueSpec:
     """The text columns: one, or two that are read as a pair."""
     labels: tuple[str, ...]
     """Names of the classes, in the hub's order; none for regression."""
-    metrics: tuple[str, ...] = ("accuracy",)
+    metrics: tuple[Metric, ...] = (Metric("accuracy"),)
     """The metrics, the headline first."""
 
     @property
@@ -36,14 +37,14 @@ class GlueSpec:
 
 
 GLUE = {
-    "cola": GlueSpec(("sentence",), ("unacceptable", "acceptable"), ("matthews_correlation",)),
+    "cola": GlueSpec(("sentence",), ("unacceptable", "acceptable"), (Metric("matthews_correlation"),)),
     "mnli": GlueSpec(("premise", "hypothesis"), ("entailment", "neutral", "contradiction")),
-    "mrpc": GlueSpec(("sentence1", "sentence2"), ("not_equivalent", "equivalent"), ("accuracy", "f1")),
+    "mrpc": GlueSpec(("sentence1", "sentence2"), ("not_equivalent", "equivalent"), (Metric("accuracy"), Metric("f1"))),
     "qnli": GlueSpec(("question", "sentence"), ("entailment", "not_entailment")),
-    "qqp": GlueSpec(("question1", "question2"), ("not_duplicate", "duplicate"), ("accuracy", "f1")),
+    "qqp": GlueSpec(("question1", "question2"), ("not_duplicate", "duplicate"), (Metric("accuracy"), Metric("f1"))),
     "rte": GlueSpec(("sentence1", "sentence2"), ("entailment", "not_entailment")),
     "sst2": GlueSpec(("sentence",), ("negative", "positive")),
-    "stsb": GlueSpec(("sentence1", "sentence2"), (), ("pearson", "spearman")),
+    "stsb": GlueSpec(("sentence1", "sentence2"), (), (Metric("pearson"), Metric("spearman"))),
     "wnli": GlueSpec(("sentence1", "sentence2"), ("not_entailment", "entailment")),
 }
 

@@ -11,16 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from analog_lora_cli.config.schema import TaskConfig
-from analog_lora_cli.tasks.base import EvalSet, FloatArray, Task
+from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Task
 from analog_lora_cli.tasks.data.features import mapped_features, model_input_names
 from analog_lora_cli.tasks.data.files import locate
 from analog_lora_cli.tasks.data.hub import load_hub_split
 from analog_lora_cli.tasks.glue.data import GLUE, LabelledTexts, glue_from_hub, read_glue
 from analog_lora_cli.tasks.glue.metrics import glue_metric
+from analog_lora_cli.tasks.metric import Metric
 
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
+    from transformers.utils import ModelOutput
 
 CHUNK_SAMPLES = 1000
 HUB_DATASET = "nyu-mll/glue"
@@ -33,18 +35,21 @@ class Classification(Task):
     `validation_file` counts as matched, and then there is no second one.
     """
 
+    names = tuple(GLUE)
+    auto_class_name = "AutoModelForSequenceClassification"
+    peft_task_type = "SEQ_CLS"
+    pipeline_tag = "text-classification"
+
     def __init__(self, config: TaskConfig, seed: int) -> None:
         super().__init__(config, seed)
         self.spec = GLUE[config.name]
-        self.metric = self.spec.metrics[0]
         both = config.name == "mnli" and config.validation_file is None
-        self.metric_names = (*self.spec.metrics, "accuracy_mismatched") if both else self.spec.metrics
+        self.metrics = (*self.spec.metrics, Metric("accuracy_mismatched")) if both else self.spec.metrics
 
-    def auto_class(self) -> type:
-        from transformers import AutoModelForSequenceClassification
-
-        found: type = AutoModelForSequenceClassification
-        return found
+    @property
+    def example(self) -> Example:
+        pair = ("The weights lie on tiles.", "The tiles hold the weights.")
+        return Example(pair if len(self.spec.columns) == 2 else ("The chip holds the weights.",), "outputs.logits")
 
     def model_options(self) -> dict[str, Any]:
         """`num_labels` and `problem_type`; for classes also `id2label` and `label2id`."""
@@ -68,8 +73,12 @@ class Classification(Task):
             found.append(EvalSet(name, features, self._scorer(name, samples)))
         return found
 
-    def guess_score(self) -> dict[str, float]:
-        """Of always answering the most frequent class of the validation set; 0 for STS-B, where a constant is."""
+    def outputs(self, result: ModelOutput, lengths: Sequence[int]) -> list[FloatArray]:
+        """Logits, (labels,)."""
+        return list(result.logits.float().cpu().numpy())
+
+    def baseline_score(self) -> dict[str, float]:
+        """Metrics of the validation set's most frequent class as the only answer; for STS-B of a constant, so 0."""
         scores: dict[str, float] = {}
         for name, samples in self._validation.items():
             gold = np.array([sample.label for sample in samples])
@@ -92,7 +101,7 @@ class Classification(Task):
 
     def _scores(self, name: str, predicted: npt.NDArray[Any], gold: npt.NDArray[Any]) -> dict[str, float]:
         suffix = "_mismatched" if name == "mismatched" else ""
-        return {metric + suffix: glue_metric(metric, predicted, gold) for metric in self.spec.metrics}
+        return {m.name + suffix: glue_metric(m.name, predicted, gold) for m in self.spec.metrics}
 
     @cached_property
     def _validation(self) -> dict[str, list[LabelledTexts]]:

@@ -11,10 +11,11 @@ import numpy as np
 
 from analog_lora_cli.config.schema import TaskConfig
 from analog_lora_cli.errors import UsageError
-from analog_lora_cli.tasks.base import EvalSet, FloatArray, Task
+from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Task
 from analog_lora_cli.tasks.data.features import mapped_features, model_input_names
 from analog_lora_cli.tasks.data.files import locate
 from analog_lora_cli.tasks.data.hub import load_hub_split
+from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.tasks.squad.answer_spans import SpanDecoder, SpanRules, WindowMap
 from analog_lora_cli.tasks.squad.data import Question, questions_from_hub, read_squad
 from analog_lora_cli.tasks.squad.metrics import SquadMetrics
@@ -22,10 +23,13 @@ from analog_lora_cli.tasks.squad.metrics import SquadMetrics
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
+    from transformers.utils import ModelOutput
 
 CHUNK_QUESTIONS = 500
 SMALLEST_ADVANCE = 16
-GUESS_WORDS = (3, 10, 25)
+BASELINE_WORDS = (3, 10, 25)
+METRICS = (Metric("f1"), Metric("exact_match"))
+METRICS_OF_VERSION_2 = (Metric("has_answer_f1"), Metric("no_answer_f1"))
 
 
 @dataclass(frozen=True)
@@ -40,19 +44,23 @@ class Window:
 class QuestionAnswering(Task):
     """SQuAD: the answer to a question is a span of its context; in v2 it may also be missing."""
 
-    metric = "f1"
+    names = ("squad", "squad_v2")
+    auto_class_name = "AutoModelForQuestionAnswering"
+    # PEFT's class for question answering takes token_type_ids and does not pass them on to the model (0.21), the plain
+    # one passes everything on.
+    peft_task_type = None
+    label_names = ("start_positions", "end_positions")
+    pipeline_tag = "question-answering"
 
     def __init__(self, config: TaskConfig, seed: int) -> None:
         super().__init__(config, seed)
         self.version_2 = config.name == "squad_v2"
-        names = ("f1", "exact_match")
-        self.metric_names = (*names, "has_answer_f1", "no_answer_f1") if self.version_2 else names
+        self.metrics = (*METRICS, *METRICS_OF_VERSION_2) if self.version_2 else METRICS
 
-    def auto_class(self) -> type:
-        from transformers import AutoModelForQuestionAnswering
-
-        found: type = AutoModelForQuestionAnswering
-        return found
+    @property
+    def example(self) -> Example:
+        texts = ("Where do the weights lie?", "The weights lie on the tiles of the chip.")
+        return Example(texts, "outputs.start_logits, outputs.end_logits")
 
     def model_options(self) -> dict[str, Any]:
         """None: the head always has two outputs, start and end."""
@@ -96,16 +104,23 @@ class QuestionAnswering(Task):
 
         return [EvalSet("validation", features, scorer)]
 
-    def guess_score(self) -> dict[str, float]:
-        """Of always answering the first 3, 10 or 25 words of the context, or in v2 nothing: the best of them by F1.
+    def outputs(self, result: ModelOutput, lengths: Sequence[int]) -> list[FloatArray]:
+        """(2, length): start logits and end logits, without padding."""
+        import torch
+
+        both = torch.stack([result.start_logits, result.end_logits], dim=1).float().cpu().numpy()
+        return [both[row, :, :length] for row, length in enumerate(lengths)]
+
+    def baseline_score(self) -> dict[str, float]:
+        """Metrics of the first 3, 10 or 25 words of the context as the answer, or in v2 of none: the best by F1.
 
         F1 rewards length: on SQuAD, spans drawn at random beat the first three words, but not the first 25.
         """
         metrics = self._metrics()
         words = [question.context.split() for question in self._validation]
-        lengths = (*GUESS_WORDS, 0) if self.version_2 else GUESS_WORDS
-        guesses = [metrics.score([" ".join(text[:length]) for text in words]) for length in lengths]
-        return max(guesses, key=lambda scores: scores[self.metric])
+        lengths = (*BASELINE_WORDS, 0) if self.version_2 else BASELINE_WORDS
+        baselines = [metrics.score([" ".join(text[:length]) for text in words]) for length in lengths]
+        return max(baselines, key=lambda scores: scores[self.headline.name])
 
     def _metrics(self) -> SquadMetrics:
         return SquadMetrics([question.answers for question in self._validation], self.version_2)

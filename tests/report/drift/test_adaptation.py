@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,36 +12,45 @@ from rich.console import Console
 
 from analog_lora_cli.config.schema import Config, HardwareConfig, ReferenceConfig
 from analog_lora_cli.config.times import seconds
-from analog_lora_cli.evaluation.drift_result import Cell, DriftResult
+from analog_lora_cli.evaluation.drift_result import DriftResult
+from analog_lora_cli.evaluation.measurement import Measurement
 from analog_lora_cli.report.drift.adaptation import recovery_sentence, recovery_table
+from analog_lora_cli.tasks import Metric
 from analog_lora_cli.workflows.adaptation import Adaptation, AgedChip
-from analog_lora_cli.workflows.evaluate import Assessment
+from analog_lora_cli.workflows.evaluate import Evaluation
 from analog_lora_cli.workflows.recover import Cost, Recovery
 
 TIMES = ["0s", "1h", "1d", "1w", "30d", "1y", "10y"]
-Measured = Callable[..., DriftResult]
+F1 = Metric("f1")
 
 
-def measured(level: float, chips: list[int], spread: float = 0.1) -> DriftResult:
-    cells = [
-        Cell(chip, seconds(time), 0, {"f1": level - index - spread * chip})
+def measured(level: float, chips: list[int], spread: float = 0.1, metric: Metric = F1) -> DriftResult:
+    measurements = {
+        Measurement("chip", chip, seconds(time)): {metric.name: level - index - spread * chip}
         for chip in chips
         for index, time in enumerate(TIMES)
-    ]
-    exact = {"f1": 90.0}
-    return DriftResult("f1", True, "default", exact, exact, HardwareConfig(), chips, TIMES, cells, None)
+    }
+    exact = {metric.name: 90.0}
+    return DriftResult(
+        {metric.name: metric}, "default", exact, exact, HardwareConfig(), chips, TIMES, measurements, None
+    )
 
 
-def part(drift: DriftResult, also: DriftResult | None = None) -> Assessment:
-    return Assessment(cast(Any, SimpleNamespace(name="run")), "f1", drift.digital, drift.digital, {}, drift, also)
+def part(drift: DriftResult, also: DriftResult | None = None) -> Evaluation:
+    return Evaluation(
+        cast(Any, SimpleNamespace(name="run")), drift.headline, drift.digital, drift.digital, {}, drift, also
+    )
 
 
-def recovery(chip: AgedChip | None = None, **levels: float) -> Recovery:
+def recovery(chip: AgedChip | None = None, metric: Metric = F1, **levels: float) -> Recovery:
     reference = ReferenceConfig(source="arXiv", drift={"f1": {"10y": 74.23}}, before={"f1": {"10y": 60.81}})
     config = Config(reference=reference)
     adaptation = Adaptation(cast(Any, None), config, "a-long-name-of-an-adapter", "default", chip)
     parts = {
-        name: part(measured(level, [0, 1, 2]), None if chip is None else measured(level + 1, [chip.seed]))
+        name: part(
+            measured(level, [0, 1, 2], metric=metric),
+            None if chip is None else measured(level + 1, [chip.seed], metric=metric),
+        )
         for name, level in levels.items()
     }
     return Recovery(adaptation, parts["after"], Cost(500, 60, 90.0, 74000), parts["before"], parts.get("original"))
@@ -75,6 +83,15 @@ def test_the_sentence_says_what_a_point_costs() -> None:
     assert text.startswith("Recovered 10.00 points of f1 of the 15.00 that were lost at 10y.")
     assert "for each point 50 samples, 6.0 steps, 9.0 s, 7,400 parameters" in text
     assert recovery_sentence(recovery(after=69.0, before=70.0)).startswith("Nothing is recovered at 10y: f1 -1.00")
+
+
+def test_where_lower_is_better_less_is_recovered() -> None:
+    """At 10y: 90 - 6 on the old hardware, 104 before, 94 after."""
+    made = recovery(metric=Metric("perplexity", "", False), after=100.0, before=110.0, original=90.0)
+    text = recovery_sentence(made)
+    assert text.startswith("Recovered 10.00 perplexity of the 20.00 that were lost at 10y.")
+    rows = {line.split()[0]: line.split() for line in shown(recovery_table(made), 80).splitlines() if line.strip()}
+    assert rows["10y"][4] == "+10.00"
 
 
 def test_an_aged_chip_is_compared_with_digital() -> None:

@@ -1,16 +1,22 @@
-"""The drift table as a person sees them."""
+"""The drift table and plot as a person sees them."""
 
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from rich.console import Console
 
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.config.times import seconds
-from analog_lora_cli.evaluation.drift_result import Cell, DriftResult
+from analog_lora_cli.evaluation.drift_result import DriftResult
+from analog_lora_cli.evaluation.measurement import Measurement
+from analog_lora_cli.figures.drift import drift_plot
+from analog_lora_cli.report.drift.run import untimed_table
 from analog_lora_cli.report.drift.table import drift_table
+from analog_lora_cli.tasks import Metric
 
 TIMES = ["0s", "1h", "1d", "1w", "30d", "1y", "10y"]
 
@@ -18,18 +24,21 @@ TIMES = ["0s", "1h", "1d", "1w", "30d", "1y", "10y"]
 @pytest.fixture
 def result() -> DriftResult:
     names = ("accuracy", "accuracy_mismatched")
-    cells = [
-        Cell(chip, seconds(time), 0, dict.fromkeys(names, 85.0 - index - chip / 10))
+    measured = {
+        Measurement("chip", chip, seconds(time)): dict.fromkeys(names, 85.0 - index - chip / 10)
         for chip in range(3)
         for index, time in enumerate(TIMES)
-    ]
+    }
     plain = dict.fromkeys(names, 86.0)
     reference = {
         "source": "arXiv 2411.17367v4, Table III",
         "digital": {"accuracy": 83.3},
         "drift": {"accuracy": dict.fromkeys(TIMES, 82.8)},
     }
-    return DriftResult("accuracy", True, "default", plain, plain, HardwareConfig(), [0, 1, 2], TIMES, cells, reference)
+    return DriftResult(
+        {name: Metric(name) for name in names}, "default", plain, plain, HardwareConfig(), [0, 1, 2], TIMES, measured,
+        reference,
+    )  # fmt: skip
 
 
 def shown(result: DriftResult, width: int) -> str:
@@ -48,3 +57,39 @@ def test_the_widest_table_is_readable_in_a_pipe(width: int, result: DriftResult)
     (ten_years,) = [line for line in lines if line.startswith(" 10y")]
     assert ten_years.split() == ["10y", "78.90", "0.10", "78.65", "..", "79.15", "78.80", "7.10", "82.80", "78.90"]
     assert "82.80" in ten_years, "the paper's number stands beside the measured one"
+
+
+PERPLEXITY = Metric("perplexity", unit="", higher_is_better=False)
+
+
+@pytest.fixture
+def lower_is_better() -> DriftResult:
+    """Perplexity 9 digitally; on two chips 10 and 12."""
+    measured = {Measurement("chip", chip, 0.0): {"perplexity": 10.0 + 2 * chip} for chip in range(2)}
+    plain = {"perplexity": 9.0}
+    return DriftResult(
+        {"perplexity": PERPLEXITY}, "default", plain, plain, HardwareConfig(), [0, 1], ["0s"], measured, None
+    )
+
+
+def test_a_higher_perplexity_is_a_drop_and_the_highest_the_worst(lower_is_better: DriftResult) -> None:
+    text = shown(lower_is_better, 100)
+    (row,) = [line.split() for line in text.splitlines() if line.startswith(" 0s")]
+    assert row[0] == "0s" and row[1] == "11.00" and row[-2:] == ["12.00", "2.00"]
+    assert "in perplexity; lower is better" in " ".join(text.split())
+    (exact,) = [line.split() for line in text.splitlines() if line.startswith(" converters only")]
+    assert exact[-1] == "0.00"
+
+
+def test_the_axis_says_the_unit(result: DriftResult, lower_is_better: DriftResult, tmp_path: Path) -> None:
+    for drift, label in ((result, "accuracy (%)"), (lower_is_better, "perplexity")):
+        with patch("matplotlib.axes.Axes.set_ylabel") as axis:
+            drift_plot(drift, tmp_path / "drift.png", "title")
+        axis.assert_called_once_with(label)
+
+
+def test_without_chips_a_higher_perplexity_is_a_drop() -> None:
+    text = io.StringIO()
+    Console(file=text, width=80).print(untimed_table("run", PERPLEXITY, {"perplexity": 9.0}, {"perplexity": 9.5}))
+    (row,) = [line.split() for line in text.getvalue().splitlines() if line.startswith(" converters only")]
+    assert row[-2:] == ["9.50", "0.50"]

@@ -25,7 +25,7 @@ def test_squad(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", load)
     chosen = make_task(TaskConfig(name="squad_v2"), seed=0)
     assert chosen.train_features(tokenizer)["start_positions"][:] == [5]
-    assert len(chosen.eval_sets(tokenizer)) == 1 and chosen.guess_score()["has_answer_f1"] == 100.0
+    assert len(chosen.eval_sets(tokenizer)) == 1 and chosen.baseline_score()["has_answer_f1"] == 100.0
     assert asked == [("rajpurkar/squad_v2", None, "train"), ("rajpurkar/squad_v2", None, "validation")]
 
 
@@ -41,4 +41,4 @@ def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     for way in ("task.train_file", "task.validation_file", "HF_DATASETS_OFFLINE=1", "HF_HOME", "HF_ENDPOINT"):
         assert way in str(caught.value)
     with pytest.raises(HubError, match="rajpurkar/squad could not"):
-        make_task(TaskConfig(name="squad"), seed=0).guess_score()
+        make_task(TaskConfig(name="squad"), seed=0).baseline_score()

@@ -11,7 +11,7 @@ import pytest
 
 from analog_lora_cli.config.schema import TaskConfig
 from analog_lora_cli.errors import DataError, UsageError
-from analog_lora_cli.tasks import EvalSet, make_task
+from analog_lora_cli.tasks import EvalSet, Task, make_task
 from analog_lora_cli.tasks.glue.data import GLUE
 
 NAMES = sorted(GLUE)
@@ -20,6 +20,10 @@ NAMES = sorted(GLUE)
 def task(name: Any, train: Path | None = None, validation: Path | None = None, **options: Any) -> Any:
     files: Any = {"train_file": train and str(train), "validation_file": validation and str(validation)}
     return make_task(TaskConfig(name=name, **files, **options), seed=3)
+
+
+def names(chosen: Task) -> tuple[str, ...]:
+    return tuple(metric.name for metric in chosen.metrics)
 
 
 def write(path: Path, name: str, labels: list[Any], text: str = "yes no yes") -> Path:
@@ -47,7 +51,7 @@ def test_what_the_engine_needs_to_know(name: str) -> None:
 
     chosen = task(name)
     assert chosen.auto_class() is AutoModelForSequenceClassification
-    assert chosen.metric == chosen.metric_names[0] and chosen.higher_is_better
+    assert chosen.headline == chosen.metrics[0] and all(m.higher_is_better and m.unit == "%" for m in chosen.metrics)
     options = chosen.model_options()
     if name == "stsb":
         assert options == {"num_labels": 1, "problem_type": "regression"}
@@ -58,7 +62,7 @@ def test_what_the_engine_needs_to_know(name: str) -> None:
 
 
 def test_metric_names() -> None:
-    assert {name: task(name).metric_names for name in NAMES} == {
+    assert {name: names(task(name)) for name in NAMES} == {
         "cola": ("matthews_correlation",),
         "mnli": ("accuracy", "accuracy_mismatched"),
         "mrpc": ("accuracy", "f1"),
@@ -86,8 +90,8 @@ def test_every_task_from_file_to_score(name: str, tokenizer: Any, tmp_path: Path
     assert found.name == ("matched" if name == "mnli" else "validation")
     assert set(found.features.column_names) == {"input_ids", "token_type_ids", "attention_mask", "length"}
     outputs = [np.array([label]) for label in labels] if name == "stsb" else one_hot([0, 1, 1], len(GLUE[name].labels))
-    assert found.score(outputs) == pytest.approx(dict.fromkeys(chosen.metric_names, 100.0))
-    assert set(chosen.guess_score()) == set(chosen.metric_names)
+    assert found.score(outputs) == pytest.approx(dict.fromkeys(names(chosen), 100.0))
+    assert set(chosen.baseline_score()) == set(names(chosen))
 
 
 def test_long_texts_are_cut(tokenizer: Any, tmp_path: Path) -> None:
@@ -122,7 +126,7 @@ def test_constant_outputs_are_guesses(name: str, gold: list[int], value: float, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scores = evaluation(chosen, tokenizer).score([output] * len(gold))
-        guess = chosen.guess_score()
+        guess = chosen.baseline_score()
     assert np.isfinite(list(scores.values())).all() and np.isfinite(list(guess.values())).all()
     if name != "mrpc":
         assert set(scores.values()) == set(guess.values()) == {0.0}
@@ -138,9 +142,9 @@ def test_nearly_constant_outputs_do_not_warn(tokenizer: Any, tmp_path: Path) -> 
 
 def test_guessing_takes_the_most_frequent_class(tmp_path: Path) -> None:
     file = write(tmp_path / "data.csv", "mrpc", [1, 1, 1, 0])
-    assert task("mrpc", validation=file).guess_score() == pytest.approx({"accuracy": 75.0, "f1": 100 * 6 / 7})
+    assert task("mrpc", validation=file).baseline_score() == pytest.approx({"accuracy": 75.0, "f1": 100 * 6 / 7})
     file = write(tmp_path / "data.csv", "mnli", [2, 2, 0])
-    assert task("mnli", validation=file).guess_score() == pytest.approx({"accuracy": 200 / 3})
+    assert task("mnli", validation=file).baseline_score() == pytest.approx({"accuracy": 200 / 3})
 
 
 def test_classes_by_name_and_number(tokenizer: Any, tmp_path: Path) -> None:
@@ -171,7 +175,7 @@ def test_classes_by_name_and_number(tokenizer: Any, tmp_path: Path) -> None:
 )
 def test_wrong_labels(name: str, label: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
-        task(name, validation=write(tmp_path / "data.csv", name, ["1", label])).guess_score()
+        task(name, validation=write(tmp_path / "data.csv", name, ["1", label])).baseline_score()
 
 
 @pytest.mark.parametrize(
@@ -188,7 +192,7 @@ def test_wrong_labels(name: str, label: str, message: str, tmp_path: Path) -> No
 def test_wrong_json_values(row: dict[str, Any], message: str, tmp_path: Path) -> None:
     (tmp_path / "data.json").write_text(json.dumps([row]))
     with pytest.raises(DataError, match=message):
-        task("sst2", validation=tmp_path / "data.json").guess_score()
+        task("sst2", validation=tmp_path / "data.json").baseline_score()
 
 
 def test_a_random_training_subset_and_the_first_validation_samples(tokenizer: Any, tmp_path: Path) -> None:
@@ -243,7 +247,7 @@ def test_mnli_from_the_hub_has_two_validation_sets(tokenizer: Any, monkeypatch: 
     assert (matched.name, mismatched.name) == ("matched", "mismatched")
     assert matched.score(one_hot([1, 1], 3)) == {"accuracy": 100.0}
     assert mismatched.score(one_hot([1, 1], 3)) == {"accuracy_mismatched": 50.0}
-    assert chosen.guess_score() == {"accuracy": 100.0, "accuracy_mismatched": 50.0}
+    assert chosen.baseline_score() == {"accuracy": 100.0, "accuracy_mismatched": 50.0}
     splits = ("validation_matched", "validation_mismatched")
     assert asked == [("nyu-mll/glue", "mnli", split) for split in splits]
 
@@ -251,10 +255,10 @@ def test_mnli_from_the_hub_has_two_validation_sets(tokenizer: Any, monkeypatch: 
 def test_mnli_from_a_file_has_one(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = hub(monkeypatch)
     chosen = task("mnli", validation=write(tmp_path / "data.csv", "mnli", [0, 1]))
-    assert chosen.metric_names == ("accuracy",)
+    assert names(chosen) == ("accuracy",)
     assert [found.name for found in chosen.eval_sets(tokenizer)] == ["matched"]
     assert asked == []
-    assert task("mnli", train=tmp_path / "data.csv").metric_names == ("accuracy", "accuracy_mismatched")
+    assert names(task("mnli", train=tmp_path / "data.csv")) == ("accuracy", "accuracy_mismatched")
 
 
 def test_other_tasks_from_the_hub(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

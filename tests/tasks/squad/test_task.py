@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from analog_lora_cli.config.schema import TaskConfig
 from analog_lora_cli.errors import AnaloraError, DataError, UsageError
-from analog_lora_cli.tasks import make_task
+from analog_lora_cli.tasks import Metric, make_task
 from analog_lora_cli.tasks.squad.data import Question
 from analog_lora_cli.tasks.squad.task import QuestionAnswering, Window, answer_tokens, make_windows
 
@@ -59,9 +59,9 @@ def test_what_the_engine_needs_to_know() -> None:
     plain, second = task(), task(name="squad_v2")
     assert isinstance(plain, QuestionAnswering)
     assert plain.auto_class() is AutoModelForQuestionAnswering
-    assert (plain.metric, plain.metric_names) == ("f1", ("f1", "exact_match"))
-    assert second.metric_names == ("f1", "exact_match", "has_answer_f1", "no_answer_f1")
-    assert plain.higher_is_better and plain.model_options() == {} and plain.data_files() == {}
+    assert [metric.name for metric in plain.metrics] == ["f1", "exact_match"]
+    assert [m.name for m in second.metrics] == ["f1", "exact_match", "has_answer_f1", "no_answer_f1"]
+    assert plain.headline == Metric("f1") and plain.model_options() == {} and plain.data_files() == {}
 
 
 def test_short_contexts_are_one_window(tokenizer: Any) -> None:
@@ -267,10 +267,10 @@ def test_the_first_questions_are_evaluated(tokenizer: Any, squad_file: Any) -> N
 
 def test_guessing(squad_file: Any) -> None:
     context = "the cat sat " + "x " * 40
-    assert task(validation=squad_file([(context, [("q1", "?", ["cat sat"])])])).guess_score()["f1"] == 100.0
+    assert task(validation=squad_file([(context, [("q1", "?", ["cat sat"])])])).baseline_score()["f1"] == 100.0
     nothing = [("y z", [("q2", "?", []), ("q3", "?", []), ("q4", "?", ["z"])])]
     expected = {"f1": 200 / 3, "exact_match": 200 / 3, "has_answer_f1": 0.0, "no_answer_f1": 100.0}
-    guess = task(validation=squad_file(nothing), name="squad_v2").guess_score()
+    guess = task(validation=squad_file(nothing), name="squad_v2").baseline_score()
     assert guess == pytest.approx(expected)
 
 

@@ -1,0 +1,59 @@
+"""What one measurement is of: a model without chips, or one chip, read once at one time."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from analog_lora_cli.config.times import shortest_label
+
+_CHIP = re.compile(r"chip (?P<chip>-?[0-9]+) at (?P<seconds>\S+) s(?: read (?P<read>[0-9]+))?")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One evaluation of an adapter; under the same conditions, equal measurements give the same metrics."""
+
+    kind: Literal["digital", "converters_only", "chip"]
+    chip: int = 0
+    """Seed of the chip; 0 where there is none."""
+    seconds: float = 0.0
+    """Time after programming."""
+    read: int = 0
+    """Number of the reading, from 0: each draws read noise of its own."""
+
+    def key(self) -> str:
+        """Name in the log, which also seeds the output noise: `digital`, `chip 3 at 86400 s read 1`."""
+        if self.kind != "chip":
+            return self.kind.replace("_", " ")
+        key = f"chip {self.chip} at {self.seconds:.17g} s"
+        return f"{key} read {self.read}" if self.read else key
+
+    @classmethod
+    def parse(cls, key: str) -> Measurement:
+        """The measurement of a key.
+
+        Raises:
+            ValueError: the text is no key.
+        """
+        for measurement in WITHOUT_CHIPS:
+            if key == measurement.key():
+                return measurement
+        match = _CHIP.fullmatch(key)
+        if match is None:
+            raise ValueError(f"{key!r} is not the key of a measurement")
+        return cls("chip", int(match["chip"]), float(match["seconds"]), int(match["read"] or 0))
+
+    def label(self) -> str:
+        """Name for a person: `digital`, `chip 3 at 1y, read 1`."""
+        if self.kind != "chip":
+            return self.key()
+        label = f"chip {self.chip} at {shortest_label(self.seconds)}"
+        return f"{label}, read {self.read}" if self.read else label
+
+
+DIGITAL = Measurement("digital")
+CONVERTERS_ONLY = Measurement("converters_only")
+WITHOUT_CHIPS = (DIGITAL, CONVERTERS_ONLY)
+"""The measurements that no chip takes part in: digital first, because the model may not lie on tiles yet."""
