@@ -25,13 +25,13 @@ def statistics_table(found: Inspection, show_all: bool) -> Table:
     made = console.table(
         "Weights and conductances", "layers", "std", "peak", "clip", "change",
         *(device.name for device in devices), "off",
-        caption=f"{name_note(found)}std: of the weights before clipping; peak: the largest of them in std\n"
+        caption=f"{name_note(found.placement)}std: of the weights before clipping; peak: the largest of them in std\n"
         "clip: share of the weights; change: the largest of n (Frobenius norm)\n"
         f"{', '.join(device.name for device in devices)}: targets in uS, mean{spread}, from {g_min:g} to {g_max:g}\n"
         "off: share of the devices at the smallest conductance",
         collapse_padding=True,
     )  # fmt: skip
-    for row in rows_of(found, show_all):
+    for row in rows_of(found.placement, show_all):
         reports = [found.weights[layer.name] for layer in row]
         cells = []
         for index in range(len(devices)):
@@ -40,7 +40,7 @@ def statistics_table(found: Inspection, show_all: bool) -> Table:
             cells.append(f"{fmean(d.mean for d in of_row):.1f}{std}")
         off = fmean(device.at_minimum for report in reports for device in report.devices)
         made.add_row(
-            row_name(row, found),
+            row_name(row, found.placement),
             f"{fmean(report.weights.std for report in reports):.3g}",
             f"{max(report.weights.peak for report in reports):.1f}",
             f"{sum(layer.clipped for layer in row) / found.cells(row):.2%}",
@@ -56,13 +56,14 @@ def error_table(found: Inspection, show_all: bool) -> Table:
     drift, hardware = found.config.drift, found.config.hardware
     names = effect_names(hardware, drift.times)
     headings = {CONVERTERS: "conv", PROGRAMMING: "+prog", READ: "+read"}
-    rows = [row for row in rows_of(found, show_all) if all(layer.name in found.errors for layer in row)]
+    rows = [row for row in rows_of(found.placement, show_all) if all(layer.name in found.errors for layer in row)]
     rows.sort(key=lambda row: -max(found.errors[layer.name].worst for layer in row))
     chips = f"{drift.chips} chips" if drift.chips > 1 else f"chip {drift.seed}"
     made = console.table(
         "Error of the matrix-vector product in percent, most fragile first", "layers", "clip",
         *(headings.get(name, name) for name in names), *([] if show_all else ["worst"]),
-        caption=f"{name_note(found)}||y - y_exact|| / ||y_exact|| over all tokens; each column adds an effect:\n"
+        caption=f"{name_note(found.placement)}"
+        "||y - y_exact|| / ||y_exact|| over all tokens; each column adds an effect:\n"
         f"DAC, ADC and output noise; programming; read noise (at {read_label(hardware)});\n"
         f"drift with its compensation ({hardware.drift_compensation})\n"
         "clip: change of y_exact by clipping; not in the others, which are\n"
@@ -83,7 +84,7 @@ def error_table(found: Inspection, show_all: bool) -> Table:
             numbers[-1] += mark
         else:
             numbers.append(f"{_where(worst)} {_percent(found.errors[worst.name].worst)}{mark}")
-        made.add_row(row_name(row, found), *numbers, style="bold red" if fragile else None)
+        made.add_row(row_name(row, found.placement), *numbers, style="bold red" if fragile else None)
     return made
 
 
