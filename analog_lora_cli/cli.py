@@ -7,16 +7,14 @@ import signal
 import sys
 import threading
 import traceback
-from enum import Enum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, cast
 
 import typer
 
-from analog_lora_cli import __version__
+from analog_lora_cli import __version__, options
 from analog_lora_cli.errors import EXIT_INTERRUPTED, EXIT_USAGE
-from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime.failure import explain, interrupted
 
@@ -35,28 +33,15 @@ app = typer.Typer(
 )
 
 
-def _set_quiet(value: bool) -> bool:
-    console.set_quiet(value)
-    return value
-
-
 def _show_version(value: bool) -> None:
     if value:
         print(f"analora {__version__}")
         raise typer.Exit
 
 
-Preset = Annotated[str | None, typer.Option("--preset", help="Name of a preset; `analora presets` lists them.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file; its keys go over the preset's.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, e.g. hardware.adc_bits=6.")
-]
-Output = Annotated[Path | None, typer.Option("--output", help="Folder for the result; by default runs/PRESET.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue what was interrupted.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
-NoDrift = Annotated[bool, typer.Option("--no-drift", help="Leave the drift evaluation at the end out.")]
-Quiet = Annotated[bool, typer.Option("--quiet", callback=_set_quiet, help="Print no progress.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show an error's traceback, and versions and machine.")]
+def _examples(*lines: str) -> str:
+    """The end of a command's help, one line for each example."""
+    return "\n\n".join(["Examples:", *lines])
 
 
 @app.callback()
@@ -68,187 +53,230 @@ def _root(
     pass
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "analora train --preset quickstart",
+        "analora train --preset glue-sst2-lora --set hardware.adc_bits=6",
+        "analora train --preset squad-lora --chips 2 --times 0s,1y --limit 500",
+        "analora train --config my-run.yaml --no-drift",
+    )
+)
 def train(
-    preset: Preset = None,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    output: Output = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    no_drift: NoDrift = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    preset: options.Preset = None,
+    config: options.ConfigFile = None,
+    set_: options.Overrides = None,
+    chips: options.Chips = None,
+    times: options.Times = None,
+    limit: options.Limit = None,
+    no_drift: options.NoDrift = False,
+    output: options.RunFolder = None,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Train what a preset says, write a checkpoint, and evaluate it over drift."""
     from analog_lora_cli.commands import train as command
 
-    command.run(preset, config, set_ or [], output, resume, overwrite, not no_drift)
+    command.run(
+        command.Request(
+            preset=preset,
+            config_file=config,
+            overrides=set_ or [],
+            times=times,
+            chips=chips,
+            limit=limit,
+            output=output,
+            resume=resume,
+            overwrite=overwrite,
+            drift=not no_drift,
+        )
+    )
 
 
-@app.command("evaluate-drift")
+@app.command(
+    "evaluate-drift",
+    epilog=_examples(
+        "analora evaluate-drift runs/sst2 --chips 20 --times 0s,1d,1y",
+        "analora evaluate-drift runs/sst2 --set hardware.adc_bits=6 --output six-bit",
+        "analora evaluate-drift runs/lora runs/digital --output runs/comparison",
+        "analora evaluate-drift runs/sst2 --require 'accuracy>=85@1y'",
+    ),
+)
 def evaluate_drift(
-    checkpoints: Annotated[list[Path], typer.Argument(metavar="CHECKPOINT...", help="Checkpoint folders.")],
-    adapter: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--adapter", metavar="NAME", help="Which adapter; several are compared; all: every one of a checkpoint."
-        ),
-    ] = None,
-    times: Annotated[
-        str | None, typer.Option("--times", help="Times after programming, e.g. 0s,1h,1d,1w,30d,1y,10y.")
-    ] = None,
-    chips: Annotated[int | None, typer.Option("--chips", help="How many chips are programmed.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the first chip.")] = None,
-    set_: Overrides = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Folder for the result; by default in the checkpoint.")
-    ] = None,
-    require: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--require", metavar="RULE", help="Exit with 3 unless e.g. f1>=85@1y, f1:min>=80@1y or f1:lower>84@1y."
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="What happens anyway: existing measurements are used again.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure anew what was measured before.")] = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    checkpoints: options.CheckpointFolders,
+    set_: options.Overrides = None,
+    adapter: options.Adapters = None,
+    times: options.Times = None,
+    chips: options.Chips = None,
+    seed: options.Seed = None,
+    reads: options.Reads = None,
+    limit: options.Limit = None,
+    require: options.Require = None,
+    output: options.DriftFolder = None,
+    overwrite: options.MeasureAnew = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Program simulated chips, age them through all times, and report the task's metrics."""
     from analog_lora_cli.commands import evaluate_drift as command
+    from analog_lora_cli.workflows.drift import DriftRequest
 
-    command.run(checkpoints, adapter or [], times, chips, seed, set_ or [], output, require or [], overwrite)
+    command.run(
+        DriftRequest(
+            checkpoints=checkpoints,
+            adapters=adapter or [],
+            times=times,
+            chips=chips,
+            seed=seed,
+            reads=reads,
+            limit=limit,
+            overrides=set_ or [],
+            requirements=require or [],
+            output=output,
+            overwrite=overwrite,
+        )
+    )
 
 
-class ExportFormat(str, Enum):
-    """The forms that `export` writes."""
-
-    peft = "peft"
-    merged = "merged"
-    conductances = "conductances"
-    aihwkit = "aihwkit"
-
-
-@app.command()
+@app.command(
+    epilog=_examples(
+        "analora export runs/sst2 --format merged --output sst2-merged",
+        "analora export runs/sst2 --format conductances --chip 3 --at 1y --output chip3",
+        "analora export runs/sst2 --format peft --output peft --push-to-hub me/sst2",
+    )
+)
 def export(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder.")],
-    format_: Annotated[
-        ExportFormat,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="peft: adapter for plain PEFT; merged: plain transformers model; conductances: what programs a chip; "
-            "aihwkit: on aihwkit's own tiles.",
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the export.")],
-    adapter: Annotated[str, typer.Option("--adapter", metavar="NAME", help="Which adapter.")] = "default",
-    chip: Annotated[
-        int | None,
-        typer.Option("--chip", metavar="SEED", help="Also what this chip holds; only with conductances."),
-    ] = None,
-    at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="When the chip is read, e.g. 0s, 1d, 1y.")
-    ] = None,
-    push_to_hub: Annotated[
-        str | None,
-        typer.Option("--push-to-hub", metavar="REPO", help="Upload to USER/NAME; a new repository is public."),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier export, in the folder and on the hub.")
-    ] = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    checkpoint: options.CheckpointFolder,
+    format_: options.Format,
+    output: options.ExportFolder,
+    adapter: options.ExportedAdapter = "default",
+    chip: options.ExportedChip = None,
+    at: options.ExportedAge = None,
+    push_to_hub: options.PushToHub = None,
+    overwrite: options.ReplaceExport = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Write a result for another tool: PEFT, transformers, a chip's programmer, aihwkit."""
     from analog_lora_cli.commands import export as command
 
-    command.run(checkpoint, format_.value, output, adapter, chip, at, push_to_hub, overwrite)
+    command.run(
+        command.Request(
+            checkpoint=checkpoint,
+            format=format_.value,
+            output=output,
+            adapter=adapter,
+            chip=chip,
+            at=at,
+            repository=push_to_hub,
+            overwrite=overwrite,
+        )
+    )
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "analora adapt runs/glue --preset glue-cola-lora --adapter cola",
+        "analora adapt runs/x --adapter six --from default --set hardware.adc_bits=6",
+        "analora adapt runs/sst2 --preset adapt-aged-chip --chip 7 --at 10y",
+    )
+)
 def adapt(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder.")],
-    preset: Preset = None,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    adapter: Annotated[
-        str | None, typer.Option("--adapter", metavar="NAME", help="Name of the new adapter; by default the preset's.")
-    ] = None,
-    from_: Annotated[
-        str | None, typer.Option("--from", metavar="ADAPTER", help="Start from this adapter; with --chip: default.")
-    ] = None,
-    chip: Annotated[int | None, typer.Option("--chip", metavar="SEED", min=0, help="Train on this one chip.")] = None,
-    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Age of that chip, e.g. 1y.")] = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    no_drift: NoDrift = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    checkpoint: options.CheckpointFolder,
+    preset: options.Preset = None,
+    config: options.ConfigFile = None,
+    set_: options.Overrides = None,
+    adapter: options.NewAdapter = None,
+    from_: options.StartAdapter = None,
+    chip: options.OwnChip = None,
+    at: options.OwnAge = None,
+    no_drift: options.NoDrift = False,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Train one more adapter for a checkpoint's analog weights: a new task, new hardware, or an aged chip."""
     from analog_lora_cli.commands import adapt as command
+    from analog_lora_cli.workflows.adaptation import AdaptRequest
 
-    command.run(checkpoint, preset, config, set_ or [], adapter, from_, chip, at, resume, overwrite, not no_drift)
+    request = AdaptRequest(
+        checkpoint=checkpoint,
+        preset=preset,
+        config_file=config,
+        overrides=set_ or [],
+        adapter=adapter,
+        start=from_,
+        chip=chip,
+        at=at,
+    )
+    command.run(request, resume=resume, overwrite=overwrite, drift=not no_drift)
 
 
-@app.command("inspect-tiles")
+@app.command(
+    "inspect-tiles",
+    epilog=_examples(
+        "analora inspect-tiles --model bert-large-uncased --set hardware.tile_rows=256",
+        "analora inspect-tiles --preset squad-lora --pack --csv mobilebert.csv",
+        "analora inspect-tiles runs/sst2 --errors --times 1d,10y --plot tiles.png",
+    ),
+)
 def inspect_tiles(
     checkpoint: Annotated[Path | None, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder.")] = None,
-    preset: Preset = None,
-    model: Annotated[
-        str | None, typer.Option("--model", metavar="ID", help="Hub id, local folder, or package:PACKAGE/FOLDER.")
-    ] = None,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    adapter: Annotated[str | None, typer.Option("--adapter", metavar="NAME", help="Which of a checkpoint's.")] = None,
-    statistics: Annotated[
-        bool, typer.Option("--statistics", help="Load the weights; show their distribution and conductances.")
-    ] = False,
-    errors: Annotated[
-        bool, typer.Option("--errors", help="Also measure each layer's error, effect by effect, over time.")
-    ] = False,
-    times: Annotated[str | None, typer.Option("--times", help="For --errors; by default 1d,1y,10y.")] = None,
-    chips: Annotated[int | None, typer.Option("--chips", help="For --errors: chips to average over; 1.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="For --errors: seed of the first chip.")] = None,
-    inputs: Annotated[
-        str | None,
-        typer.Option(
-            "--inputs", metavar="KIND", help="For --errors: data (validation data; not with --model), random."
-        ),
-    ] = None,
-    tokens: Annotated[int | None, typer.Option("--tokens", help="For --errors: inputs of each layer; 128.")] = None,
-    pack: Annotated[bool, typer.Option("--pack", help="Let small layers share tiles; shows the saving.")] = False,
-    every: Annotated[bool, typer.Option("--all", help="One row for each layer, not for each kind.")] = False,
-    json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON; - is stdout.")
-    ] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one line for each layer.")] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the tiles, as PNG.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Write only those files that do not exist.")] = False,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    preset: options.Preset = None,
+    model: options.Model = None,
+    config: options.ConfigFile = None,
+    set_: options.Overrides = None,
+    adapter: options.OneAdapter = None,
+    statistics: options.Statistics = False,
+    errors: options.Errors = False,
+    times: options.ErrorTimes = None,
+    chips: options.ErrorChips = None,
+    seed: options.ErrorSeed = None,
+    inputs: options.ErrorInputs = None,
+    tokens: options.ErrorTokens = None,
+    pack: options.Pack = False,
+    show_all: options.ShowAll = False,
+    json: options.Json = None,
+    csv: options.Csv = None,
+    plot: options.Plot = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Show how a model lies on tiles and what that costs: devices, time, and with its weights, errors."""
     from analog_lora_cli.commands import inspect_tiles as command
+    from analog_lora_cli.workflows.inspect import InspectRequest
 
-    command.run(
-        command.Request(
-            checkpoint, preset, config, model, adapter, set_ or [], statistics, errors, times, chips, seed, inputs,
-            tokens, pack, every, json, csv, plot, resume, overwrite,
-        )
-    )  # fmt: skip
+    request = InspectRequest(
+        checkpoint=checkpoint,
+        preset=preset,
+        config_file=config,
+        model=model,
+        adapter=adapter,
+        overrides=set_ or [],
+        statistics=statistics,
+        errors=errors,
+        times=times,
+        chips=chips,
+        seed=seed,
+        inputs=inputs,
+        tokens=tokens,
+        pack=pack,
+        json=json,
+        csv=csv,
+        plot=plot,
+        overwrite=overwrite,
+    )
+    command.run(request, show_all=show_all)
 
 
-@app.command()
+@app.command(epilog=_examples("analora presets", "analora presets squad-lora > my-run.yaml"))
 def presets(
-    name: Annotated[str | None, typer.Argument(help="Print this preset, resolved.")] = None,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    name: Annotated[str | None, typer.Argument(help="Print this preset, resolved; default: list all.")] = None,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """List the presets, or print one, resolved."""
     from analog_lora_cli.commands import presets as command
@@ -256,8 +284,8 @@ def presets(
     command.run(name)
 
 
-@app.command()
-def doctor(quiet: Quiet = False, debug: Debug = False) -> None:
+@app.command(epilog=_examples("analora doctor"))
+def doctor(quiet: options.Quiet = False, debug: options.Debug = False) -> None:
     """Check the installation: torch, GPU, aihwkit's extension, torchvision, hub."""
     from analog_lora_cli.commands import doctor as command
 

@@ -2,40 +2,67 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.markup import escape
+from rich.text import Text
 
 from analog_lora_cli.config.times import time_option
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
 
 
-def run(
-    checkpoint: Path,
-    kind: str,
-    output: Path,
-    adapter: str,
-    chip: int | None,
-    at: str | None,
-    repository: str | None,
-    overwrite: bool,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The options of `analora export`."""
+
+    checkpoint: Path
+    format: str
+    output: Path
+    adapter: str
+    chip: int | None
+    at: str | None
+    repository: str | None
+    overwrite: bool
+
+
+def run(request: Request) -> None:
     """Write the export, push it if asked to, and list its files."""
-    prepare_libraries()
+    time = time_option("--at", request.at)
+    broken = prepare_libraries()
 
     from analog_lora_cli.export.export import ExportRequest, export
 
     imports_done()
-    request = ExportRequest(checkpoint, kind, output, adapter, chip, time_option("--at", at), overwrite, repository)
-    done = export(request, console.note)
-    made = console.table(f"{output}: {kind}", "file", "size")
-    for name, size in done.files.items():
+    output = request.output
+    exported = export(
+        ExportRequest(
+            request.checkpoint,
+            request.format,
+            output,
+            request.adapter,
+            request.chip,
+            time,
+            request.overwrite,
+            request.repository,
+        ),
+        console.note,
+    )
+    made = console.table(f"{output}: {request.format}", "file", "size")
+    for name, size in exported.files.items():
         made.add_row(escape(name), _size(size))
     console.results().print(made)
-    if done.address is not None:
-        console.note(f"pushed to {done.address}")
+    if exported.address is not None:
+        console.note(f"pushed to {exported.address}")
     console.note(f"{output}/README.md says how to load it")
+    if broken is not None:
+        console.note(
+            Text(
+                f"torchvision is broken here ({broken}): in a plain Python script transformers, and so the export, "
+                "will not load; install the torchvision that belongs to this torch, or pip uninstall torchvision"
+            )
+        )
 
 
 def _size(count: int) -> str:

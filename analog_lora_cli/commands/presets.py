@@ -6,15 +6,23 @@ from analog_lora_cli.config.load import dump_config, load_config
 from analog_lora_cli.config.presets import preset_names
 from analog_lora_cli.runtime import console
 
+WIDE = 120
+"""Columns of a terminal from which method and task stand in columns of their own."""
+
 
 def run(name: str | None) -> None:
     """List the presets, or print one, resolved."""
     if name is not None:
         print(dump_config(load_config(preset=name)), end="")
         return
-    made = console.table("Presets", "name", "method", "task", "what it is", left=4)
+    wide = console.results().width >= WIDE
+    made = console.table("Presets", "name", *(["method", "task"] if wide else []), "what it is", left=4)
     for preset in preset_names():
         config = load_config(preset=preset)
-        made.add_row(preset, config.method, config.task.name, config.description)
+        kind = [config.method, config.task.name]
+        if wide:
+            made.add_row(preset, *kind, config.description)
+        else:
+            made.add_row(preset, f"{config.description} [dim]({', '.join(kind)})[/dim]")
     made.columns[0].no_wrap = True
     console.results().print(made)

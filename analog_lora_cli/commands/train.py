@@ -2,45 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from analog_lora_cli.config.load import load_config
+from analog_lora_cli.config.options import option_layers
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
-from analog_lora_cli.runtime.processes import collective_timeout, is_main, together
+from analog_lora_cli.runtime.processes import is_main
+from analog_lora_cli.workflows.observer import planned_measurements
 
 
-def run(
-    preset: str | None,
-    config_file: Path | None,
-    overrides: list[str],
-    output: Path | None,
-    resume: bool,
-    overwrite: bool,
-    drift: bool,
-) -> None:
-    """Train, write the checkpoint, evaluate it, and print the result."""
-    if preset is None and config_file is None:
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The options of `analora train`."""
+
+    preset: str | None
+    config_file: Path | None
+    overrides: Sequence[str]
+    times: str | None
+    chips: int | None
+    limit: int | None
+    output: Path | None
+    resume: bool
+    overwrite: bool
+    drift: bool
+
+
+def run(request: Request) -> None:
+    """Train, evaluate, and print the result."""
+    name = request.preset or (None if request.config_file is None else request.config_file.stem)
+    if name is None:
         raise UsageError("give --preset NAME or --config FILE; `analora presets` lists the presets")
-    if resume and overwrite:
+    if request.resume and request.overwrite:
         raise UsageError("--resume continues a run and --overwrite replaces it: give one of them")
-    config = load_config(preset, config_file, overrides)
-    folder = output or Path("runs") / (preset or config_file.stem)  # type: ignore[union-attr]
+    for option in ("times", "chips"):
+        if getattr(request, option) is not None and not request.drift:
+            raise UsageError(f"--{option}: has no effect with --no-drift; leave one of them out")
+    options = option_layers(times=request.times, chips=request.chips, limit=request.limit)
+    config = load_config(request.preset, request.config_file, request.overrides, options=options)
     if not is_main():
         console.set_quiet(True)
     prepare_libraries()
 
     from analog_lora_cli.report.drift.run import print_run
-    from analog_lora_cli.report.progress.console import ConsoleReport
-    from analog_lora_cli.workflows.train import run_training
+    from analog_lora_cli.report.progress.console import ConsoleObserver
+    from analog_lora_cli.workflows.train import train
 
     imports_done()
-    with together(collective_timeout(config)):
-        report = ConsoleReport()
-        try:
-            result = run_training(config, folder, report, resume, overwrite, drift)
-        finally:
-            report.close()
-        if is_main():
-            print_run(result, preset or config_file.stem)  # type: ignore[union-attr]
+    if request.drift:
+        fewer = "--chips, --times and --limit make it less, --no-drift leaves it out"
+        console.note(f"[dim]after the training: {planned_measurements([config.drift])} ({fewer})[/dim]")
+    with ConsoleObserver() as observer:
+        result = train(
+            config,
+            request.output or Path("runs") / name,
+            resume=request.resume,
+            overwrite=request.overwrite,
+            drift=request.drift,
+            observer=observer,
+        )
+    if is_main():
+        print_run(result, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,7 +22,11 @@ Layers = list[tuple[str, Layer]]
 
 
 def load_config(
-    preset: str | None = None, file: Path | None = None, overrides: Sequence[str] = (), base: Layer | None = None
+    preset: str | None = None,
+    file: Path | None = None,
+    overrides: Sequence[str] = (),
+    base: Layer | None = None,
+    options: Sequence[tuple[str, Layer]] = (),
 ) -> Config:
     """Read and check a configuration.
 
@@ -30,6 +35,7 @@ def load_config(
         file: a YAML file; may name a preset itself with `extends`.
         overrides: `KEY=VALUE` texts with dotted keys and YAML values.
         base: a configuration to start from in place of a preset (that of a checkpoint).
+        options: layers of options that stand for keys, each with the option's name; they go over the overrides.
 
     Raises:
         ConfigError: with every problem found, the key and the file or option it came from.
@@ -38,7 +44,7 @@ def load_config(
     if base is not None:
         layers.append(("the checkpoint's configuration", base))
     parents, own = preset_and_file_layers(preset, file)
-    return assemble([*layers, *parents, *own, *parse_overrides(overrides)], file)
+    return assemble([*layers, *parents, *own, *parse_overrides(overrides), *options], file)
 
 
 def preset_and_file_layers(preset: str | None, file: Path | None) -> tuple[Layers, Layers]:
@@ -216,7 +222,14 @@ def _problem(detail: Any, sources: dict[str, str]) -> str:
             message = f"{message}, got {_shown(given)}"
         if kind == "string_type" and isinstance(given, (bool, int, float)):
             message += "; put it in quotes"
-    return f"{key}: {message}{_origin(key, sources)}" if key else message
+    return _located(key, message, sources) if key else message
+
+
+def _located(key: str, message: str, sources: dict[str, str]) -> str:
+    """A message that begins with what was typed: an option that stands for one key, or the key and its origin."""
+    origin = _origin(key, sources)
+    option = re.fullmatch(r" \(from (--[a-z]+)\)", origin)
+    return f"{key}: {message}{origin}" if option is None else f"{option[1]}: {message}"
 
 
 def _not_one_of(given: object, expected: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,14 @@ class DriftResult:
         if len(readings[0]) > 1:
             summary["read_std"] = float(np.sqrt(np.mean([np.var(values, ddof=1) for values in readings])))
         return summary
+
+    def without_chip(self, seed: int) -> DriftResult:
+        """The same result without one of its chips."""
+        return replace(
+            self,
+            chips=[chip for chip in self.chips if chip != seed],
+            measurements={one: metrics for one, metrics in self.measurements.items() if one.chip != seed},
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The content of drift.json."""

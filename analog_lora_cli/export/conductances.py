@@ -122,11 +122,11 @@ def _describe(source: Source, moment: ChipMoment | None) -> Description:
         f"`{ADAPTERS}/` the digital adapter for PEFT.",
         code=f"""\
 import torch
-from analog_lora_cli.export.conductances import load_model
+from analog_lora_cli import load_conductances
 from transformers import AutoTokenizer
 
 folder = "."
-model = load_model(folder)
+model = load_conductances(folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)
 {example_code(source)}""",
         notes=f"""\

@@ -11,6 +11,10 @@ from analog_lora_cli.export.source import Source
 from analog_lora_cli.storage.files import read_sealed
 from analog_lora_cli.tasks import Metric
 
+BROKEN_TORCHVISION = (
+    "If this fails with `operator torchvision::nms does not exist`, the installed torchvision belongs to another build "
+    "of torch: install the one that belongs to yours, or `pip uninstall torchvision`; no image is involved here."
+)
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "aihwkit")
 
 
@@ -25,7 +29,7 @@ def export_readme(source: Source, description: Description, manifest: dict[str, 
         f"# {description.title}",
         description.text,
         f"## Loading it\n\nIn this folder (or the one that `huggingface_hub.snapshot_download` returns):\n\n"
-        f"```python\n{description.code}\n```",
+        f"```python\n{description.code}\n```\n\n{BROKEN_TORCHVISION}",
         description.notes,
         _drift(source),
         _provenance(source, manifest),

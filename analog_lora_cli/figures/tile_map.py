@@ -92,7 +92,7 @@ def _by_layer(found: Inspection, upright: bool) -> TileMap:
 
 
 def _label(found: Inspection, first: PlacedLayer, kind: dict[int, list[PlacedLayer]]) -> str:
-    return row_name([first, first] if sum(map(len, kind.values())) > 1 else [first], found)
+    return row_name([first, first] if sum(map(len, kind.values())) > 1 else [first], found.placement)
 
 
 def _by_number(group: list[PlacedLayer]) -> dict[int, list[PlacedLayer]]:

@@ -142,7 +142,7 @@ def _draw_effects(axes: Any, found: Inspection) -> None:
     """Bars that grow effect by effect, one for each kind of layer."""
     names = effect_names(found.config.hardware, found.config.drift.times)
     kinds = [group for group in groups(found.placement.analog) if all(layer.name in found.errors for layer in group)]
-    labels = [row_name(group, found) for group in kinds]
+    labels = [row_name(group, found.placement) for group in kinds]
     before = [0.0] * len(kinds)
     for index, name in enumerate(names):
         totals = [100 * fmean(found.errors[layer.name].effects[index].error for layer in group) for group in kinds]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from analog_lora_cli.inspection.inspect import Inspection
-from analog_lora_cli.models.placement import PlacedLayer
+from analog_lora_cli.models.placement import PlacedLayer, Placement
 
 
 def groups(layers: Iterable[PlacedLayer]) -> list[list[PlacedLayer]]:
@@ -28,20 +27,19 @@ def first_star(layers: Iterable[PlacedLayer]) -> str:
     return heads.pop() if len(heads) == 1 else ""
 
 
-def rows_of(found: Inspection, every: bool) -> list[list[PlacedLayer]]:
+def rows_of(placement: Placement, show_all: bool) -> list[list[PlacedLayer]]:
     """The layers of each row of a table: like layers together, or each alone."""
-    analog = found.placement.analog
-    return [[layer] for layer in analog] if every else groups(analog)
+    return [[layer] for layer in placement.analog] if show_all else groups(placement.analog)
 
 
-def row_name(row: list[PlacedLayer], found: Inspection) -> str:
+def row_name(row: list[PlacedLayer], placement: Placement) -> str:
     """A row's name: from the first number on (`*.output.dense`), else without the model's own name."""
     name = row[0].name if len(row) == 1 else pattern(row[0].name)
-    prefix = first_star(found.placement.analog)
+    prefix = first_star(placement.analog)
     return name.removeprefix(prefix) if prefix and name.startswith(prefix) else name.partition(".")[2] or name
 
 
-def name_note(found: Inspection) -> str:
+def name_note(placement: Placement) -> str:
     """What `row_name` leaves out, for a caption; empty, or a whole line with its end."""
-    prefix = first_star(found.placement.analog)
+    prefix = first_star(placement.analog)
     return f"*: numbers of the layers, in {prefix}*\n" if prefix else ""

@@ -59,11 +59,14 @@ def error(text: str) -> None:
 
 
 class _Table(Table):
-    """A table whose remarks stand below it in lines as wide as the console, however narrow the table is."""
+    """A table whose title and remarks stand in lines as wide as the console, however narrow the table is."""
 
+    heading: str = ""
     remarks: str | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.heading:
+            yield Text.from_markup(self.heading, style="bold")
         yield from super().__rich_console__(console, options)
         if self.remarks is not None:
             yield Text.from_markup(self.remarks, style="dim")
@@ -79,15 +82,12 @@ def table(title: str, *columns: str, caption: str | None = None, left: int = 1, 
         left: how many columns from the left hold text; the others hold numbers.
     """
     made = _Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
         box=box.SIMPLE_HEAD,
         header_style="bold",
         pad_edge=False,
         **options,
     )
-    made.remarks = caption
+    made.heading, made.remarks = title, caption
     for index, heading in enumerate(columns):
         made.add_column(heading, justify="left" if index < left else "right", no_wrap=index >= left, overflow="fold")
     return made

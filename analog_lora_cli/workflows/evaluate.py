@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -15,7 +15,6 @@ from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.schema import Config, DriftConfig
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_grid import (
-    Progress,
     check_times,
     drift_measurements,
     drift_result,
@@ -31,22 +30,12 @@ from analog_lora_cli.runtime import processes
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage.files import check_free, check_writable, file_sha256, locked
 from analog_lora_cli.tasks import Metric, make_task
+from analog_lora_cli.workflows.observer import EvaluationObserver, planned_measurements
 
 MEASUREMENTS = "measurements.jsonl"
 """Name of the log of finished measurements, in the folder of an adapter's results."""
 TRAINING_ONLY = {"weight_noise", "weight_noise_type", "weight_noise_ramp"}
 """Fields of `hardware` that no measurement depends on."""
-
-
-class EvaluationObserver(Protocol):
-    """Follows the progress of an evaluation."""
-
-    def stage(self, text: str) -> None:
-        """A stage begins."""
-
-    @property
-    def measured(self) -> Progress:
-        """Called after each measurement."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +145,8 @@ def evaluate(
     over_chips = [measurement for drift in drifts for measurement in drift_measurements(drift)]
     measurements = list(dict.fromkeys([*WITHOUT_CHIPS, *over_chips]))
     finished = {} if overwrite else log.read()
-    report.stage(f"evaluating {subject.name}{subject.note}")
+    reused = len(finished.keys() & set(measurements))
+    report.stage(f"evaluating {subject.name}{subject.note}: {planned_measurements(drifts, len(measurements), reused)}")
     if any(processes.gather(not finished.keys() >= set(measurements))):
         finished = _measure(subject, measurements, log, report, overwrite)
     task = make_task(config.task, config.train.seed)

@@ -9,8 +9,9 @@ from typing import Any
 from analog_lora_cli.config.schema import DriftConfig
 from analog_lora_cli.evaluation.drift_result import DriftResult, paired_gain, summarize
 from analog_lora_cli.storage.checkpoint import Checkpoint
-from analog_lora_cli.workflows.adapt import Adaptation
-from analog_lora_cli.workflows.evaluate import Evaluation, EvaluationObserver, Subject, evaluate
+from analog_lora_cli.workflows.adaptation import Adaptation
+from analog_lora_cli.workflows.evaluate import Evaluation, Subject, evaluate
+from analog_lora_cli.workflows.observer import EvaluationObserver
 
 FORMAT = 1
 
@@ -68,7 +69,7 @@ class Recovery:
         pair, chip = _pair(self.results()), self.adaptation.chip
         if pair is None or chip is None:
             return None
-        before, after = (without_chip(result, chip.seed) for result in pair)
+        before, after = (result.without_chip(chip.seed) for result in pair)
         return None if not before.chips else paired_gain(before, after, label)
 
     def lost(self, label: str) -> float | None:
@@ -101,14 +102,14 @@ class Recovery:
 
 
 def measure_recovery(
-    adaptation: Adaptation, checkpoint: Checkpoint, report: EvaluationObserver, with_chips: bool = True
+    adaptation: Adaptation, checkpoint: Checkpoint, observer: EvaluationObserver, with_chips: bool = True
 ) -> Recovery:
     """Measure the new adapter, and the one that it started from, on the same chips.
 
     Args:
         adaptation: the finished adaptation.
         checkpoint: with the new adapter in it.
-        report: follows the progress.
+        observer: follows the progress.
         with_chips: over chips and times; else the new adapter alone, without chips.
 
     Raises:
@@ -122,27 +123,18 @@ def measure_recovery(
     )
     subject = Subject(checkpoint, config, adaptation.name)
     folder = subject.own_folder
-    after = evaluate(subject, folder, report, with_chips, also)
+    after = evaluate(subject, folder, observer, with_chips, also)
     training = checkpoint.entry(adaptation.name)["training"]
     trainable = checkpoint.entry(adaptation.name)["parameters"]["trainable"]
     cost = Cost(training["samples"], training["steps"], training["seconds"], trainable)
     if adaptation.start is None or not with_chips:
         return Recovery(adaptation, after, cost)
     old = Subject(checkpoint, config, adaptation.start, f" in the place of {adaptation.name}")
-    before = evaluate(old, folder / "before", report, also=also)
+    before = evaluate(old, folder / "before", observer, also=also)
     own_config = checkpoint.config_of(adaptation.start).model_copy(update={"drift": config.drift})
     own = replace(old, config=own_config, note=" on the hardware that it was trained for")
-    original = evaluate(own, own.own_folder, report) if own.conditions() != old.conditions() else None
+    original = evaluate(own, own.own_folder, observer) if own.conditions() != old.conditions() else None
     return Recovery(adaptation, after, cost, before, original)
-
-
-def without_chip(result: DriftResult, seed: int) -> DriftResult:
-    """The same result without one of its chips."""
-    return replace(
-        result,
-        chips=[chip for chip in result.chips if chip != seed],
-        measurements={m: metrics for m, metrics in result.measurements.items() if m.chip != seed},
-    )
 
 
 def _pair(results: dict[str, DriftResult]) -> tuple[DriftResult, DriftResult] | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import AnaloraError
-from analog_lora_cli.evaluation.drift_grid import Progress, check_times
+from analog_lora_cli.evaluation.drift_grid import check_times
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.log import Metrics
 from analog_lora_cli.hardware.kernels.choice import kernels_in_use
@@ -23,31 +23,16 @@ from analog_lora_cli.storage.files import file_sha256, write_json
 from analog_lora_cli.storage.manifest import MANIFEST, write_manifest
 from analog_lora_cli.tasks import Metric
 from analog_lora_cli.training.arguments import training_arguments
-from analog_lora_cli.training.callbacks.progress import TrainingObserver
 from analog_lora_cli.training.result import TrainingResult
-from analog_lora_cli.training.train import train
+from analog_lora_cli.training.train import train as train_model
 from analog_lora_cli.workflows.evaluate import Subject, evaluate
-
-
-class RunReport(Protocol):
-    """Hears how a run goes."""
-
-    training: TrainingObserver
-
-    def stage(self, text: str) -> None:
-        """A stage begins."""
-
-    def built(self, built: Built) -> None:
-        """The model is built: its placement can be shown."""
-
-    @property
-    def measured(self) -> Progress:
-        """Hears of each measurement."""
+from analog_lora_cli.workflows.observer import RunObserver, SilentObserver
+from analog_lora_cli.workflows.results import write_drift
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run ended with."""
+    """The metrics and files that a run ended with."""
 
     folder: Path
     headline: Metric
@@ -55,19 +40,26 @@ class RunResult:
     metrics: dict[str, Any]
     """The content of metrics.json."""
     baseline: Metrics
-    """Metrics of answers that ignore the input."""
+    """Metrics of the baseline, which ignores the input."""
     drift: DriftResult | None
 
 
-def run_training(
-    config: Config, folder: Path, report: RunReport, resume: bool = False, overwrite: bool = False, drift: bool = True
+def train(
+    config: Config,
+    output: Path | str,
+    observer: RunObserver | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    drift: bool = True,
 ) -> RunResult:
-    """Train what the configuration says, write the checkpoint, and evaluate what was written, over drift.
+    """Train what a configuration says, write the checkpoint, and evaluate what was written, over drift.
 
     Args:
-        config: the configuration.
-        folder: the checkpoint folder.
-        report: hears how it goes.
+        config: from `load_config`.
+        output: the checkpoint folder; gets every file of a checkpoint, and with `drift` also drift.json, drift.csv
+            and drift.png.
+        observer: watches the run; None: silent.
         resume: continue what is in the folder; starts afresh if there is nothing.
         overwrite: replace what is in the folder.
         drift: evaluate over drift at the end.
@@ -76,23 +68,25 @@ def run_training(
         UsageError: before anything is written.
         AnaloraError: while running.
     """
-    check_times(config.hardware, config.drift.times)
-    store.check_output(folder, config, resume, overwrite)
-    report.stage("reading data and model")
-    arguments = training_arguments(config, folder / store.TRAINER)
-    finished = resume and (folder / MANIFEST).is_file()
-    built = None if finished else build(config)
-    if built is not None:
-        report.built(built)
-    with store.open_run(folder, config, resume, overwrite):
-        processes.wait_for_all()
+    folder, observer = Path(output), observer or SilentObserver()
+    with processes.together(processes.collective_timeout(config)):
+        check_times(config.hardware, config.drift.times)
+        store.check_output(folder, config, resume, overwrite)
+        observer.stage("reading data and model")
+        arguments = training_arguments(config, folder / store.TRAINER)
+        finished = resume and (folder / MANIFEST).is_file()
+        built = None if finished else build(config)
         if built is not None:
-            training = train(built, arguments, resume, report.training)
-            if processes.is_main():
-                report.stage("writing the checkpoint")
-                _store(built, folder, training)
+            observer.built(built)
+        with store.open_run(folder, config, resume, overwrite):
             processes.wait_for_all()
-        return _evaluate(config, folder, report, drift)
+            if built is not None:
+                training = train_model(built, arguments, resume, observer.training)
+                if processes.is_main():
+                    observer.stage("writing the checkpoint")
+                    _store(built, folder, training)
+                processes.wait_for_all()
+            return _evaluate(config, folder, observer, drift)
 
 
 def _store(built: Built, folder: Path, training: TrainingResult) -> None:
@@ -165,12 +159,14 @@ def parameter_counts(built: Built) -> dict[str, int]:
     }
 
 
-def _evaluate(config: Config, folder: Path, report: RunReport, drift: bool) -> RunResult:
-    """Evaluate what lies in the folder, as a user who loads it would."""
+def _evaluate(config: Config, folder: Path, observer: RunObserver, drift: bool) -> RunResult:
+    """Evaluate what lies in the folder, as a user who loads it would, and write the results."""
     subject = Subject(store.read_checkpoint(folder), config, store.FIRST_ADAPTER)
-    evaluation = evaluate(subject, subject.own_folder, report, with_chips=drift)
+    evaluation = evaluate(subject, subject.own_folder, observer, with_chips=drift)
     training = {key: value for key, value in subject.checkpoint.manifest["training"].items() if key != "log"}
     metrics = {"digital": evaluation.digital, "analog": evaluation.converters_only, "train": training}
     if processes.is_main():
         write_json(folder / store.METRICS, metrics)
+        if evaluation.drift is not None:
+            write_drift(evaluation.drift, subject.own_folder, subject.name)
     return RunResult(folder, evaluation.headline, metrics, evaluation.baseline, evaluation.drift)

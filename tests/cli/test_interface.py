@@ -70,6 +70,15 @@ def test_help_answers_at_once_without_torch(command: str) -> None:
     pytest.fail(f"{fastest:.2f} s")
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_groups_and_whole_examples(command: str) -> None:
+    lines = analora(command, "--help", COLUMNS="80", NO_COLOR="1").stdout.splitlines()
+    assert max(map(len, lines)) <= 80 and not any("\x1b" in line or "…" in line for line in lines)
+    assert any(line.startswith("╭─ Behaviour") for line in lines)
+    examples = [line.strip() for line in lines[lines.index(" Examples:".ljust(80)) + 1 :] if line.strip()]
+    assert examples and all(line.startswith(f"analora {command}") for line in examples), "one line each"
+
+
 def test_listing_presets_imports_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", PROBE, "presets"], capture_output=True, text=True, timeout=60)
     assert json.loads(done.stderr) == [0, []]
@@ -94,6 +103,13 @@ def test_version(capsys: Captured) -> None:
         (["presets", "zzz"], "there is no preset 'zzz'"),
         (["train", "--config", "none.yaml"], "none.yaml: cannot be read: No such file or directory"),
         (["train", "--preset", "x", "--resume", "--overwrite"], "give one of them"),
+        (["train", "--preset", "quickstart", "--chips", "0"], "--chips: input should be greater than or equal to 1"),
+        (["train", "--preset", "quickstart", "--times", "0s,soon"], "--times: 'soon' is not a time"),
+        (["train", "--preset", "quickstart", "--limit", "0"], "--limit: input should be"),
+        (["train", "--preset", "quickstart", "--chips", "2", "--no-drift"], "--chips: has no effect with --no-drift"),
+        (["evaluate-drift", "nofolder", "--resume"], "No such option"),
+        (["inspect-tiles", "--preset", "quickstart", "--resume"], "No such option"),
+        (["adapt", "nofolder"], "nofolder: not a checkpoint folder"),
     ],
 )
 def test_wrong_arguments(

@@ -23,7 +23,7 @@ from analog_lora_cli.evaluation.log import MeasurementLog
 from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
 from analog_lora_cli.evaluation.thresholds import parse_requirement
 from analog_lora_cli.tasks import Metric
-from analog_lora_cli.workflows.train import run_training
+from analog_lora_cli.workflows.train import train as run_training
 from tests.workflows.test_train import Silent
 
 MakeConfig = Callable[..., Config]
@@ -136,7 +136,7 @@ def test_requirements_decide_the_exit_code(checkpoints: Path, capsys: pytest.Cap
     [
         (["--times", "0s,-1h"], "-1h"),
         (["--times", "soon"], "soon"),
-        (["--chips", "0"], "drift.chips"),
+        (["--chips", "0"], "--chips: input should be"),
         (["--adapter", "other"], "no adapter 'other'; it has default"),
         (["--set", "adapter.rank=3"], "belongs to the training"),
         (["--set", "hardware.weight_noise=0"], "training only"),

@@ -22,7 +22,7 @@ from analog_lora_cli.export.export import Exported, ExportRequest, export
 from analog_lora_cli.export.source import Source
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.models.build import Built, place
-from analog_lora_cli.workflows.train import run_training
+from analog_lora_cli.workflows.train import train as run_training
 from tests.workflows.test_train import Silent
 
 MakeConfig = Callable[..., Config]

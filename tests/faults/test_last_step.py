@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.workflows.train import run_training
+from analog_lora_cli.workflows.train import train as run_training
 from tests.workflows.test_train import Interrupted, Silent, adapter, interrupt_after, same
 
 

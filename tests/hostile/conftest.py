@@ -10,7 +10,7 @@ import pytest
 
 from analog_lora_cli.cli import main
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.workflows.train import run_training
+from analog_lora_cli.workflows.train import train as run_training
 from tests.workflows.test_train import Silent
 
 TRAIN = {"max_steps": 30, "learning_rate": 5e-3, "save_steps": 10, "save_total_limit": 3}

@@ -17,9 +17,9 @@ from analog_lora_cli.inspection import source as inspected_model
 from analog_lora_cli.inspection.inspect import Inspection, Wanted, inspect
 from analog_lora_cli.inspection.source import Source
 from analog_lora_cli.models.build import build
-from analog_lora_cli.report.progress.console import ConsoleReport
+from analog_lora_cli.report.progress.console import ConsoleObserver
 from analog_lora_cli.storage.checkpoint import read_checkpoint
-from analog_lora_cli.workflows.train import run_training
+from analog_lora_cli.workflows.train import train as run_training
 
 MakeConfig = Callable[..., Config]
 
@@ -32,7 +32,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def trained(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "checkpoint"
-    run_training(make_config(), folder, ConsoleReport(), drift=False)
+    run_training(make_config(), folder, ConsoleObserver(), drift=False)
     return folder
 
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_shows_what_its_training_did(trained: Path) -> None:
 @pytest.mark.parametrize("variant", ["adalora", "vera", "dora"])
 def test_stored_adapters_of_other_variants(variant: str, make_config: MakeConfig, tmp_path: Path) -> None:
     adapter = {"variant": variant, "rank": 4, "dropout": 0.0, "targets": ["query", "value"]}
-    run_training(make_config(adapter=adapter), tmp_path / "run", ConsoleReport(), drift=False)
+    run_training(make_config(adapter=adapter), tmp_path / "run", ConsoleObserver(), drift=False)
     checkpoint = read_checkpoint(tmp_path / "run")
     source = Source("it", checkpoint.config, checkpoint)
     shapes, weights = inspect(source, Wanted()), inspect(source, Wanted(statistics=True))
@@ -230,7 +230,7 @@ def test_weights_without_a_tokenizer(make_config: MakeConfig, tiny_model: Path, 
 
 def test_full_training_has_no_adapters_and_is_not_clipped_again(make_config: MakeConfig, tmp_path: Path) -> None:
     folder = tmp_path / "full"
-    run_training(make_config(method="full"), folder, ConsoleReport(), drift=False)
+    run_training(make_config(method="full"), folder, ConsoleObserver(), drift=False)
     checkpoint = read_checkpoint(folder)
     source = Source("it", checkpoint.config, checkpoint)
     assert inspect(source, Wanted()).ranks == {}

@@ -21,7 +21,7 @@ import pytest
 
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.workflows.train import run_training
+from analog_lora_cli.workflows.train import train as run_training
 from tests.workflows.test_train import Silent
 
 

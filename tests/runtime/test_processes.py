@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.workflows.train import run_training
+from analog_lora_cli.workflows.train import train as run_training
 from tests.workflows.test_train import Silent
 
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node"]

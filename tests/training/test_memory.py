@@ -17,7 +17,7 @@ from analog_lora_cli.config.schema import Config, DriftConfig
 from analog_lora_cli.evaluation.drift_grid import evaluate_drift
 from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.models.build import build
-from analog_lora_cli.workflows.train import run_training
+from analog_lora_cli.workflows.train import train as run_training
 from tests.workflows.test_train import Silent
 
 

@@ -30,7 +30,7 @@ from analog_lora_cli.storage.manifest import read_manifest, write_manifest
 from analog_lora_cli.training.callbacks.chip_in_the_loop import ChipInTheLoop
 from analog_lora_cli.workflows.adapt import Adaptation, AgedChip, run_adaptation
 from analog_lora_cli.workflows.recover import measure_recovery
-from analog_lora_cli.workflows.train import run_training
+from analog_lora_cli.workflows.train import train as run_training
 from tests.workflows.test_train import Interrupted, Silent
 
 MakeConfig = Callable[..., Config]

@@ -22,7 +22,7 @@ from analog_lora_cli.errors import AnaloraError, CheckpointError, UsageError
 from analog_lora_cli.evaluation.measurement import Measurement
 from analog_lora_cli.models.build import build, build_from, place
 from analog_lora_cli.storage.checkpoint import read_checkpoint
-from analog_lora_cli.workflows.train import run_training
+from analog_lora_cli.workflows.train import train as run_training
 
 MakeConfig = Callable[..., Config]
 
@@ -63,10 +63,8 @@ def test_each_method_writes_the_files_of_the_contract(
     if method != "full":
         weights = {"adapters/default/adapter_config.json", "adapters/default/adapter_model.safetensors"}
     tokenizer = {"tokenizer.json", "tokenizer_config.json"}
-    assert (
-        names
-        == {"analora.yaml", "manifest.json", "metrics.json", "drift/default/measurements.jsonl"} | weights | tokenizer
-    )
+    results = {f"drift/default/{name}" for name in ("measurements.jsonl", "drift.json", "drift.csv", "drift.png")}
+    assert names == {"analora.yaml", "manifest.json", "metrics.json"} | results | weights | tokenizer
     assert set(json.loads((folder / "metrics.json").read_text())) == {"digital", "analog", "train"}
     assert result.drift is not None
     assert len(result.drift.measurements) == 4

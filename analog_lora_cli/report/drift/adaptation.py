@@ -1,35 +1,29 @@
-"""Recovery by an adaptation: its tables, its plot, its files, and one sentence on the cost."""
+"""What an adaptation has recovered: its tables, and one sentence on the cost."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from rich.table import Table
 
 from analog_lora_cli.evaluation.drift_result import DriftResult, summarize
-from analog_lora_cli.figures.drift import comparison_plot
 from analog_lora_cli.report.drift.comparison import signed
 from analog_lora_cli.report.drift.run import untimed_table
-from analog_lora_cli.report.drift.table import drift_table, write_drift
+from analog_lora_cli.report.drift.table import drift_table
 from analog_lora_cli.report.progress.meter import duration
 from analog_lora_cli.runtime import console
-from analog_lora_cli.storage.files import replacing, write_json
-from analog_lora_cli.workflows.recover import Recovery, without_chip
+from analog_lora_cli.workflows.recover import Recovery
 
 
 def print_adaptation(recovery: Recovery) -> None:
-    """Print what an adaptation ended with, and write its files into the checkpoint."""
+    """Print the results of an adaptation."""
     after, name = recovery.after, recovery.adaptation.name
     folder = after.subject.own_folder
     if after.drift is None:
         console.results().print(untimed_table(name, after.headline, after.digital, after.converters_only))
     else:
-        write_drift(after.drift, folder, after.subject.name)
         if recovery.before is None:
             baseline = after.baseline.get(after.metric)
             console.results().print(drift_table(after.drift, f"{name}: {after.metric} over time", baseline))
         else:
-            _write_recovery(recovery, folder)
             console.results().print(recovery_table(recovery))
             console.results().print(recovery_sentence(recovery), soft_wrap=True)
         console.note(f"written: {folder}/")
@@ -37,23 +31,6 @@ def print_adaptation(recovery: Recovery) -> None:
         f"trained adapter {name}: {cost_text(recovery)}; the weights on the tiles are those of before; "
         f"checkpoint: {after.subject.checkpoint.folder}"
     )
-
-
-def _write_recovery(recovery: Recovery, folder: Path) -> None:
-    assert recovery.before is not None and recovery.before.drift is not None
-    write_drift(recovery.before.drift, folder / "before", recovery.before.subject.name)
-    write_json(folder / "adaptation.json", recovery.as_json())
-    own, chip = recovery.on_own_chip(), recovery.adaptation.chip
-    if own is not None and chip is not None:
-        lines = {f"chip {chip.seed}, before": own[0], f"chip {chip.seed}, after": own[1]}
-        others = {f"other chips, {key}": without_chip(value, chip.seed) for key, value in recovery.results().items()}
-        lines |= {key: value for key, value in others.items() if value.chips}
-        title = f"{recovery.after.metric}: {recovery.adaptation.name}, trained on chip {chip.seed} at {chip.at}"
-    else:
-        lines = recovery.results()
-        title = f"{recovery.after.metric}: {recovery.adaptation.name}"
-    with replacing(folder / "adaptation.png") as beside:
-        comparison_plot(lines, beside, title)
 
 
 def recovery_table(recovery: Recovery) -> Table:
@@ -101,7 +78,7 @@ def recovery_table(recovery: Recovery) -> Table:
 def _aged_chip_table(recovery: Recovery) -> Table:
     own, chip, results = recovery.on_own_chip(), recovery.adaptation.chip, recovery.results()
     assert own is not None and chip is not None
-    before, after = (without_chip(results[key], chip.seed) for key in ("before", "after"))
+    before, after = (results[key].without_chip(chip.seed) for key in ("before", "after"))
     others = len(before.chips)
     headings = [f"chip {chip.seed}\nbefore", "\nafter", "\nrecovered"]
     if others:

@@ -1,16 +1,13 @@
-"""Several methods on the same chips: one table, one plot, paired differences."""
+"""Several methods on the same chips: one table with paired differences."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference
-from analog_lora_cli.figures.drift import comparison_plot
 from analog_lora_cli.runtime import console
-from analog_lora_cli.storage.files import replacing, write_json
 from analog_lora_cli.workflows.evaluate import Evaluation
 
 
@@ -52,26 +49,3 @@ def signed(difference: dict[str, Any] | None) -> str:
         return ""
     half = "" if difference["ci95"] is None else f" ± {difference['ci95'][1] - difference['mean']:.2f}"
     return f"{difference['mean']:+.2f}{half}"
-
-
-def write_comparison(done: list[Evaluation], folder: Path) -> None:
-    """Write comparison.json and comparison.png."""
-    results = _results(done)
-    first = results[0]
-    names = [one.subject.name for one in done]
-    write_json(
-        folder / "comparison.json",
-        {
-            "format": 1,
-            "metric": first.metric,
-            "first": names[0],
-            "chips": first.chips,
-            "differences": {
-                name: {label: paired_difference(first, other, label) for label in first.times}
-                for name, other in zip(names[1:], results[1:], strict=True)
-            },
-        },
-    )
-    with replacing(folder / "comparison.png") as beside:
-        title = f"{first.metric} on the same {len(first.chips)} chips"
-        comparison_plot(dict(zip(names, results, strict=True)), beside, title)

@@ -2,56 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 from rich.table import Table
 
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.runtime import console
-from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, Checkpoint
-from analog_lora_cli.storage.files import write_json
 from analog_lora_cli.workflows.evaluate import Evaluation
-
-
-@dataclass(frozen=True)
-class ParameterCount:
-    """Parameters of one deployment with several adapters, and of separate models for the same tasks."""
-
-    adapters: int
-    on_tiles: int
-    digital: int
-    """Digital part of the base, shared by all adapters, without heads."""
-    trained: int
-    """Adapters and trained heads, all together."""
-    heads: int
-
-    @property
-    def deployment(self) -> int:
-        """One set of tiles, one digital rest, all adapters."""
-        return self.on_tiles + self.digital + self.trained
-
-    @property
-    def separate(self) -> int:
-        """A set of tiles and a head for each task, and one digital rest, as the paper counts."""
-        return self.adapters * self.on_tiles + self.digital + self.heads
-
-
-def count_parameters(checkpoint: Checkpoint, adapters: list[str]) -> ParameterCount:
-    """The parameter count of a checkpoint's adapters, from its manifest."""
-    manifest = checkpoint.manifest
-    counts = [
-        manifest["parameters"] if name == FIRST_ADAPTER else checkpoint.entry(name)["parameters"] for name in adapters
-    ]
-    on_tiles = max(count["on_tiles"] for count in counts)
-    return ParameterCount(
-        adapters=len(adapters),
-        on_tiles=on_tiles,
-        digital=max(count["total"] - count["head"] for count in counts) - on_tiles,
-        trained=sum(count["trainable"] for count in counts),
-        heads=sum(count["head"] for count in counts),
-    )
+from analog_lora_cli.workflows.results import count_parameters
 
 
 def deployment_table(evaluations: list[Evaluation]) -> Table:
@@ -96,18 +52,3 @@ def _other_hardware(evaluations: list[Evaluation]) -> list[str]:
         if changed:
             lines.append(f"{one.subject.adapter} on other hardware: {', '.join(changed)}")
     return lines
-
-
-def write_deployment(done: list[Evaluation], folder: Path) -> None:
-    """Write deployment.json: every adapter's result and the parameter count."""
-    count = count_parameters(done[0].subject.checkpoint, [one.subject.adapter for one in done])
-    content: dict[str, Any] = {
-        "format": 1,
-        "parameters": {**vars(count), "deployment": count.deployment, "separate": count.separate},
-        "adapters": {
-            one.subject.adapter: {"task": one.subject.config.task.name, **one.drift.as_json()}
-            for one in done
-            if one.drift is not None
-        },
-    }
-    write_json(folder / "deployment.json", content)

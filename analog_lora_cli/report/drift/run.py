@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from analog_lora_cli.evaluation.log import Metrics
-from analog_lora_cli.report.drift.table import drift_table, write_drift
+from analog_lora_cli.report.drift.table import drift_table
 from analog_lora_cli.report.progress.meter import duration
 from analog_lora_cli.runtime import console
 from analog_lora_cli.tasks import Metric
@@ -13,11 +13,10 @@ from analog_lora_cli.workflows.train import RunResult
 
 
 def print_run(result: RunResult, title: str) -> None:
-    """Print what a run ended with, and write the drift files."""
+    """Print the results of a run."""
     metric = result.headline
     baseline = result.baseline.get(metric.name)
     if result.drift is not None:
-        write_drift(result.drift, result.folder / "drift" / result.drift.adapter, title)
         console.results().print(drift_table(result.drift, f"{title}: {metric.name} over time", baseline))
     else:
         console.results().print(untimed_table(title, metric, result.metrics["digital"], result.metrics["analog"]))

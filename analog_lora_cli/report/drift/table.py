@@ -1,42 +1,11 @@
-"""A drift result as a table, as CSV, as a plot, and as files in the checkpoint."""
+"""A drift result as a table."""
 
 from __future__ import annotations
 
-import csv
-import io
-from pathlib import Path
-
 from rich.table import Table
 
-from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import DriftResult
-from analog_lora_cli.figures.drift import drift_plot
 from analog_lora_cli.runtime import console
-from analog_lora_cli.storage.files import replacing, write_sealed, write_text
-
-
-def write_drift(result: DriftResult, folder: Path, title: str) -> None:
-    """Write drift.json, drift.csv and drift.png; each appears whole or not at all."""
-    write_sealed(folder / "drift.json", result.as_json())
-    write_text(folder / "drift.csv", drift_csv(result))
-    with replacing(folder / "drift.png") as beside:
-        drift_plot(result, beside, title)
-
-
-def drift_csv(result: DriftResult) -> str:
-    """One line for each metric of each measurement; time in seconds after programming."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["adapter", "measurement", "time", "seconds", "chip", "read", "metric", "value"])
-    for name, metrics in (("digital", result.digital), ("converters only", result.converters_only)):
-        for metric, value in metrics.items():
-            writer.writerow([result.adapter, name, "", "", "", "", metric, value])
-    labels = {seconds(label): label for label in result.times}
-    for measurement, metrics in result.measurements.items():
-        label, time = labels[measurement.seconds], f"{measurement.seconds:.17g}"
-        for metric, value in metrics.items():
-            writer.writerow([result.adapter, "chip", label, time, measurement.chip, measurement.read, metric, value])
-    return text.getvalue()
 
 
 def drift_table(result: DriftResult, title: str, baseline: float | None = None) -> Table:
@@ -51,7 +20,7 @@ def drift_table(result: DriftResult, title: str, baseline: float | None = None) 
         f"drop: how much worse than digital, in {result.headline.points}; {result.headline.direction}",
     ]
     if baseline is not None:
-        caption.append(f"baseline, answers that ignore the input: {metric} {baseline:.1f}")
+        caption.append(f"the baseline, which ignores the input, gets {metric} {baseline:.1f}")
     if with_paper and result.reference is not None:
         caption.append(f"paper: {result.reference['source']}")
     table = console.table(

@@ -1,85 +1,81 @@
-"""Progress of a run: stages, training, measurements."""
+"""Progress of a run on the console: stages, placement, training, measurements. Imports no torch by itself."""
 
 from __future__ import annotations
 
 import time
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from analog_lora_cli.evaluation.measurement import Measurement
-from analog_lora_cli.models.build import Built
-from analog_lora_cli.report.progress.meter import Meter
-from analog_lora_cli.report.tiles.placement import placement_table
+from analog_lora_cli.report.progress.meter import Meter, duration, listed
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime import log as run_log
-from analog_lora_cli.training.callbacks.progress import TrainingObserver
+from analog_lora_cli.runtime.processes import world_size
+
+if TYPE_CHECKING:
+    from analog_lora_cli.evaluation.measurement import Measurement
+    from analog_lora_cli.models.build import Built
+    from analog_lora_cli.training.callbacks.progress import TrainingObserver
+
+SHORT = 20.0
+"""Seconds of remaining work below which no estimate is printed."""
 
 
-class TrainingMeter(TrainingObserver):
-    """Loss, learning rate, samples per second and time left."""
-
-    def __init__(self) -> None:
-        self.meter = Meter("training")
-        self.total = 0
-        self._samples = 0
-        self._started = time.monotonic()
-        self._logged = ""
-
-    def begin(self, step: int, total: int) -> None:
-        self.total = total
-        self._started = time.monotonic()
-        self.meter.begin(step, total)
-
-    def step(self, step: int, samples: int) -> None:
-        self._samples += samples
-        rate = self._samples / max(time.monotonic() - self._started, 1e-9)
-        self.meter.values = f"{self._logged}{rate:.0f} samples/s"
-        self.meter.update(step, self.total)
-
-    def values(self, step: int, values: dict[str, float]) -> None:
-        run_log.record("training", f"step {step}: {_listed(values)}")
-        self._logged = f"loss {values['loss']:.3f} lr {values.get('learning_rate', 0.0):.1e} "
-
-    def __exit__(self, *error: object) -> None:
-        self.meter.end()
-
-
-class ConsoleReport:
-    """Shows a run on the console."""
+class ConsoleObserver:
+    """Shows a run on the console; as a context it takes the bars down at the end, whatever happens."""
 
     def __init__(self) -> None:
-        self.training: TrainingObserver = TrainingMeter()
         self._drift: Meter | None = None
         self._metric = ""
+        self._measured: list[float] = []
+        """When each measurement of this run was finished, in seconds of the monotonic clock."""
+
+    def __enter__(self) -> ConsoleObserver:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+
+    @cached_property
+    def training(self) -> TrainingObserver:
+        """Shows the optimizer steps."""
+        from analog_lora_cli.report.progress.training import TrainingMeter
+
+        return TrainingMeter()
 
     def stage(self, text: str) -> None:
         """Print the beginning of a stage."""
         run_log.record("stage", text)
         console.note(f"[dim]{text} ...[/dim]")
+        self._measured.clear()
 
     def built(self, built: Built) -> None:
         """Show what became analog."""
+        from analog_lora_cli.report.tiles.placement import placement_table
+
         self._metric = built.task.headline.name
         if built.placement is not None:
             console.note(placement_table(built.placement))
 
     def measured(self, done: int, total: int, measurement: Measurement, metrics: dict[str, float]) -> None:
-        """Show one finished measurement."""
+        """Show one finished measurement, and after two of them how long all will take."""
         name = measurement.label()
-        run_log.record("measured", f"{name}: {_listed(metrics)}")
+        run_log.record("measured", f"{name}: {listed(metrics)}")
         if self._drift is None:
             self._drift = Meter("drift")
             self._drift.begin(done - 1, total)
+        self._measured.append(time.monotonic())
         metric = self._metric or next(iter(metrics))
         self._drift.values = f"{name}: {metric} {metrics[metric]:.2f}"
         self._drift.update(done, total)
+        if len(self._measured) == 2:
+            # The second is the first on tiles, and so costs what most of the others do.
+            left = (self._measured[1] - self._measured[0]) * (total - done) / world_size()
+            if left > SHORT:
+                console.note(f"[dim]about {duration(left)} for the other {total - done} measurements[/dim]")
         if done == total:
-            self.close()
+            self._close()
 
-    def close(self) -> None:
-        """Take the bars down."""
+    def _close(self) -> None:
         if self._drift is not None:
             self._drift.end()
             self._drift = None
-
-
-def _listed(values: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -37,6 +37,11 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
+def listed(values: dict[str, float]) -> str:
+    """Values by name in one line, for the log."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
 class Meter:
     """One piece of work with a known number of steps."""
 

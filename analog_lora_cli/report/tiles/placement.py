@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from analog_lora_cli.inspection.grouping import groups, pattern
+from analog_lora_cli.inspection.grouping import groups, name_note, row_name
 from analog_lora_cli.models.placement import PlacedLayer, Placement
 from analog_lora_cli.runtime import console
 
@@ -18,16 +18,16 @@ def placement_table(placement: Placement) -> Table:
     made = console.table(
         f"Placement: {len(analog)} layers on {tiles} tiles, {on_tiles / total:.1%} of {total / 1e6:.1f} M parameters",
         "layers", "n", "shape", "tiles", "clipped", "change",
-        caption="tiles: rows x columns for each layer; clipped: share of the weights\n"
+        caption=f"{name_note(placement)}tiles: rows x columns for each layer; clipped: share of the weights\n"
         "change: largest relative change of a matrix by clipping (Frobenius norm)",
+        collapse_padding=True,
     )  # fmt: skip
-    body = analog[0].name.partition(".")[0] + "."
     for group in groups(analog):
         first = group[0]
         assert first.tiles is not None
         weights = sum(layer.shape[0] * layer.shape[1] for layer in group)
         made.add_row(
-            pattern(first.name).removeprefix(body),
+            row_name(group, placement),
             str(len(group)),
             "x".join(map(str, first.shape)),
             f"{first.tiles[0]}x{first.tiles[1]}",

@@ -17,7 +17,7 @@ FRAGILE = 1.5
 """A layer is marked when its error exceeds the median of all layers by this factor."""
 
 
-def statistics_table(found: Inspection, every: bool) -> Table:
+def statistics_table(found: Inspection, show_all: bool) -> Table:
     """Weights before clipping, what clipping did, and the conductances that are programmed."""
     g_min, g_max = found.config.hardware.conductance_range
     devices = next(iter(found.weights.values())).devices
@@ -25,13 +25,13 @@ def statistics_table(found: Inspection, every: bool) -> Table:
     made = console.table(
         "Weights and conductances", "layers", "std", "peak", "clip", "change",
         *(device.name for device in devices), "off",
-        caption=f"{name_note(found)}std: of the weights before clipping; peak: the largest of them in std\n"
+        caption=f"{name_note(found.placement)}std: of the weights before clipping; peak: the largest of them in std\n"
         "clip: share of the weights; change: the largest of n (Frobenius norm)\n"
         f"{', '.join(device.name for device in devices)}: targets in uS, mean{spread}, from {g_min:g} to {g_max:g}\n"
         "off: share of the devices at the smallest conductance",
         collapse_padding=True,
     )  # fmt: skip
-    for row in rows_of(found, every):
+    for row in rows_of(found.placement, show_all):
         reports = [found.weights[layer.name] for layer in row]
         cells = []
         for index in range(len(devices)):
@@ -40,7 +40,7 @@ def statistics_table(found: Inspection, every: bool) -> Table:
             cells.append(f"{fmean(d.mean for d in of_row):.1f}{std}")
         off = fmean(device.at_minimum for report in reports for device in report.devices)
         made.add_row(
-            row_name(row, found),
+            row_name(row, found.placement),
             f"{fmean(report.weights.std for report in reports):.3g}",
             f"{max(report.weights.peak for report in reports):.1f}",
             f"{sum(layer.clipped for layer in row) / found.cells(row):.2%}",
@@ -51,22 +51,23 @@ def statistics_table(found: Inspection, every: bool) -> Table:
     return made
 
 
-def error_table(found: Inspection, every: bool) -> Table:
+def error_table(found: Inspection, show_all: bool) -> Table:
     """The error of each kind of layer, effect after effect, the most fragile first."""
     drift, hardware = found.config.drift, found.config.hardware
     names = effect_names(hardware, drift.times)
     headings = {CONVERTERS: "conv", PROGRAMMING: "+prog", READ: "+read"}
-    rows = [row for row in rows_of(found, every) if all(layer.name in found.errors for layer in row)]
+    rows = [row for row in rows_of(found.placement, show_all) if all(layer.name in found.errors for layer in row)]
     rows.sort(key=lambda row: -max(found.errors[layer.name].worst for layer in row))
     chips = f"{drift.chips} chips" if drift.chips > 1 else f"chip {drift.seed}"
     made = console.table(
         "Error of the matrix-vector product in percent, most fragile first", "layers", "clip",
-        *(headings.get(name, name) for name in names), *([] if every else ["worst"]),
-        caption=f"{name_note(found)}||y - y_exact|| / ||y_exact|| over all tokens; each column adds an effect:\n"
+        *(headings.get(name, name) for name in names), *([] if show_all else ["worst"]),
+        caption=f"{name_note(found.placement)}"
+        "||y - y_exact|| / ||y_exact|| over all tokens; each column adds an effect:\n"
         f"DAC, ADC and output noise; programming; read noise (at {read_label(hardware)});\n"
         f"drift with its compensation ({hardware.drift_compensation})\n"
         "clip: change of y_exact by clipping; not in the others, which are\n"
-        f"against the clipped weights; {'' if every else f'worst: layer and error at {names[-1]}; '}!: more than\n"
+        f"against the clipped weights; {'' if show_all else f'worst: layer and error at {names[-1]}; '}!: more than\n"
         f"{FRAGILE:g} times the median of all layers\n"
         f"{chips}, {found.inputs}",
         collapse_padding=True,
@@ -79,11 +80,11 @@ def error_table(found: Inspection, every: bool) -> Table:
         means = [fmean(one.effects[index].error for one in errors) for index in range(len(names))]
         numbers = [_percent(value) for value in (fmean(one.clipping for one in errors), *means)]
         mark = "!" if fragile else " "
-        if every:
+        if show_all:
             numbers[-1] += mark
         else:
             numbers.append(f"{_where(worst)} {_percent(found.errors[worst.name].worst)}{mark}")
-        made.add_row(row_name(row, found), *numbers, style="bold red" if fragile else None)
+        made.add_row(row_name(row, found.placement), *numbers, style="bold red" if fragile else None)
     return made
 
 

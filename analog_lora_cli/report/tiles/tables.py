@@ -10,21 +10,21 @@ from analog_lora_cli.models.placement import PlacedLayer
 from analog_lora_cli.runtime import console
 
 
-def tile_table(found: Inspection, every: bool) -> Table:
+def tile_table(found: Inspection, show_all: bool) -> Table:
     """Each kind of layer on its tiles."""
     made = console.table(
         f"{found.source.name}: {len(found.placement.analog)} layers on {found.tiles} tiles{_size(found)}",
         "layers", "n", "shape", "tiles", "devices", "used", "rank", "adapter",
-        caption=f"{name_note(found)}shape: outputs x inputs; tiles: rows x columns of each layer;\n"
+        caption=f"{name_note(found.placement)}shape: outputs x inputs; tiles: rows x columns of each layer;\n"
         "used: cells of its tiles that hold a weight; devices, adapter: of all n",
         collapse_padding=True,
     )  # fmt: skip
-    for row in rows_of(found, every):
+    for row in rows_of(found.placement, show_all):
         first = row[0]
         assert first.tiles is not None
         ranks = sorted({found.ranks.get(layer.name, 0) for layer in row})
         made.add_row(
-            row_name(row, found),
+            row_name(row, found.placement),
             str(len(row)),
             "x".join(map(str, first.shape)),
             f"{first.tiles[0]}x{first.tiles[1]}",

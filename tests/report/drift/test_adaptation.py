@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,9 +15,8 @@ from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.measurement import Measurement
 from analog_lora_cli.report.drift.adaptation import recovery_sentence, recovery_table
-from analog_lora_cli.report.drift.deployment import ParameterCount
 from analog_lora_cli.tasks import Metric
-from analog_lora_cli.workflows.adapt import Adaptation, AgedChip
+from analog_lora_cli.workflows.adaptation import Adaptation, AgedChip
 from analog_lora_cli.workflows.evaluate import Evaluation
 from analog_lora_cli.workflows.recover import Cost, Recovery
 
@@ -106,20 +104,3 @@ def test_an_aged_chip_is_compared_with_digital() -> None:
 def test_higher_cost_for_fewer_points() -> None:
     made = recovery(after=70.5, before=70.0)
     assert replace(made.cost, steps=1).per(0.5)["steps"] == 2
-
-
-def test_parameters_are_counted_as_the_paper_does() -> None:
-    """Eight GLUE tasks: 8 x 1.6 + 20.4 + 4.9 = 38.1 M against 8 x 20.4 + 4.9 M."""
-    count = ParameterCount(adapters=8, on_tiles=20_400_000, digital=4_900_000, trained=8 * 1_600_000, heads=0)
-    assert count.deployment == 38_100_000
-    assert count.separate == 168_100_000
-
-
-def test_files_appear_in_the_adapters_folder(tmp_path: Path) -> None:
-    from analog_lora_cli.report.drift.adaptation import _write_recovery
-
-    made = recovery(AgedChip(7, "1y"), after=80.0, before=70.0)
-    made = replace(made, adaptation=replace(made.adaptation, start=None))
-    _write_recovery(made, tmp_path)
-    assert (tmp_path / "adaptation.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "before" / "drift.csv").is_file()

@@ -1,8 +1,7 @@
-"""The drift table, CSV and plot as a person sees them."""
+"""The drift table and plot as a person sees them."""
 
 from __future__ import annotations
 
-import csv
 import io
 from pathlib import Path
 from unittest.mock import patch
@@ -16,7 +15,7 @@ from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.measurement import Measurement
 from analog_lora_cli.figures.drift import drift_plot
 from analog_lora_cli.report.drift.run import untimed_table
-from analog_lora_cli.report.drift.table import drift_csv, drift_table, write_drift
+from analog_lora_cli.report.drift.table import drift_table
 from analog_lora_cli.tasks import Metric
 
 TIMES = ["0s", "1h", "1d", "1w", "30d", "1y", "10y"]
@@ -58,20 +57,6 @@ def test_the_widest_table_is_readable_in_a_pipe(width: int, result: DriftResult)
     (ten_years,) = [line for line in lines if line.startswith(" 10y")]
     assert ten_years.split() == ["10y", "78.90", "0.10", "78.65", "..", "79.15", "78.80", "7.10", "82.80", "78.90"]
     assert "82.80" in ten_years, "the paper's number stands beside the measured one"
-
-
-def test_csv_has_every_measurement_once(result: DriftResult) -> None:
-    rows = list(csv.DictReader(io.StringIO(drift_csv(result))))
-    assert len(rows) == 2 * (2 + 3 * 7)
-    year = [row for row in rows if row["time"] == "1y" and row["metric"] == "accuracy"]
-    assert [float(row["value"]) for row in year] == pytest.approx([80.0, 79.9, 79.8])
-    assert {row["seconds"] for row in year} == {"31536000"}
-
-
-def test_files_are_written_whole(result: DriftResult, tmp_path: Path) -> None:
-    write_drift(result, tmp_path, "title")
-    assert {path.name for path in tmp_path.iterdir()} == {"drift.json", "drift.csv", "drift.png"}
-    assert (tmp_path / "drift.png").stat().st_size > 20_000
 
 
 PERPLEXITY = Metric("perplexity", unit="", higher_is_better=False)

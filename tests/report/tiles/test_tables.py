@@ -71,11 +71,11 @@ def test_all_tables_fit(width: int, every: bool, measured: Inspection, mobileber
 
 
 def test_kinds_of_layers_with_their_sums(mobilebert: Inspection) -> None:
-    lines = shown(tile_table(mobilebert, every=False), 100)
+    lines = shown(tile_table(mobilebert, show_all=False), 100)
     expected = ["*.ffn.*.output.dense", "72", "128x512", "1x1", "9.44M", "25.0%", "8", "369k"]
     assert row(lines, "*.ffn.*.output") == expected
     assert row(lines, "*: numbers")[-1] == "mobilebert.encoder.layer.*"
-    every = shown(tile_table(mobilebert, every=True), 100)
+    every = shown(tile_table(mobilebert, show_all=True), 100)
     assert row(every, "13.ffn.1.output.dense")[1:4] == ["1", "128x512", "1x1"]
     digital = shown(digital_table(mobilebert), 80)
     assert row(digital, "qa_outputs") == ["qa_outputs", "task", "head,", "trained", "1", "1.03k", "-"]
@@ -105,7 +105,7 @@ def test_latency_says_what_is_published_fitted_assumed_and_set(mobilebert: Inspe
 def test_the_most_fragile_layer_comes_first_and_is_marked(measured: Inspection) -> None:
     worst = max(measured.errors, key=lambda name: measured.errors[name].worst)
     least = min(measured.errors, key=lambda name: measured.errors[name].worst)
-    lines = shown(error_table(measured, every=True), 120)
+    lines = shown(error_table(measured, show_all=True), 120)
     rows = lines[4 : 4 + len(measured.errors)]
     assert worst.endswith(rows[0].split()[0]) and least.endswith(rows[-1].split()[0])
     assert float(rows[0].split()[6].rstrip("!")) == pytest.approx(100 * measured.errors[worst].worst, abs=0.06)
@@ -115,7 +115,7 @@ def test_the_most_fragile_layer_comes_first_and_is_marked(measured: Inspection) 
     effects = measured.errors[worst].effects
     broken = replace(measured.errors[worst], effects=[*effects[:-1], replace(effects[-1], error=2.0)])
     changed = Inspection(**{**vars(measured), "errors": {**measured.errors, worst: broken}})
-    marked = [line for line in shown(error_table(changed, every=True), 120) if "200.0!" in line]
+    marked = [line for line in shown(error_table(changed, show_all=True), 120) if "200.0!" in line]
     assert len(marked) == 1 and worst.endswith(marked[0].split()[0])
 
 

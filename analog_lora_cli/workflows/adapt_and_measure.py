@@ -1,0 +1,93 @@
+"""`adapt` as a whole: train one more adapter, and measure what it recovers. Imports torch only when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
+from analog_lora_cli.workflows.adaptation import AdaptRequest
+from analog_lora_cli.workflows.observer import RunObserver, SilentObserver
+
+if TYPE_CHECKING:
+    from analog_lora_cli.workflows.recover import Recovery
+
+
+def adapt(
+    checkpoint: Path | str,
+    *,
+    preset: str | None = None,
+    config_file: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    adapter: str | None = None,
+    start: str | None = None,
+    chip: int | None = None,
+    at: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    drift: bool = True,
+    observer: RunObserver | None = None,
+) -> Recovery:
+    """Train one more adapter for a checkpoint's analog weights, store it beside the others, and measure it.
+
+    Args:
+        checkpoint: the folder.
+        preset: name of a preset: a new task, or new settings.
+        config_file: a YAML file of the same kind.
+        overrides: `KEY=VALUE` texts, as with `--set`.
+        adapter: name of the new adapter; None: that of the preset or of the file.
+        start: the adapter to start from (`--from`); with it, adaptation.json says how much is recovered.
+        chip: seed of the one chip to train on.
+        at: age of that chip, for instance `1y`.
+        resume: continue an interrupted adaptation.
+        overwrite: replace an adapter of the same name.
+        drift: measure over chips and times; else digitally and without chips only.
+        observer: watches the run; None: silent.
+
+    Raises:
+        UsageError: before anything is written.
+        AnaloraError: while running.
+    """
+    request = AdaptRequest(
+        checkpoint=Path(checkpoint),
+        preset=preset,
+        config_file=None if config_file is None else Path(config_file),
+        overrides=overrides,
+        adapter=adapter,
+        start=start,
+        chip=chip,
+        at=at,
+    )
+    return carry_out(request, resume=resume, overwrite=overwrite, drift=drift, observer=observer)
+
+
+def carry_out(
+    request: AdaptRequest,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    drift: bool = True,
+    observer: RunObserver | None = None,
+) -> Recovery:
+    """Do what a request asks for; arguments and errors as with `adapt`."""
+    observer = observer or SilentObserver()
+    adaptation = request.plan()
+    prepare_libraries()
+
+    from analog_lora_cli.evaluation.drift_grid import check_times
+    from analog_lora_cli.workflows.adapt import run_adaptation
+    from analog_lora_cli.workflows.recover import measure_recovery
+    from analog_lora_cli.workflows.results import write_recovery
+
+    imports_done()
+    config = adaptation.config
+    with processes.together(processes.collective_timeout(config)):
+        if drift or adaptation.chip is not None:
+            check_times(config.hardware, config.drift.times)
+        adapted = run_adaptation(adaptation, observer, resume, overwrite)
+        recovery = measure_recovery(adaptation, adapted, observer, drift)
+        if drift and processes.is_main():
+            write_recovery(recovery, recovery.after.subject.own_folder)
+    return recovery

@@ -1,0 +1,213 @@
+"""An adaptation: which adapter is added to which checkpoint, and whether that is possible. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from analog_lora_cli.config.adapt import adaptation_config
+from analog_lora_cli.config.load import differences
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.times import seconds, time_option
+from analog_lora_cli.errors import UsageError
+from analog_lora_cli.runtime import processes
+from analog_lora_cli.storage import checkpoint as store
+from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint
+from analog_lora_cli.storage.files import check_free, check_writable, read_sealed
+from analog_lora_cli.storage.manifest import is_adapter_name
+
+REQUEST = "adaptation.json"
+"""In the training folder of an adaptation: what was asked for, so that `--resume` continues that and nothing else."""
+
+
+@dataclass(frozen=True)
+class AgedChip:
+    """One chip at one time."""
+
+    seed: int
+    at: str
+    """Time after programming, with its unit."""
+
+    @property
+    def age(self) -> float:
+        """Seconds after programming."""
+        return seconds(self.at)
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What an adaptation is to do."""
+
+    checkpoint: Checkpoint
+    config: Config
+    name: str
+    """Of the new adapter."""
+    start: str | None = None
+    """The adapter to start from; None: a new one."""
+    chip: AgedChip | None = None
+    """The chip to train on; None: statistical noise, for all chips."""
+
+    @property
+    def trainer_folder(self) -> Path:
+        """Where the states for `--resume` lie."""
+        return self.checkpoint.folder / store.TRAINER / store.ADAPTERS / self.name
+
+    @property
+    def finished(self) -> bool:
+        """Whether the checkpoint holds an adapter of this name."""
+        return self.name in self.checkpoint.manifest["adapters"]
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether an adaptation of this name was begun, perhaps to replace an adapter, and not ended."""
+        request = self.trainer_folder / REQUEST
+        if not (self.finished and request.is_file()):
+            return request.is_file()
+        asked, stored = read_sealed(request), self.checkpoint.entry(self.name)
+        same = all(asked.get(key) == stored.get(key) for key in self.request())
+        return not same or Config.model_validate(asked["config"]) != self.checkpoint.config_of(self.name)
+
+    def request(self) -> dict[str, Any]:
+        """What decides the result, for the manifest and for `--resume`."""
+        files = None if self.start is None else self.checkpoint.entry(self.start)["files"]
+        return {"from": self.start, "from_files": files, "chip": None if self.chip is None else asdict(self.chip)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptRequest:
+    """The options of `analora adapt` that say what is trained."""
+
+    checkpoint: Path
+    preset: str | None = None
+    config_file: Path | None = None
+    overrides: Sequence[str] = ()
+    """`KEY=VALUE` texts."""
+    adapter: str | None = None
+    """Name of the new adapter; None: that of the preset or of the file."""
+    start: str | None = None
+    """The adapter to start from; None: a new one, or with `chip` on the same task the first one."""
+    chip: int | None = None
+    """Seed of the one chip to train on; needs `at`."""
+    at: str | None = None
+    """Age of that chip."""
+
+    def plan(self) -> Adaptation:
+        """What is to be done, from the checkpoint and the options.
+
+        Raises:
+            UsageError, CheckpointError, ConfigError: the folder, an option or a key is wrong.
+        """
+        checkpoint = read_checkpoint(self.checkpoint)
+        name = self.adapter if self.adapter is not None else self.preset
+        if name is None and self.config_file is not None:
+            name = self.config_file.stem
+        if name is None:
+            raise UsageError("give the new adapter a name with --adapter NAME (or --preset NAME, which names it too)")
+        if (self.chip is None) != (self.at is None):
+            raise UsageError("--chip SEED and --at TIME belong together: one chip at one time after programming")
+        age, start = time_option("--at", self.at), self.start
+        if start is not None:
+            store.verify_adapter(checkpoint, start)
+        base = checkpoint.config_of(start or store.FIRST_ADAPTER)
+        config = adaptation_config(
+            base, self.preset, self.config_file, self.overrides, in_the_loop=self.chip is not None
+        )
+        if self.chip is None or age is None:
+            return Adaptation(checkpoint, config, name, start)
+        if start is None and config.task.name == base.task.name:
+            start = store.FIRST_ADAPTER
+        return Adaptation(checkpoint, _with_time(config, age), name, start, AgedChip(self.chip, age))
+
+
+def _with_time(config: Config, label: str) -> Config:
+    """The configuration with one more time to measure at, unless it is among them."""
+    times = config.drift.times
+    if seconds(label) in map(seconds, times):
+        return config
+    drift = config.drift.model_copy(update={"times": sorted([*times, label], key=seconds)})
+    return config.model_copy(update={"drift": drift})
+
+
+def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> None:
+    """See whether an adaptation can be done, without writing anything.
+
+    Raises:
+        UsageError: the name is not one or is taken, the adapter to start from does not fit, or an unfinished
+            adaptation is in the way.
+        CheckpointError: the adapter to start from is damaged.
+    """
+    checkpoint, config, name = adaptation.checkpoint, adaptation.config, adaptation.name
+    if checkpoint.config.trains_base:
+        raise UsageError(
+            f"{checkpoint.folder}: method full has trained the weights on the tiles for one task and has no adapters; "
+            "adapt works on checkpoints of method lora or digital"
+        )
+    if not is_adapter_name(name) or name in (store.ALL, store.FIRST_ADAPTER):
+        taken = f"; {name!r} has a meaning of its own" if name in (store.ALL, store.FIRST_ADAPTER) else ""
+        raise UsageError(
+            f"--adapter {name}: expected a name of at most 64 letters, digits, dots, dashes and underscores{taken}"
+        )
+    if adaptation.chip is not None and not config.on_tiles:
+        raise UsageError("--chip: method digital knows no chips; add --set method=lora")
+    if adaptation.start is not None:
+        _check_start(adaptation, adaptation.start)
+    check_writable(checkpoint.folder)
+    if processes.is_main():
+        check_free(adaptation.trainer_folder)
+    _check_existing(adaptation, resume, overwrite)
+
+
+def _check_start(adaptation: Adaptation, start: str) -> None:
+    store.verify_adapter(adaptation.checkpoint, start)
+    old, new = adaptation.checkpoint.config_of(start), adaptation.config
+    if old.task.name != new.task.name:
+        raise UsageError(
+            f"--from {start}: was trained for {old.task.name}, with a head that {new.task.name} cannot use; leave "
+            "--from out"
+        )
+    if new.adapter.variant == "adalora":
+        raise UsageError(
+            f"--from {start}: AdaLoRA has spread its ranks already and cannot start from there; leave --from out, or "
+            "use another adapter.variant from the beginning"
+        )
+    changed = [
+        key for key in ("variant", "rank", "alpha", "targets") if getattr(old.adapter, key) != getattr(new.adapter, key)
+    ]
+    if changed:
+        raise UsageError(
+            f"--from {start}: its adapter.{changed[0]} is {getattr(old.adapter, changed[0])!r}, which cannot change; "
+            "leave --from out for a new adapter"
+        )
+
+
+def _check_existing(adaptation: Adaptation, resume: bool, overwrite: bool) -> None:
+    folder, name = adaptation.checkpoint.folder, adaptation.name
+    if adaptation.finished and not (resume or overwrite):
+        raise UsageError(
+            f"{folder}: has an adapter {name} already; choose another --adapter, or replace it with --overwrite"
+        )
+    request = adaptation.trainer_folder / REQUEST
+    if adaptation.finished and resume and not adaptation.unfinished:
+        old_config, old = adaptation.checkpoint.config_of(name), adaptation.checkpoint.entry(name)
+    elif request.is_file() and not overwrite:
+        old = read_sealed(request)
+        old_config = Config.model_validate(old["config"])
+        if not resume:
+            raise UsageError(
+                f"{folder}: holds an unfinished adaptation {name}; continue it with --resume, replace it with "
+                "--overwrite, or choose another --adapter"
+            )
+    else:
+        return
+    changed = [line for line in differences(old_config, adaptation.config) if not line.startswith("description:")]
+    for key, value in adaptation.request().items():
+        if old.get(key) != value:
+            changed.append(f"--{key.replace('_', ' ')}: {old.get(key)!r} there, {value!r} here")
+    if changed:
+        shown = "\n".join(f"  - {line}" for line in changed)
+        raise UsageError(
+            f"{folder}: --resume continues an adaptation as it was started; {name} differs in\n{shown}\n"
+            "Use the old values, or another --adapter"
+        )

@@ -1,0 +1,228 @@
+"""Measure checkpoints over chips and times, alone or side by side. Imports torch only when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analog_lora_cli.config.load import load_config
+from analog_lora_cli.config.options import option_layers
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.errors import UsageError
+from analog_lora_cli.runtime import log as run_log
+from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
+from analog_lora_cli.storage.checkpoint import ALL, FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
+from analog_lora_cli.workflows.observer import EvaluationObserver, SilentObserver
+
+if TYPE_CHECKING:
+    from analog_lora_cli.evaluation.thresholds import Requirement
+    from analog_lora_cli.workflows.evaluate import Evaluation, Subject
+
+MAY_CHANGE = ("hardware.", "drift.", "reference.", "model.name", "model.revision", "task.validation_file",
+              "task.max_eval_samples", "task.n_best", "task.max_answer_length", "task.null_threshold",
+              "train.per_device_eval_batch_size")  # fmt: skip
+"""Keys that `--set` may change here; the others belong to the training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftRequest:
+    """The options of `analora evaluate-drift`."""
+
+    checkpoints: Sequence[Path]
+    adapters: Sequence[str] = ()
+    times: str | Sequence[str] | None = None
+    chips: int | None = None
+    seed: int | None = None
+    reads: int | None = None
+    limit: int | None = None
+    overrides: Sequence[str] = ()
+    requirements: Sequence[str] = ()
+    output: Path | None = None
+    overwrite: bool = False
+
+    def plan(self) -> list[tuple[Checkpoint, str, Config]]:
+        """The adapters to measure, each with its checkpoint and configuration; all with the first one's `drift`.
+
+        Raises:
+            UsageError, CheckpointError, ConfigError: a folder, an adapter, an option or a key is wrong.
+        """
+        if not self.checkpoints:
+            raise UsageError("give at least one checkpoint folder")
+        _check_overrides(self.overrides)
+        options = option_layers(times=self.times, chips=self.chips, seed=self.seed, reads=self.reads, limit=self.limit)
+        chosen: list[tuple[Checkpoint, str, Config]] = []
+        for checkpoint in map(read_checkpoint, self.checkpoints):
+            for name in _adapters(checkpoint, self.adapters):
+                verify_adapter(checkpoint, name)
+                base = checkpoint.config_of(name).model_dump(mode="json")
+                config = load_config(base=base, overrides=self.overrides, options=options)
+                drift = chosen[0][2].drift if chosen else config.drift
+                chosen.append((checkpoint, name, config.model_copy(update={"drift": drift})))
+        return chosen
+
+
+@dataclass(frozen=True)
+class DriftEvaluation:
+    """The measurements of one adapter, or of several on the same chips."""
+
+    measured: list[Evaluation]
+    folders: list[Path]
+    """The folder of each one's drift.json, drift.csv and drift.png."""
+    requirements: list[Requirement]
+    deployment: bool
+    """Adapters of one checkpoint, which serve its chip together; otherwise several are compared with the first."""
+
+    @property
+    def checks(self) -> list[tuple[Evaluation, Requirement]]:
+        """Each requirement with each result that has its metric."""
+        return [
+            (one, rule)
+            for one in self.measured
+            for rule in self.requirements
+            if one.drift and rule.metric.name in one.digital
+        ]
+
+    @property
+    def failed(self) -> list[tuple[Evaluation, Requirement]]:
+        """The requirements that do not hold."""
+        return [(one, rule) for one, rule in self.checks if one.drift is not None and not rule.holds(one.drift)]
+
+
+def evaluate_drift(
+    checkpoints: Path | str | Sequence[Path | str],
+    *,
+    adapters: str | Sequence[str] = (),
+    times: str | Sequence[str] | None = None,
+    chips: int | None = None,
+    seed: int | None = None,
+    reads: int | None = None,
+    limit: int | None = None,
+    overrides: Sequence[str] = (),
+    requirements: Sequence[str] = (),
+    output: Path | str | None = None,
+    overwrite: bool = False,
+    observer: EvaluationObserver | None = None,
+) -> DriftEvaluation:
+    """Program simulated chips with checkpoints, age them through all times, measure them, and write the results.
+
+    Measurements that are in the folder already are not made again.
+
+    Args:
+        checkpoints: one folder, or several to compare on the same chips.
+        adapters: names; empty: the first adapter, `all`: every adapter of a checkpoint.
+        times: times after programming, for instance `["0s", "1y"]`; None: the checkpoint's `drift.times`.
+        chips: number of chips; None: the checkpoint's `drift.chips`.
+        seed: seed of the first chip; None: the checkpoint's `drift.seed`.
+        reads: readings of each chip at each time; None: the checkpoint's `drift.reads`.
+        limit: evaluation samples; None: the checkpoint's `task.max_eval_samples`.
+        overrides: `KEY=VALUE` texts, as with `--set`.
+        requirements: rules such as `f1>=85@1y`; see `DriftEvaluation.failed`.
+        output: folder for the results; None: `drift/ADAPTER` in each checkpoint.
+        overwrite: measure anew what was measured before.
+        observer: watches the measurements; None: silent.
+
+    Raises:
+        UsageError: before anything is written.
+        AnaloraError: while running.
+    """
+    folders = [checkpoints] if isinstance(checkpoints, (str, Path)) else checkpoints
+    request = DriftRequest(
+        checkpoints=[Path(folder) for folder in folders],
+        adapters=[adapters] if isinstance(adapters, str) else adapters,
+        times=times,
+        chips=chips,
+        seed=seed,
+        reads=reads,
+        limit=limit,
+        overrides=overrides,
+        requirements=requirements,
+        output=None if output is None else Path(output),
+        overwrite=overwrite,
+    )
+    return carry_out(request, observer)
+
+
+def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None) -> DriftEvaluation:
+    """Do what a request asks for; errors as with `evaluate_drift`."""
+    observer = observer or SilentObserver()
+    plan = request.plan()
+    prepare_libraries()
+
+    from analog_lora_cli.evaluation.drift_grid import check_times
+    from analog_lora_cli.evaluation.thresholds import parse_requirement
+    from analog_lora_cli.tasks import make_task
+    from analog_lora_cli.workflows.evaluate import Subject, check_comparable, evaluate
+
+    imports_done()
+    with processes.together():
+        subjects = [Subject(checkpoint, config, name) for checkpoint, name, config in plan]
+        deployment = _is_deployment(subjects, ALL in request.adapters)
+        metrics = {metric.name: metric for subject in subjects for metric in make_task(subject.config.task, 0).metrics}
+        times = subjects[0].config.drift.times
+        requirements = [parse_requirement(text, list(metrics.values()), times) for text in request.requirements]
+        for subject in subjects:
+            check_times(subject.config.hardware, times)
+        if len(subjects) > 1 and not deployment:
+            check_comparable(subjects)
+        folders = [_folder(subject, request.output, len(subjects) > 1) for subject in subjects]
+        measured = [
+            evaluate(subject, folder, observer, overwrite=request.overwrite)
+            for subject, folder in zip(subjects, folders, strict=True)
+        ]
+        evaluation = DriftEvaluation(measured, folders, requirements, deployment)
+        if processes.is_main():
+            _write(evaluation, request.output)
+    return evaluation
+
+
+def _is_deployment(subjects: Sequence[Subject], all_adapters: bool) -> bool:
+    """Whether these are what one chip serves: adapters for several tasks cannot be compared with each other."""
+    one_checkpoint = len({subject.checkpoint.folder for subject in subjects}) == 1
+    several_tasks = len({subject.config.task.name for subject in subjects}) > 1
+    return one_checkpoint and len(subjects) > 1 and (all_adapters or several_tasks)
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    for text in overrides:
+        key = text.partition("=")[0].strip()
+        if key.startswith("hardware.weight_noise"):
+            raise UsageError(f"--set {text}: {key} acts in training only; it would change nothing here")
+        if key in ("hardware", "drift") or key.startswith(MAY_CHANGE):
+            continue
+        raise UsageError(
+            f"--set {text}: {key} belongs to the training and cannot change here; what can: hardware.*, drift.*, "
+            "model.name, task.validation_file, task.max_eval_samples, train.per_device_eval_batch_size"
+        )
+
+
+def _adapters(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:
+    """The adapters that `--adapter` names: by default the first one, with `all` every one."""
+    all_names = checkpoint.adapters or [FIRST_ADAPTER]
+    return list(
+        dict.fromkeys(name for given in names or [FIRST_ADAPTER] for name in (all_names if given == ALL else [given]))
+    )
+
+
+def _folder(subject: Subject, output: Path | None, several: bool) -> Path:
+    """The folder for a subject's measurements."""
+    if output is None:
+        return subject.own_folder
+    return output / subject.name.replace("/", "-") if several else output
+
+
+def _write(evaluation: DriftEvaluation, output: Path | None) -> None:
+    from analog_lora_cli.workflows.results import write_comparison, write_deployment, write_drift
+
+    for one, folder in zip(evaluation.measured, evaluation.folders, strict=True):
+        assert one.drift is not None
+        run_log.keep_in(folder)
+        write_drift(one.drift, folder, one.subject.name)
+    if output is None or len(evaluation.measured) < 2:
+        return
+    if evaluation.deployment:
+        write_deployment(evaluation.measured, output)
+    else:
+        write_comparison(evaluation.measured, output)

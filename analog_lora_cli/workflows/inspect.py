@@ -1,0 +1,281 @@
+"""How a model lies on tiles, as tables' content and as files. Imports torch only when it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analog_lora_cli.config.load import Layers, load_config
+from analog_lora_cli.config.options import option_layers
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.errors import UsageError
+from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, read_checkpoint, verify_adapter
+from analog_lora_cli.storage.files import replacing, write_json, write_text
+
+if TYPE_CHECKING:
+    from analog_lora_cli.inspection.inspect import Inspection
+    from analog_lora_cli.inspection.source import Source
+
+DEFAULT_TIMES = "1d,1y,10y"
+DEFAULT_TOKENS = 128
+_SHAPES = {
+    "model.name", "model.revision", "task.name", "method", "adapter.variant", "adapter.rank", "adapter.targets",
+    "adapter.train_head", "adapter.adalora_init_rank", "hardware.layers", "hardware.tile_rows",
+    "hardware.tile_columns", "hardware.converter", "hardware.converter_options", "hardware.device",
+}  # fmt: skip
+_STATISTICS = {"hardware.clip_sigma", "hardware.clip_scope", "hardware.g_max", "hardware.g_min", "train.seed"}
+_ERRORS = {
+    "hardware.dac_bits", "hardware.adc_bits", "hardware.adc_bound", "hardware.bound_management",
+    "hardware.output_noise", "hardware.device_options", "hardware.drift_compensation", "task.validation_file",
+    "task.max_length", "task.doc_stride",
+}  # fmt: skip
+_TRAINED = ("method", "adapter.", "task.name", "train.")
+"""Keys that a checkpoint has settled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectRequest:
+    """The options of `analora inspect-tiles` that say what is looked at, and where it is written."""
+
+    checkpoint: Path | None = None
+    preset: str | None = None
+    config_file: Path | None = None
+    model: str | None = None
+    adapter: str | None = None
+    overrides: Sequence[str] = ()
+    statistics: bool = False
+    errors: bool = False
+    times: str | Sequence[str] | None = None
+    chips: int | None = None
+    seed: int | None = None
+    inputs: str | None = None
+    tokens: int | None = None
+    pack: bool = False
+    json: Path | None = None
+    csv: Path | None = None
+    plot: Path | None = None
+    overwrite: bool = False
+
+    @property
+    def real_inputs(self) -> bool:
+        """Whether errors are measured on validation data, not on random inputs."""
+        return self.errors and (self.inputs or ("random" if self.model is not None else "data")) == "data"
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files to write by option."""
+        given = {"json": self.json, "csv": self.csv, "plot": self.plot}
+        return {name: path for name, path in given.items() if path is not None}
+
+    def check(self) -> None:
+        """See whether the options fit together and the files can be written; nothing is written yet.
+
+        Raises:
+            UsageError: they do not.
+        """
+        _check_source(self)
+        _check_options(self)
+        _check_overrides(self)
+        _check_files(self)
+
+    def config(self) -> Config:
+        """The configuration that is looked at."""
+        options: Layers = [] if self.model is None else [("--model", {"model": {"name": self.model}})]
+        if self.errors:
+            chips = 1 if self.chips is None else self.chips
+            options += option_layers(times=self.times or DEFAULT_TIMES, chips=chips, seed=self.seed)
+        if self.checkpoint is None:
+            return load_config(self.preset, self.config_file, self.overrides, options=options)
+        checkpoint, adapter = read_checkpoint(self.checkpoint), self.adapter or FIRST_ADAPTER
+        verify_adapter(checkpoint, adapter)
+        base = checkpoint.config_of(adapter).model_dump(mode="json")
+        return load_config(base=base, overrides=self.overrides, options=options)
+
+
+def inspect_tiles(
+    checkpoint: Path | str | None = None,
+    *,
+    preset: str | None = None,
+    config_file: Path | str | None = None,
+    model: str | None = None,
+    adapter: str | None = None,
+    overrides: Sequence[str] = (),
+    statistics: bool = False,
+    errors: bool = False,
+    times: str | Sequence[str] | None = None,
+    chips: int | None = None,
+    seed: int | None = None,
+    inputs: str | None = None,
+    tokens: int | None = None,
+    pack: bool = False,
+    json: Path | str | None = None,
+    csv: Path | str | None = None,
+    plot: Path | str | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Inspection:
+    """Look at how a model lies on tiles; give exactly one of `checkpoint`, `preset` (or `config_file`) and `model`.
+
+    Args:
+        checkpoint: a checkpoint folder.
+        preset: name of a preset.
+        config_file: a YAML file.
+        model: a hub id, a local folder, or `package:PACKAGE/FOLDER`.
+        adapter: an adapter of the checkpoint; None: the first one.
+        overrides: `KEY=VALUE` texts, as with `--set`.
+        statistics: load the weights; their distribution and conductances.
+        errors: also measure each layer's error, effect by effect.
+        times: for `errors`: times after programming; None: 1d, 1y, 10y.
+        chips: for `errors`: number of chips to average over; None: 1.
+        seed: for `errors`: seed of the first chip.
+        inputs: for `errors`: `data` or `random`; None: `data`, or with `model` `random`.
+        tokens: for `errors`: inputs of each layer; None: 128.
+        pack: let small layers share tiles.
+        json: file for everything.
+        csv: file for one line a layer.
+        plot: file for a picture of the tiles, PNG.
+        overwrite: replace files that exist.
+        progress: called with the numbers of finished and of all layers.
+
+    Raises:
+        UsageError: before anything is written.
+    """
+    files = {"json": json, "csv": csv, "plot": plot}
+    request = InspectRequest(
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        preset=preset,
+        config_file=None if config_file is None else Path(config_file),
+        model=model,
+        adapter=adapter,
+        overrides=overrides,
+        statistics=statistics,
+        errors=errors,
+        times=times,
+        chips=chips,
+        seed=seed,
+        inputs=inputs,
+        tokens=tokens,
+        pack=pack,
+        overwrite=overwrite,
+        **{name: None if file is None else Path(file) for name, file in files.items()},
+    )
+    return carry_out(request, progress)
+
+
+def carry_out(request: InspectRequest, progress: Callable[[int, int], None] | None = None) -> Inspection:
+    """Do what a request asks for; errors as with `inspect_tiles`."""
+    request.check()
+    config = request.config()
+
+    from analog_lora_cli.inspection.inspect import Wanted, inspect
+
+    wanted = Wanted(
+        statistics=request.statistics,
+        errors=request.errors,
+        real_inputs=request.real_inputs,
+        tokens=request.tokens or DEFAULT_TOKENS,
+        pack=request.pack,
+    )
+    inspection = inspect(_source(request, config), wanted, progress)
+    _write(inspection, request.files)
+    return inspection
+
+
+def _check_source(request: InspectRequest) -> None:
+    given = {
+        "CHECKPOINT": request.checkpoint is not None,
+        "--preset or --config": request.preset is not None or request.config_file is not None,
+        "--model": request.model is not None,
+    }
+    if sum(given.values()) != 1:
+        named = " and ".join(name for name, is_given in given.items() if is_given) or "none"
+        raise UsageError(
+            f"give exactly one of CHECKPOINT, --preset NAME (or --config FILE) and --model ID; got {named}"
+        )
+    if request.adapter is not None and request.checkpoint is None:
+        raise UsageError("--adapter names an adapter of a checkpoint; give a CHECKPOINT")
+
+
+def _check_options(request: InspectRequest) -> None:
+    for name in ("times", "chips", "seed", "inputs", "tokens"):
+        if getattr(request, name) is not None and not request.errors:
+            raise UsageError(f"--{name}: has an effect on --errors only; add --errors")
+    if request.tokens is not None and request.tokens < 1:
+        raise UsageError(f"--tokens: expected 1 or more, got {request.tokens}")
+    if request.inputs not in (None, "data", "random"):
+        raise UsageError(f"--inputs: expected data or random, got {request.inputs!r}")
+    if request.inputs == "data" and request.model is not None:
+        raise UsageError("--inputs data: --model names no data; give a preset, a --config or a checkpoint")
+
+
+def _check_overrides(request: InspectRequest) -> None:
+    """A key that changes nothing here is an error, not a silent nothing."""
+    for text in request.overrides:
+        key = text.partition("=")[0].strip()
+        if request.checkpoint is not None and (key == "adapter" or key.startswith(_TRAINED)):
+            raise UsageError(f"--set {text}: {key} belongs to the training and cannot change here")
+        if key in ("drift.times", "drift.chips", "drift.seed"):
+            raise UsageError(f"--set {text}: give --{key.partition('.')[2]} instead")
+        if key in _SHAPES or key.split(".")[0] == "latency" or key in ("hardware", "adapter", "model", "task"):
+            continue
+        listed = key if key in _STATISTICS | _ERRORS else ".".join(key.split(".")[:2])
+        if listed in _SHAPES:
+            continue
+        if listed in _STATISTICS and not (request.statistics or request.errors):
+            raise UsageError(f"--set {text}: {key} acts on weights and conductances; add --statistics or --errors")
+        if listed in _ERRORS and not request.errors:
+            raise UsageError(f"--set {text}: {key} acts on the errors; add --errors")
+        if listed not in _STATISTICS | _ERRORS and _is_known(listed):
+            raise UsageError(f"--set {text}: {key} changes nothing that inspect-tiles shows")
+
+
+def _is_known(key: str) -> bool:
+    """Unknown keys are left to the configuration's own check, which suggests what was meant."""
+    section, _, name = key.partition(".")
+    fields = Config.model_fields
+    if section not in fields or not name:
+        return section in fields
+    return section == "train" or name in getattr(fields[section].annotation, "model_fields", {})
+
+
+def _check_files(request: InspectRequest) -> None:
+    files = request.files
+    if len({path.absolute() for path in files.values()}) < len(files):
+        raise UsageError("--json, --csv and --plot must name different files")
+    for name, path in files.items():
+        if path.is_dir():
+            raise UsageError(f"--{name} {path}: is a folder, expected a file")
+        if path.exists() and not request.overwrite:
+            raise UsageError(f"--{name} {path}: exists already; replace it with --overwrite, or name another file")
+        parent = next(parent for parent in path.absolute().parents if parent.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise UsageError(f"--{name} {path}: cannot be written in {parent}; name another file")
+
+
+def _source(request: InspectRequest, config: Config) -> Source:
+    from analog_lora_cli.inspection.source import Source
+
+    if request.checkpoint is None:
+        file = request.config_file.stem if request.config_file is not None else None
+        model = Path(str(request.model))
+        return Source(request.preset or file or (model.resolve().name if model.is_dir() else str(model)), config)
+    checkpoint = read_checkpoint(request.checkpoint)
+    return Source(request.checkpoint.resolve().name, config, checkpoint, request.adapter or FIRST_ADAPTER)
+
+
+def _write(inspection: Inspection, files: dict[str, Path]) -> None:
+    from analog_lora_cli.inspection.files import inspection_csv, inspection_json
+
+    for name, path in files.items():
+        if name == "json":
+            write_json(path, inspection_json(inspection))
+        elif name == "csv":
+            write_text(path, inspection_csv(inspection))
+        else:
+            from analog_lora_cli.figures.tiles import tile_plot
+
+            with replacing(path) as beside:
+                tile_plot(inspection, beside)

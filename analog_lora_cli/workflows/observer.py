@@ -1,0 +1,80 @@
+"""What a workflow tells whoever watches it: its stages, the built model, training steps, measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from analog_lora_cli.config.schema import DriftConfig
+
+if TYPE_CHECKING:
+    from analog_lora_cli.evaluation.drift_grid import Progress
+    from analog_lora_cli.evaluation.log import Metrics
+    from analog_lora_cli.evaluation.measurement import Measurement
+    from analog_lora_cli.models.build import Built
+    from analog_lora_cli.training.callbacks.progress import TrainingObserver
+
+
+class EvaluationObserver(Protocol):
+    """Watches an evaluation."""
+
+    def stage(self, text: str) -> None:
+        """A stage begins."""
+
+    @property
+    def measured(self) -> Progress:
+        """Called after each measurement."""
+
+
+class RunObserver(EvaluationObserver, Protocol):
+    """Watches a training and the evaluation after it."""
+
+    @property
+    def training(self) -> TrainingObserver:
+        """Told of each optimizer step."""
+
+    def built(self, built: Built) -> None:
+        """The model is built: its placement can be shown."""
+
+
+class SilentObserver:
+    """The observer of a caller who wants none."""
+
+    @cached_property
+    def training(self) -> TrainingObserver:
+        """Ignores the steps."""
+        from analog_lora_cli.training.callbacks.progress import TrainingObserver
+
+        return TrainingObserver()
+
+    def stage(self, text: str) -> None:
+        """Ignore a stage."""
+
+    def built(self, built: Built) -> None:
+        """Ignore the model."""
+
+    def measured(self, done: int, total: int, measurement: Measurement, metrics: Metrics) -> None:
+        """Ignore a measurement."""
+
+
+def planned_measurements(drifts: Sequence[DriftConfig], total: int | None = None, done: int = 0) -> str:
+    """How often a model will be measured: `measuring 72 times: digital, converters only, 10 chips x 7 times`.
+
+    Args:
+        drifts: chips and times; empty: none.
+        total: number of measurements, where several of `drifts` share some; None: their sum.
+        done: number of those that need not be repeated.
+    """
+    parts, count = ["digital", "converters only"], 2
+    for drift in drifts:
+        reads = f" x {drift.reads} reads" if drift.reads > 1 else ""
+        chips = "1 chip" if drift.chips == 1 else f"{drift.chips} chips"
+        times = "1 time" if len(drift.times) == 1 else f"{len(drift.times)} times"
+        parts.append(f"{chips} x {times}{reads}")
+        count += drift.chips * len(drift.times) * drift.reads
+    count = total or count
+    if done >= count:
+        return f"all {count} measurements are there already"
+    there = f"; {done} of them are there already" if done else ""
+    return f"measuring {count} times: {', '.join(parts)}{there}"

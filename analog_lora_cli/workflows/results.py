@@ -1,0 +1,143 @@
+"""The files of results: drift.json, drift.csv, drift.png; comparisons, deployments and adaptations."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analog_lora_cli.config.times import seconds
+from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference
+from analog_lora_cli.figures.drift import comparison_plot, drift_plot
+from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, Checkpoint
+from analog_lora_cli.storage.files import replacing, write_json, write_sealed, write_text
+from analog_lora_cli.workflows.evaluate import Evaluation
+from analog_lora_cli.workflows.recover import Recovery
+
+
+def write_drift(result: DriftResult, folder: Path, title: str) -> None:
+    """Write drift.json, drift.csv and drift.png; each appears whole or not at all."""
+    write_sealed(folder / "drift.json", result.as_json())
+    write_text(folder / "drift.csv", drift_csv(result))
+    with replacing(folder / "drift.png") as beside:
+        drift_plot(result, beside, title)
+
+
+def drift_csv(result: DriftResult) -> str:
+    """One line for each metric of each measurement; time in seconds after programming."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["adapter", "measurement", "time", "seconds", "chip", "read", "metric", "value"])
+    for name, metrics in (("digital", result.digital), ("converters only", result.converters_only)):
+        for metric, value in metrics.items():
+            writer.writerow([result.adapter, name, "", "", "", "", metric, value])
+    labels = {seconds(label): label for label in result.times}
+    for measurement, metrics in result.measurements.items():
+        label, time = labels[measurement.seconds], f"{measurement.seconds:.17g}"
+        for metric, value in metrics.items():
+            writer.writerow([result.adapter, "chip", label, time, measurement.chip, measurement.read, metric, value])
+    return text.getvalue()
+
+
+def write_comparison(measured: Sequence[Evaluation], folder: Path) -> None:
+    """Write comparison.json and comparison.png: several methods on the same chips, differences paired chip by chip."""
+    results = {one.subject.name: one.drift for one in measured if one.drift is not None}
+    (name, first), *others = results.items()
+    write_json(
+        folder / "comparison.json",
+        {
+            "format": 1,
+            "metric": first.metric,
+            "first": name,
+            "chips": first.chips,
+            "differences": {
+                other: {label: paired_difference(first, result, label) for label in first.times}
+                for other, result in others
+            },
+        },
+    )
+    with replacing(folder / "comparison.png") as beside:
+        comparison_plot(results, beside, f"{first.metric} on the same {len(first.chips)} chips")
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Parameters of one deployment with several adapters, and of separate models for the same tasks."""
+
+    adapters: int
+    on_tiles: int
+    digital: int
+    """Parameters of the base that no tile holds, without heads; all adapters share them."""
+    trained: int
+    """Adapters and trained heads, all together."""
+    heads: int
+
+    @property
+    def deployment(self) -> int:
+        """One set of tiles, one digital rest, all adapters."""
+        return self.on_tiles + self.digital + self.trained
+
+    @property
+    def separate(self) -> int:
+        """A set of tiles and a head for each task, and one digital rest, as the paper counts."""
+        return self.adapters * self.on_tiles + self.digital + self.heads
+
+
+def count_parameters(checkpoint: Checkpoint, adapters: list[str]) -> ParameterCount:
+    """The parameter count of a checkpoint's adapters, from its manifest."""
+    manifest = checkpoint.manifest
+    counts = [
+        manifest["parameters"] if name == FIRST_ADAPTER else checkpoint.entry(name)["parameters"] for name in adapters
+    ]
+    on_tiles = max(count["on_tiles"] for count in counts)
+    return ParameterCount(
+        adapters=len(adapters),
+        on_tiles=on_tiles,
+        digital=max(count["total"] - count["head"] for count in counts) - on_tiles,
+        trained=sum(count["trainable"] for count in counts),
+        heads=sum(count["head"] for count in counts),
+    )
+
+
+def write_deployment(measured: Sequence[Evaluation], folder: Path) -> None:
+    """Write deployment.json: every adapter's result and the parameter count."""
+    count = count_parameters(measured[0].subject.checkpoint, [one.subject.adapter for one in measured])
+    content: dict[str, Any] = {
+        "format": 1,
+        "parameters": {**vars(count), "deployment": count.deployment, "separate": count.separate},
+        "adapters": {
+            one.subject.adapter: {"task": one.subject.config.task.name, **one.drift.as_json()}
+            for one in measured
+            if one.drift is not None
+        },
+    }
+    write_json(folder / "deployment.json", content)
+
+
+def write_recovery(recovery: Recovery, folder: Path) -> None:
+    """Write the new adapter's drift files, and with an adapter that it started from adaptation.json and .png."""
+    assert recovery.after.drift is not None
+    write_drift(recovery.after.drift, folder, recovery.after.subject.name)
+    if recovery.before is None:
+        return
+    assert recovery.before.drift is not None
+    write_drift(recovery.before.drift, folder / "before", recovery.before.subject.name)
+    write_json(folder / "adaptation.json", recovery.as_json())
+    lines, title = _recovery_lines(recovery)
+    with replacing(folder / "adaptation.png") as beside:
+        comparison_plot(lines, beside, title)
+
+
+def _recovery_lines(recovery: Recovery) -> tuple[dict[str, DriftResult], str]:
+    """The results to draw by their name in the legend, and the title."""
+    title = f"{recovery.after.metric}: {recovery.adaptation.name}"
+    own, chip = recovery.on_own_chip(), recovery.adaptation.chip
+    if own is None or chip is None:
+        return recovery.results(), title
+    lines = {f"chip {chip.seed}, before": own[0], f"chip {chip.seed}, after": own[1]}
+    others = {f"other chips, {key}": value.without_chip(chip.seed) for key, value in recovery.results().items()}
+    lines |= {key: value for key, value in others.items() if value.chips}
+    return lines, f"{title}, trained on chip {chip.seed} at {chip.at}"
