@@ -21,7 +21,7 @@ from analog_lora_cli.runtime import processes
 from analog_lora_cli.tasks.base import Task
 
 Progress = Callable[[int, int, Measurement, Metrics], None]
-"""Called with the number of finished and of all measurements, what was measured, and the metrics."""
+"""Callback after each measurement: numbers of finished and of all measurements, the measurement, its metrics."""
 
 
 def check_times(hardware: HardwareConfig, times: list[str]) -> None:

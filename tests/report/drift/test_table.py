@@ -65,7 +65,7 @@ def test_csv_has_every_measurement_once(result: DriftResult) -> None:
     assert len(rows) == 2 * (2 + 3 * 7)
     year = [row for row in rows if row["time"] == "1y" and row["metric"] == "accuracy"]
     assert [float(row["value"]) for row in year] == pytest.approx([80.0, 79.9, 79.8])
-    assert {row["seconds"] for row in year} == {"31536000"}
+    assert {row["seconds"] for row in year} == {"31536000"} and {row["unit"] for row in rows} == {"%"}
 
 
 def test_files_are_written_whole(result: DriftResult, tmp_path: Path) -> None:
