@@ -74,7 +74,7 @@ def _digital(model: Any) -> Callable[[], None]:
     return lambda: None
 
 
-def _digital_cheap_dropout(model: Any) -> Callable[[], None]:
+def _digital_fast_dropout(model: Any) -> Callable[[], None]:
     """What `analora train --set method=digital` runs."""
     install_fast_dropout(model, HARDWARE)
     return lambda: None
@@ -166,7 +166,7 @@ def replace_linear(model: Any, build: Callable[[Any], nn.Module]) -> list[Any]:
 
 NAMES: dict[str, Callable[[Any], Callable[[], None]]] = {
     "digital LoRA": _digital,
-    "digital, our dropout": _digital_cheap_dropout,
+    "digital, our dropout": _digital_fast_dropout,
     "analora": _analora,
     "paper's way": _paper,
     "aihwkit-lightning": _lightning,
