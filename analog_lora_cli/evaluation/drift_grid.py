@@ -14,14 +14,15 @@ from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.evaluation.log import MeasurementLog, Metrics
 from analog_lora_cli.evaluation.measurement import CONVERTERS_ONLY, DIGITAL, WITHOUT_CHIPS, Measurement
-from analog_lora_cli.hardware.physics.chip import Chip, undefined_times
-from analog_lora_cli.hardware.tile.training_noise import derive_seed
+from analog_lora_cli.hardware.physics.chip import Chip
+from analog_lora_cli.hardware.physics.devices import undefined_times
+from analog_lora_cli.hardware.seeds import derive_seed
 from analog_lora_cli.models.build import Built, place
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.tasks.base import Task
 
 Progress = Callable[[int, int, Measurement, Metrics], None]
-"""Called with the number of finished and of all measurements, what was measured, and the metrics."""
+"""Callback after each measurement: numbers of finished and of all measurements, the measurement, its metrics."""
 
 
 def check_times(hardware: HardwareConfig, times: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a drift evaluation amounts to: measurements, and statistics over chips."""
+"""Result of a drift evaluation: measurements, and statistics over chips."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def summarize(values: list[float]) -> dict[str, Any]:
 
 
 def paired_gain(before: DriftResult, after: DriftResult, label: str) -> dict[str, Any]:
-    """How much better the second result is at a time, chip by chip, as both were measured on the same chips.
+    """Improvement of the second result over the first at a time, chip by chip, both measured on the same chips.
 
     Returns:
         statistics over chips, see `summarize`: the interval is that of the mean gain.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
-from analog_lora_cli.tasks.base import EvalSet, Task
+from analog_lora_cli.tasks.base import EvalSet, FloatArray, Task
+from analog_lora_cli.tasks.data.collator import PaddingCollator
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 MOST_TOKENS_ON_CPU = 4096
 """Tokens of one batch on a CPU: with more, each layer's activations leave its caches, and a token takes longer."""
@@ -33,7 +37,7 @@ class Evaluator:
         device: where the model is.
     """
 
-    def __init__(self, task: Task, tokenizer: Any, batch_size: int, device: torch.device) -> None:
+    def __init__(self, task: Task, tokenizer: PreTrainedTokenizerBase, batch_size: int, device: torch.device) -> None:
         self.device = device
         self._task = task
         self._sets: list[tuple[EvalSet, list[_Batch]]] = []
@@ -48,7 +52,7 @@ class Evaluator:
         return sum(len(eval_set.features) for eval_set, _ in self._sets)
 
     def batches(self) -> Iterator[dict[str, torch.Tensor]]:
-        """What the model is given, batch by batch, longest first within each evaluation set."""
+        """Model inputs, batch by batch, longest first within each evaluation set."""
         for _, batches in self._sets:
             for batch in batches:
                 yield {name: tensor.to(self.device) for name, tensor in batch.inputs.items()}
@@ -67,18 +71,18 @@ class Evaluator:
         model.eval()
         metrics: dict[str, float] = {}
         for eval_set, batches in self._sets:
-            outputs: list[Any] = [None] * len(eval_set.features)
+            outputs: dict[int, FloatArray] = {}
             for batch in batches:
                 result = model(**{name: tensor.to(self.device) for name, tensor in batch.inputs.items()})
                 for row, output in zip(batch.rows, self._task.outputs(result, batch.lengths), strict=True):
                     outputs[row] = output
                 if after_batch is not None:
                     after_batch(len(batch.rows))
-            metrics |= eval_set.score(outputs)
+            metrics |= eval_set.score([outputs[row] for row in range(len(eval_set.features))])
         return metrics
 
 
-def _batches(eval_set: EvalSet, collate: Any, batch_size: int, most_tokens: int | None) -> list[_Batch]:
+def _batches(eval_set: EvalSet, collate: PaddingCollator, batch_size: int, most_tokens: int | None) -> list[_Batch]:
     lengths = np.asarray(eval_set.features["length"])
     order = np.argsort(-lengths, kind="stable")
     batches: list[_Batch] = []

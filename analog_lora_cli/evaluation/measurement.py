@@ -1,4 +1,4 @@
-"""What one measurement is of: a model without chips, or one chip, read once at one time."""
+"""Identity of a measurement: the model without chips, or one chip, read once at one time."""
 
 from __future__ import annotations
 

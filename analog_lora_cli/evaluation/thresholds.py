@@ -1,4 +1,4 @@
-"""What a result must reach: `f1>=85@1y`, `accuracy:worst>=80@10y`, `f1:lower>84.5@30d`, `perplexity:upper<=9@1y`."""
+"""Requirements on a result: `f1>=85@1y`, `accuracy:worst>=80@10y`, `f1:lower>84.5@30d`, `perplexity:upper<=9@1y`."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from analog_lora_cli.export import aihwkit_loader
 from analog_lora_cli.export.description import Description, auto_class, example_code
 from analog_lora_cli.export.peft import BASE, copy_adapter
 from analog_lora_cli.export.source import Source, build_clipped, without_adapter
-from analog_lora_cli.hardware.physics.aihwkit import rpu_description
+from analog_lora_cli.hardware.physics.aihwkit_tiles import rpu_description
 from analog_lora_cli.storage.files import write_json
 
 ADAPTER = "adapter"

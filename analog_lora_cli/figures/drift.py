@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import DriftResult
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 FIRST_READ = 20.0
-"""Where 0 s stands on the logarithmic axis: aihwkit's first read, 20 s after programming (t_0 of PCM)."""
+"""Position of 0 s on the logarithmic axis: aihwkit's first read, 20 s after programming (t_0 of PCM)."""
 
 
 def drift_plot(result: DriftResult, path: Path, title: str) -> None:
@@ -51,7 +54,7 @@ def comparison_plot(results: dict[str, DriftResult], path: Path, title: str) -> 
 
 
 @contextmanager
-def _figure(path: Path) -> Iterator[Any]:
+def _figure(path: Path) -> Iterator[Axes]:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -65,7 +68,7 @@ def _figure(path: Path) -> Iterator[Any]:
         pyplot.close(figure)
 
 
-def _draw_result(axes: Any, result: DriftResult, color: str, label: str) -> None:
+def _draw_result(axes: Axes, result: DriftResult, color: str, label: str) -> None:
     positions = [max(seconds(time), FIRST_READ) for time in result.times]
     by_time = [result.values(result.metric, time) for time in result.times]
     for values in zip(*by_time, strict=True):
@@ -79,7 +82,7 @@ def _draw_result(axes: Any, result: DriftResult, color: str, label: str) -> None
         axes.fill_between(positions, low, high, color=color, alpha=0.18, linewidth=0)
 
 
-def _finish(axes: Any, result: DriftResult, title: str) -> None:
+def _finish(axes: Axes, result: DriftResult, title: str) -> None:
     positions = [max(seconds(time), FIRST_READ) for time in result.times]
     axes.set_xscale("log")
     axes.set_xticks(positions, result.times)
@@ -92,7 +95,7 @@ def _finish(axes: Any, result: DriftResult, title: str) -> None:
     axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9, loc="best")
 
 
-def _draw_reference(axes: Any, result: DriftResult) -> None:
+def _draw_reference(axes: Axes, result: DriftResult) -> None:
     published = (result.reference or {}).get("drift", {}).get(result.metric, {})
     times = [time for time in published if seconds(time) <= max(map(seconds, result.times))]
     if times:

@@ -11,7 +11,7 @@ from torch import Tensor
 from analog_lora_cli.config.schema import Config, HardwareConfig
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_grid import check_times
-from analog_lora_cli.hardware.tile.mapping import TileGrid
+from analog_lora_cli.hardware.tile.grid import TileGrid
 from analog_lora_cli.inspection.latency import LayerWork
 from analog_lora_cli.inspection.layer_inputs import SEQUENCES, random_inputs, recorded_inputs
 from analog_lora_cli.inspection.packing import Block, PackedBlock, pack
@@ -165,11 +165,7 @@ def _blocks(placement: Placement, hardware: HardwareConfig) -> dict[str, list[Bl
     blocks = {}
     for layer in placement.analog:
         grid = TileGrid.of(layer.shape[0], layer.shape[1], hardware)
-        blocks[layer.name] = [
-            Block(layer.name, row, column, stop - start, last - first)
-            for row, (start, stop) in enumerate(grid.rows)
-            for column, (first, last) in enumerate(grid.columns)
-        ]
+        blocks[layer.name] = [Block(layer.name, tile.row, tile.column, *tile.size) for tile in grid]
     return blocks
 
 

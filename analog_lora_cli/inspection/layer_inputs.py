@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from analog_lora_cli.evaluation.evaluator import Evaluator
-from analog_lora_cli.hardware.tile.training_noise import derive_seed
+from analog_lora_cli.hardware.seeds import derive_seed
 from analog_lora_cli.models.build import Built
 
 SEQUENCES = 8

@@ -17,9 +17,6 @@ from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage.files import read_json
 from analog_lora_cli.tasks import make_task
 
-TOTAL_STEPS = 1000
-"""AdaLoRA wants to know the length of a training; no shape depends on it."""
-
 
 @dataclass(frozen=True)
 class Source:
@@ -119,7 +116,7 @@ def _pruned_by_rank(source: Source) -> bool:
 
 def _with_adapter(source: Source, built: Built) -> Any:
     if source.checkpoint is None:
-        return add_adapter(built.model, source.config, built.task, built.heads, TOTAL_STEPS)
+        return add_adapter(built.model, source.config, built.task, built.heads)
     with warnings.catch_warnings():
         # The stored tensors go nowhere on the meta device, which is what is wanted.
         warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter.*")

@@ -11,13 +11,16 @@ from torch import Tensor
 
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.config.times import seconds, time_label
-from analog_lora_cli.hardware.kernels.normals import Normals
-from analog_lora_cli.hardware.physics.chip import Chip, undefined_times
+from analog_lora_cli.hardware.kernels.choice import fits_kernels
+from analog_lora_cli.hardware.kernels.random import PooledNormal
+from analog_lora_cli.hardware.physics.chip import Chip
+from analog_lora_cli.hardware.physics.devices import undefined_times
+from analog_lora_cli.hardware.seeds import derive_seed
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
-from analog_lora_cli.hardware.tile.effective_weights import TileState
-from analog_lora_cli.hardware.tile.mapping import TileGrid
-from analog_lora_cli.hardware.tile.mvm import DigitalScales, read_tiles
-from analog_lora_cli.hardware.tile.training_noise import derive_seed
+from analog_lora_cli.hardware.tile.array import TileArray
+from analog_lora_cli.hardware.tile.converters import DigitalScales
+from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.mvm import analog_mvm
 
 CONVERTERS = "converters"
 PROGRAMMING = "programming"
@@ -81,22 +84,21 @@ def layer_errors(
     """
     first = first_read(layer.hardware)
     later = [time for time in times if seconds(time) > first]
-    exact = _exact_products(layer, x)
-    measured: dict[str, list[tuple[float, Tensor]]] = {}
+    errors = _Errors(layer, x)
     for seed in seeds:
         chip = Chip(seed, {name: layer}, layer.hardware)
         chip.release()
-        _record(measured, CONVERTERS, layer, x, exact, seed)
+        errors.measure(CONVERTERS, seed)
         chip.hold_programmed()
-        _record(measured, PROGRAMMING, layer, x, exact, seed)
+        errors.measure(PROGRAMMING, seed)
         chip.age(first)
-        _record(measured, READ, layer, x, exact, seed)
+        errors.measure(READ, seed)
         for time in later:
             chip.age(seconds(time))
-            _record(measured, time, layer, x, exact, seed)
+            errors.measure(time, seed)
         chip.release()
-    clipped = _relative(torch.nn.functional.linear(x, original.detach()), sum(exact, torch.zeros(())))
-    return LayerErrors(_effects(measured), clipped)
+    clipped = _relative(torch.nn.functional.linear(x, original.detach()), _total(errors.exact))
+    return LayerErrors(errors.effects(), clipped)
 
 
 def effect_names(hardware: HardwareConfig, times: Sequence[str]) -> list[str]:
@@ -110,65 +112,81 @@ def read_label(hardware: HardwareConfig) -> str:
     return time_label(first_read(hardware))
 
 
-def _record(
-    measured: dict[str, list[tuple[float, Tensor]]],
-    name: str,
-    layer: AnalogLinear,
-    x: Tensor,
-    exact: list[Tensor],
-    seed: int,
-) -> None:
-    normals = Normals(derive_seed(seed, layer.name, name, "output noise"), x.device)
-    products = _products(layer, layer.state, x, normals)
-    whole = _relative(sum(exact, torch.zeros(())), sum(products, torch.zeros(())))
-    by_tile = [
-        [_relative(was[:, first:last], now[:, first:last]) for first, last in layer.grid.columns]
-        for was, now in zip(exact, products, strict=True)
-    ]
-    measured.setdefault(name, []).append((whole, torch.tensor(by_tile, dtype=torch.float64)))
+class _Errors:
+    """The errors of a layer's product, by effect and chip.
+
+    Args:
+        layer: the layer on tiles, as a chip has set it when `measure` is called.
+        x: (tokens, in_features).
+    """
+
+    def __init__(self, layer: AnalogLinear, x: Tensor) -> None:
+        weight = layer.weight.detach()
+        self.layer = layer
+        self.x = x
+        self.exact = [
+            torch.nn.functional.linear(x[:, start:stop], weight[:, start:stop]) for start, stop in layer.grid.rows
+        ]
+        """The exact product of each row of tiles, (tokens, out_features); their sum is the layer's."""
+        self._by_effect: dict[str, list[tuple[float, Tensor]]] = {}
+
+    def measure(self, effect: str, seed: int) -> None:
+        """Measure what the layer holds now.
+
+        Args:
+            effect: the last effect that is switched on.
+            seed: the chip's.
+        """
+        normals = PooledNormal(derive_seed(seed, self.layer.name, effect, "output noise"), self.x.device)
+        products = [self._product(row, normals) for row in range(len(self.exact))]
+        by_tile = torch.zeros(len(self.layer.grid.rows), len(self.layer.grid.columns), dtype=torch.float64)
+        for tile in self.layer.grid:
+            columns = slice(*tile.outputs)
+            by_tile[tile.row, tile.column] = _relative(self.exact[tile.row][:, columns], products[tile.row][:, columns])
+        self._by_effect.setdefault(effect, []).append((_relative(_total(self.exact), _total(products)), by_tile))
+
+    def _product(self, row: int, normals: PooledNormal) -> Tensor:
+        """The analog product of one row of tiles, computed as `AnalogLinear` computes them all."""
+        layer, state = self.layer, self.layer.state
+        start, stop = layer.grid.rows[row]
+        weight = (layer.weight.detach() if state is None else state.weight)[:, start:stop]
+        compensation = None if state is None else state.compensation[row : row + 1]
+        tiles = TileArray(
+            weight=weight,
+            grid=TileGrid(rows=[(0, stop - start)], columns=layer.grid.columns),
+            converters=layer.converters,
+            scales=DigitalScales.of(layer.column_scale[row : row + 1], compensation, layer.converters),
+            compiled=fits_kernels(weight, layer.hardware),
+        )
+        return analog_mvm(self.x[:, start:stop], tiles, None, normals).output
+
+    def effects(self) -> list[Effect]:
+        """The effects in the order of their first measurement, averaged over the chips."""
+        effects: list[Effect] = []
+        before = 0.0
+        for name, chips in self._by_effect.items():
+            errors = [error for error, _ in chips]
+            error = fmean(errors)
+            effects.append(
+                Effect(
+                    name=name,
+                    error=error,
+                    std=stdev(errors) if len(errors) > 1 else None,
+                    added=max(0.0, error**2 - before**2) ** 0.5,
+                    tiles=torch.stack([tiles for _, tiles in chips]).mean(dim=0).tolist(),
+                )
+            )
+            if name in (CONVERTERS, PROGRAMMING, READ):
+                before = error
+        return effects
 
 
-def _exact_products(layer: AnalogLinear, x: Tensor) -> list[Tensor]:
-    """The exact product of each row of tiles, (tokens, out_features); their sum is the layer's."""
-    weight = layer.weight.detach()
-    return [torch.nn.functional.linear(x[:, start:stop], weight[:, start:stop]) for start, stop in layer.grid.rows]
-
-
-def _products(layer: AnalogLinear, state: TileState | None, x: Tensor, normals: Normals) -> list[Tensor]:
-    """The analog product of each row of tiles, read as `AnalogLinear` reads them all."""
-    held = layer.weight.detach() if state is None else state.weight
-    products = []
-    for index, (start, stop) in enumerate(layer.grid.rows):
-        alone = TileGrid(rows=[(0, stop - start)], columns=layer.grid.columns)
-        compensation = None if state is None else state.compensation[index : index + 1]
-        scales = DigitalScales.of(layer.column_scale[index : index + 1], compensation, layer.converters)
-        inputs = (x[:, start:stop], held[:, start:stop], scales)
-        products.append(read_tiles(*inputs, None, alone, layer.converters, normals).output)
-    return products
+def _total(products: list[Tensor]) -> Tensor:
+    """The layer's product from those of its rows of tiles."""
+    return sum(products, torch.zeros(()))
 
 
 def _relative(exact: Tensor, measured: Tensor) -> float:
     """||measured - exact|| / ||exact||; 0 for a tile of zeros, whose output is exactly 0."""
     norm = float(exact.double().norm())
     return float((measured - exact).double().norm()) / norm if norm > 0 else 0.0
-
-
-def _effects(measured: dict[str, list[tuple[float, Tensor]]]) -> list[Effect]:
-    effects: list[Effect] = []
-    before = 0.0
-    for name, runs in measured.items():
-        errors = [error for error, _ in runs]
-        error = fmean(errors)
-        tiles = torch.stack([tiles for _, tiles in runs]).mean(dim=0)
-        effects.append(
-            Effect(
-                name=name,
-                error=error,
-                std=stdev(errors) if len(errors) > 1 else None,
-                added=max(0.0, error**2 - before**2) ** 0.5,
-                tiles=tiles.tolist(),
-            )
-        )
-        if name in (CONVERTERS, PROGRAMMING, READ):
-            before = error
-    return effects

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from analog_lora_cli.config.schema import HardwareConfig
-from analog_lora_cli.hardware.physics.aihwkit import conductance_converter
-from analog_lora_cli.hardware.physics.chip import Layer, tile_weights
+from analog_lora_cli.hardware.physics.devices import conductance_converter
+from analog_lora_cli.hardware.tile.mapping import tile_weights
+from analog_lora_cli.hardware.tile.state import MappedLayer
 
 HISTOGRAM_BINS = 50
 """Between the smallest and the largest conductance; more would be noise for small layers."""
@@ -54,7 +55,7 @@ def weight_statistics(weight: Tensor) -> WeightStatistics:
     return WeightStatistics(std=float(weight.double().std(correction=0)), largest=float(weight.abs().max()))
 
 
-def conductance_statistics(layer: Layer, hardware: HardwareConfig) -> list[DeviceStatistics]:
+def conductance_statistics(layer: MappedLayer, hardware: HardwareConfig) -> list[DeviceStatistics]:
     """The conductances that a layer's tiles are to be programmed to, before any noise.
 
     aihwkit's converter maps the weights of each tile in [-1, 1] to conductances in uS.
@@ -82,9 +83,9 @@ def device_names(count: int) -> list[str]:
     return [f"G{pair}{sign}" for pair in pairs for sign in "+-"]
 
 
-def _tile_conductances(layer: Layer, hardware: HardwareConfig) -> Iterator[list[Tensor]]:
+def _tile_conductances(layer: MappedLayer, hardware: HardwareConfig) -> Iterator[list[Tensor]]:
     converter = conductance_converter(hardware)
-    for _, _, target in tile_weights(layer):
+    for _, target in tile_weights(layer):
         yield _converted(converter, target)
 
 

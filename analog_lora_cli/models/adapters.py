@@ -15,7 +15,7 @@ from analog_lora_cli.storage.checkpoint import FROZEN_HEAD_FILE
 from analog_lora_cli.tasks.base import Task
 
 
-def add_adapter(model: nn.Module, config: Config, task: Task, heads: list[str], total_steps: int) -> Any:
+def add_adapter(model: nn.Module, config: Config, task: Task, heads: list[str]) -> Any:
     """Wrap a plain model with a new adapter.
 
     Args:
@@ -23,7 +23,6 @@ def add_adapter(model: nn.Module, config: Config, task: Task, heads: list[str], 
         config: `adapter` is used.
         task: decides PEFT's task type.
         heads: names of the head's modules.
-        total_steps: optimizer steps of the run; AdaLoRA spreads its budget over them.
 
     Raises:
         UsageError: a target matches nothing.
@@ -31,7 +30,7 @@ def add_adapter(model: nn.Module, config: Config, task: Task, heads: list[str], 
     from peft import get_peft_model
 
     targets, excluded = adapter_targets(model, config.adapter, heads)
-    peft_config = _peft_config(config.adapter, targets, excluded, task, heads, total_steps)
+    peft_config = _peft_config(config.adapter, targets, excluded, task, heads)
     return get_peft_model(model, peft_config)  # type: ignore[arg-type]
 
 
@@ -92,9 +91,7 @@ def adapter_targets(model: nn.Module, adapter: AdapterConfig, heads: list[str]) 
     return kept, [name for name in excluded if any(name == p or name.endswith(f".{p}") for p in kept)]
 
 
-def _peft_config(
-    adapter: AdapterConfig, targets: list[str], excluded: list[str], task: Task, heads: list[str], total_steps: int
-) -> Any:
+def _peft_config(adapter: AdapterConfig, targets: list[str], excluded: list[str], task: Task, heads: list[str]) -> Any:
     import peft
 
     common: dict[str, Any] = {"target_modules": targets}
@@ -118,10 +115,8 @@ def _peft_config(
         return peft.AdaLoraConfig(
             init_r=adapter.adalora_init_rank or -(-3 * adapter.rank // 2),
             target_r=adapter.rank,
-            total_step=total_steps,
-            # A tenth of the steps at full rank, and the last three tenths at the final one.
-            tinit=total_steps // 10,
-            tfinal=total_steps * 3 // 10,
+            # PEFT insists on a number; the training spreads the budget over its steps when it begins.
+            total_step=1,
             **common,
         )
     return peft.LoraConfig(use_rslora=adapter.variant == "rslora", use_dora=adapter.variant == "dora", **common)

@@ -11,7 +11,7 @@ from torch import nn
 
 from analog_lora_cli.config.schema import Config, HardwareConfig
 from analog_lora_cli.errors import CheckpointError, UsageError
-from analog_lora_cli.hardware.kernels.dropout import use_cheap_dropout
+from analog_lora_cli.hardware.kernels.dropout import install_fast_dropout
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 from analog_lora_cli.models.adapters import add_adapter, load_adapter, load_frozen_head, read_frozen_head
 from analog_lora_cli.models.loading import (
@@ -28,7 +28,6 @@ from analog_lora_cli.runtime import processes
 from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, MODEL, Checkpoint
 from analog_lora_cli.tasks import make_task
 from analog_lora_cli.tasks.base import Task
-from analog_lora_cli.training.sampling import planned_steps
 
 
 @dataclass
@@ -145,7 +144,7 @@ def build(config: Config, ground: Checkpoint | None = None, start: str | None = 
             layer.weight.requires_grad_(True)
             if layer.bias is not None:
                 layer.bias.requires_grad_(True)
-    use_cheap_dropout(built.model)
+    install_fast_dropout(built.model, config.hardware)
     return built
 
 
@@ -160,8 +159,7 @@ def _give_adapter(built: Built, ground: Checkpoint | None, start: str | None) ->
         if ground is not None:
             load_frozen_head(built.model, ground.adapter_folder(FIRST_ADAPTER))
         built.frozen_head = _copies(built.model, built.new_parameters)
-    total_steps = planned_steps(config, len(built.train_features))
-    built.model = add_adapter(built.model, config, built.task, built.heads, total_steps)
+    built.model = add_adapter(built.model, config, built.task, built.heads)
 
 
 def build_from(checkpoint: Checkpoint, adapter: str, config: Config) -> Built:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
-from analog_lora_cli.hardware.tile.mapping import Clipping, TileGrid, clip_weight
+from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.mapping import Clipping, clip_weight
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 
 
@@ -261,7 +262,7 @@ def _shared_parameters(model: nn.Module) -> set[int]:
 def _analog_layer(
     linear: Any, hardware: HardwareConfig, name: str, noise: TrainingNoise | None
 ) -> tuple[Any, Clipping]:
-    from analog_lora_cli.hardware.physics.aihwkit import AihwkitLinear
+    from analog_lora_cli.hardware.physics.aihwkit_tiles import AihwkitLinear
 
     weight: Tensor = linear.weight.detach()
     grid = TileGrid.of(weight.shape[0], weight.shape[1], hardware)

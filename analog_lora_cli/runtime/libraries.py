@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime import log as run_log
+from analog_lora_cli.runtime.cores import share_cores
 
 LOGGERS = ("transformers", "datasets", "peft", "accelerate", "torch.distributed", "aihwkit")
 """Libraries whose messages are heard."""
@@ -91,9 +92,10 @@ def _show_warning(
 
 
 def imports_done() -> None:
-    """Switch the collector on, which the command line keeps off while libraries are imported."""
+    """Switch the collector on, which the command line keeps off while libraries are imported; share the cores."""
     gc.freeze()
     gc.enable()
+    share_cores()
 
 
 def hide_broken_torchvision() -> str | None:

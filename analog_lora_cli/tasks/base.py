@@ -1,4 +1,4 @@
-"""What every task offers: features to train on, features to evaluate on, and the score of a model's outputs."""
+"""Interface of a task: features to train and evaluate on, and the metrics of a model's outputs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class EvalSet:
     `length`, their number of tokens. Question answering: one row a window, so more rows than questions."""
 
     scorer: Scorer
-    """What `score` calls once the outputs are known to be complete and finite."""
+    """Function from complete and finite outputs to metrics, called by `score`."""
 
     def score(self, outputs: Sequence[FloatArray]) -> dict[str, float]:
         """The metrics by name, each in its unit (percentages 0..100; correlations times 100, so -100..100).
@@ -117,12 +117,12 @@ class Task(ABC):
         """The class of transformers whose `from_pretrained` makes a model with this task's head."""
         import transformers
 
-        found: type = getattr(transformers, self.auto_class_name)
-        return found
+        auto_class: type = getattr(transformers, self.auto_class_name)
+        return auto_class
 
     @abstractmethod
     def model_options(self) -> dict[str, Any]:
-        """What the model's configuration must say: number and names of the labels, kind of problem."""
+        """Entries for the model's configuration: number and names of the labels, kind of problem."""
 
     @abstractmethod
     def train_features(self, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
@@ -144,7 +144,7 @@ class Task(ABC):
 
     @abstractmethod
     def outputs(self, result: ModelOutput, lengths: Sequence[int]) -> list[FloatArray]:
-        """What the scorers of the evaluation sets take, one array for each row of a batch.
+        """Outputs of a batch as the evaluation sets score them, one array for each row.
 
         Args:
             result: the model's result for a batch of R rows, padded to T tokens.
@@ -178,10 +178,10 @@ class Task(ABC):
         return PaddingCollator(tokenizer)
 
     def training_subset(self, count: int) -> list[int]:
-        """Which of `count` samples to train on: ascending; `max_train_samples` of them at random, or all."""
-        wanted = self.config.max_train_samples
-        if wanted is None or wanted >= count:
+        """Indices of the training samples among `count`: ascending; `max_train_samples` of them at random, or all."""
+        limit = self.config.max_train_samples
+        if limit is None or limit >= count:
             return list(range(count))
         # A bit generator's raw numbers are the same in every release of numpy, those of Generator.choice need not be.
         order = np.random.PCG64(self.seed).random_raw(count).argsort(kind="stable")
-        return sorted(int(index) for index in order[:wanted])
+        return sorted(int(index) for index in order[:limit])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """What a task's outputs are scored by; tables, drops, worst chips, requirements and plots ask it."""
+    """A score of a task's outputs; tables, drops, worst chips, requirements and plots ask it."""
 
     name: str
     """Key in metrics.json and drift.json, such as `f1`."""
@@ -23,20 +23,20 @@ class Metric:
 
     @property
     def points(self) -> str:
-        """What differences are counted in: `points of f1` for a percentage, else the label."""
+        """Unit of differences: `points of f1` for a percentage, else the label."""
         return f"points of {self.name}" if self.unit == "%" else self.label
 
     @property
     def direction(self) -> str:
-        """Which values are better, in words."""
+        """Phrase for captions: `higher is better` or `lower is better`."""
         return "higher is better" if self.higher_is_better else "lower is better"
 
     def drop(self, reference: float, value: float) -> float:
-        """How much worse a value is than a reference, in the metric's unit; negative if it is better."""
+        """Loss from a reference to a value, in the metric's unit; negative if it is better."""
         return reference - value if self.higher_is_better else value - reference
 
     def gain(self, before: float, after: float) -> float:
-        """How much better the second value is than the first, in the metric's unit."""
+        """Improvement from one value to another, in the metric's unit; negative if it is worse."""
         return self.drop(after, before)
 
     def worst(self, values: Iterable[float]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from analog_lora_cli.config.schema import TaskConfig
 from analog_lora_cli.tasks.base import Task
 from analog_lora_cli.tasks.glue.task import Classification
-from analog_lora_cli.tasks.squad.task import QuestionAnswering
+from analog_lora_cli.tasks.squad.task import QuestionAnswering, QuestionAnsweringV2
 
 _kinds: dict[str, type[Task]] = {}
 
@@ -33,4 +33,5 @@ def make_task(config: TaskConfig, seed: int) -> Task:
 
 
 register(QuestionAnswering)
+register(QuestionAnsweringV2)
 register(Classification)

@@ -1,4 +1,4 @@
-"""States of a training that `--resume` continues from: whole ones only."""
+"""Saved states of a training that `--resume` continues from: complete ones only."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ COMPLETE = "complete.json"
 """Written last into a saved state: names and hashes of its files. A state without it is not used."""
 
 
-def mark_whole(state: Path) -> None:
-    """Say that a state is complete, once all of its files are on disk."""
+def mark_complete(state: Path) -> None:
+    """Declare a state complete, once all of its files are on disk."""
     flush(state)
     files = sorted(path.relative_to(state).as_posix() for path in state.rglob("*") if path.is_file())
     write_json(state / COMPLETE, {name: file_sha256(state / name) for name in files if name != COMPLETE})
 
 
 def newest_state(folder: Path) -> Path | None:
-    """The newest whole state to resume from; half-written ones are removed.
+    """The newest complete state to resume from; incomplete ones are removed.
 
     Args:
         folder: the run's `trainer` folder.
@@ -35,7 +35,7 @@ def newest_state(folder: Path) -> Path | None:
         number = state.name.rpartition("-")[2]
         if not number.isdigit():
             continue
-        if not is_whole(state):
+        if not is_complete(state):
             if processes.is_main():
                 shutil.rmtree(state, ignore_errors=True)
         elif newest is None or int(number) > newest[0]:
@@ -44,7 +44,7 @@ def newest_state(folder: Path) -> Path | None:
     return None if newest is None else newest[1]
 
 
-def is_whole(state: Path) -> bool:
+def is_complete(state: Path) -> bool:
     """Whether all files of a saved state are there and as they were written."""
     try:
         hashes = json.loads((state / COMPLETE).read_text(encoding="utf-8"))
@@ -55,7 +55,13 @@ def is_whole(state: Path) -> bool:
 
 @contextmanager
 def loading(state: str | None) -> Iterator[None]:
-    """Say which state it is that cannot be loaded: its files are as they were written, so it is of another kind."""
+    """Turn whatever goes wrong in the block into one message that names the state.
+
+    Its files are as they were written, so it is one of another kind.
+
+    Raises:
+        CheckpointError: for any error in the block.
+    """
     try:
         yield
     except Exception as error:  # What a strange file makes each library raise changes from release to release.
@@ -66,5 +72,5 @@ def loading(state: str | None) -> Iterator[None]:
 
 
 def step_of(state: Path) -> int:
-    """The optimizer step of a state, from its folder's name."""
+    """Optimizer step of a state, from its folder's name."""
     return int(state.name.rpartition("-")[2])

@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.errors import AnaloraError
+from analog_lora_cli.hardware.kernels.choice import kernels_in_use
 from analog_lora_cli.models.build import Built, build
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
@@ -21,7 +22,8 @@ from analog_lora_cli.storage.files import locked, write_sealed
 from analog_lora_cli.storage.manifest import write_manifest
 from analog_lora_cli.storage.workspace import remove_left_overs
 from analog_lora_cli.training.arguments import training_arguments
-from analog_lora_cli.training.train import TrainingResult, train
+from analog_lora_cli.training.result import TrainingResult
+from analog_lora_cli.training.train import train
 from analog_lora_cli.workflows.adaptation import REQUEST, Adaptation, check_adaptation
 from analog_lora_cli.workflows.observer import RunObserver
 from analog_lora_cli.workflows.train import data_hashes, parameter_counts, unchanged_layers
@@ -96,7 +98,7 @@ def _store(adaptation: Adaptation, built: Built, training: TrainingResult) -> No
         "parameters": parameter_counts(built),
         "training": asdict(training),
         "environment": environment(),
-        "arithmetic": arithmetic(),
+        "arithmetic": {**arithmetic(), "kernels": kernels_in_use(built.config.hardware)},
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     layers = unchanged_layers(built)

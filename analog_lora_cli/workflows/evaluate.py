@@ -1,4 +1,4 @@
-"""Measure what lies in a checkpoint folder, reusing the measurements that are there."""
+"""Evaluation of a checkpoint folder, reusing the measurements that are there."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ TRAINING_ONLY = {"weight_noise", "weight_noise_type", "weight_noise_ramp"}
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: one adapter of a checkpoint, under a configuration that may differ from the training's."""
+    """One adapter of a checkpoint, under a configuration that may differ from the training's."""
 
     checkpoint: store.Checkpoint
     config: Config
     adapter: str
     note: str = ""
-    """What is special about the conditions, for progress."""
+    """Remark on the conditions, for progress."""
 
     @property
     def own_folder(self) -> Path:
-        """Where the checkpoint keeps this adapter's results."""
+        """Folder in which the checkpoint keeps this adapter's results."""
         return self.checkpoint.folder / "drift" / self.adapter
 
     @property
     def name(self) -> str:
-        """For tables: the folder's name, and the adapter's unless it is the first."""
+        """Name for tables: the folder's, and the adapter's unless it is the first."""
         folder = self.checkpoint.folder.resolve().name
         return folder if self.adapter == store.FIRST_ADAPTER else f"{folder}/{self.adapter}"
 
@@ -75,7 +75,7 @@ class Subject:
         }
 
     def hardware(self) -> dict[str, Any]:
-        """What measurements depend on of the hardware."""
+        """Hardware settings that measurements depend on."""
         hardware = self.config.hardware.model_dump(mode="json", exclude=TRAINING_ONLY)
         if self.config.trains_base:
             del hardware["clip_sigma"], hardware["clip_scope"]
@@ -172,7 +172,7 @@ def _measure(
     place = _device()
     built = build_from(subject.checkpoint, subject.adapter, subject.config).to(place)
     evaluator = Evaluator(built.task, built.tokenizer, subject.config.train.per_device_eval_batch_size, place)
-    with _held(log.path.parent):
+    with _locked(log.path.parent):
         if overwrite and processes.is_main():
             log.path.unlink(missing_ok=True)
         processes.wait_for_all()
@@ -201,7 +201,7 @@ def check_comparable(subjects: list[Subject]) -> None:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     if processes.is_main():
         with locked(folder):
             run_log.keep_in(folder)

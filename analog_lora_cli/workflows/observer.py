@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from analog_lora_cli.evaluation.log import Metrics
     from analog_lora_cli.evaluation.measurement import Measurement
     from analog_lora_cli.models.build import Built
-    from analog_lora_cli.training.callbacks import TrainingReport
+    from analog_lora_cli.training.callbacks.progress import TrainingObserver
 
 
 class EvaluationObserver(Protocol):
@@ -31,7 +31,7 @@ class RunObserver(EvaluationObserver, Protocol):
     """Watches a training and the evaluation after it."""
 
     @property
-    def training(self) -> TrainingReport:
+    def training(self) -> TrainingObserver:
         """Told of each optimizer step."""
 
     def built(self, built: Built) -> None:
@@ -42,11 +42,11 @@ class SilentObserver:
     """The observer of a caller who wants none."""
 
     @cached_property
-    def training(self) -> TrainingReport:
+    def training(self) -> TrainingObserver:
         """Ignores the steps."""
-        from analog_lora_cli.training.callbacks import TrainingReport
+        from analog_lora_cli.training.callbacks.progress import TrainingObserver
 
-        return TrainingReport()
+        return TrainingObserver()
 
     def stage(self, text: str) -> None:
         """Ignore a stage."""

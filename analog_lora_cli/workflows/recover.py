@@ -1,4 +1,4 @@
-"""What an adaptation has recovered: the old adapter and the new one, measured on the same chips."""
+"""Recovery by an adaptation: the old adapter and the new one, measured on the same chips."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Cost:
-    """What an adaptation took."""
+    """Cost of an adaptation."""
 
     samples: int
     steps: int
@@ -73,7 +73,7 @@ class Recovery:
         return None if not before.chips else paired_gain(before, after, label)
 
     def lost(self, label: str) -> float | None:
-        """What the old adapter had lost at a time: against the old hardware, or on an aged chip against digital."""
+        """Loss of the old adapter at a time: against the old hardware, or on an aged chip against digital."""
         pair = self.on_own_chip() or _pair(self.results())
         if pair is None:
             return None
@@ -107,7 +107,7 @@ def measure_recovery(
     """Measure the new adapter, and the one that it started from, on the same chips.
 
     Args:
-        adaptation: what was done.
+        adaptation: the finished adaptation.
         checkpoint: with the new adapter in it.
         observer: follows the progress.
         with_chips: over chips and times; else the new adapter alone, without chips.

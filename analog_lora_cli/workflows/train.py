@@ -12,6 +12,7 @@ from analog_lora_cli.errors import AnaloraError
 from analog_lora_cli.evaluation.drift_grid import check_times
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.log import Metrics
+from analog_lora_cli.hardware.kernels.choice import kernels_in_use
 from analog_lora_cli.models.build import Built, build
 from analog_lora_cli.models.loading import weights_sha256
 from analog_lora_cli.runtime import processes
@@ -22,7 +23,7 @@ from analog_lora_cli.storage.files import file_sha256, write_json
 from analog_lora_cli.storage.manifest import MANIFEST, write_manifest
 from analog_lora_cli.tasks import Metric
 from analog_lora_cli.training.arguments import training_arguments
-from analog_lora_cli.training.train import TrainingResult
+from analog_lora_cli.training.result import TrainingResult
 from analog_lora_cli.training.train import train as train_model
 from analog_lora_cli.workflows.evaluate import Subject, evaluate
 from analog_lora_cli.workflows.observer import RunObserver, SilentObserver
@@ -113,7 +114,7 @@ def _store(built: Built, folder: Path, training: TrainingResult) -> None:
         "placement": built.placement.as_json() if built.placement is not None else None,
         "training": asdict(training),
         "environment": environment(),
-        "arithmetic": arithmetic(),
+        "arithmetic": {**arithmetic(), "kernels": kernels_in_use(built.config.hardware)},
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_manifest(folder, manifest)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from analog_lora_cli.config.schema import HardwareConfig
-from analog_lora_cli.hardware.kernels.dropout import use_cheap_dropout
+from analog_lora_cli.hardware.kernels.dropout import install_fast_dropout
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 from analog_lora_cli.models.placement import linear_modules, put_on_tiles, replace_layer
 from analog_lora_cli.runtime.libraries import prepare_libraries
@@ -76,14 +76,14 @@ def _digital(model: Any) -> Callable[[], None]:
 
 def _digital_cheap_dropout(model: Any) -> Callable[[], None]:
     """What `analora train --set method=digital` runs."""
-    use_cheap_dropout(model)
+    install_fast_dropout(model, HARDWARE)
     return lambda: None
 
 
 def _analora(model: Any) -> Callable[[], None]:
     noise = TrainingNoise(seed=0)
     put_on_tiles(model.get_base_model(), ["qa_outputs"], HARDWARE, noise)
-    use_cheap_dropout(model)
+    install_fast_dropout(model, HARDWARE)
 
     def before_step() -> None:
         noise.begin_step(noise.step + 1)
@@ -97,7 +97,7 @@ def _paper(model: Any) -> Callable[[], None]:
     from aihwkit.nn import AnalogLinear
     from aihwkit.simulator.parameters.enums import BoundManagementType, WeightClipType, WeightRemapType
 
-    from analog_lora_cli.hardware.physics.aihwkit import rpu_config
+    from analog_lora_cli.hardware.physics.aihwkit_tiles import rpu_config
 
     config = rpu_config(HARDWARE.model_copy(update={"tile_rows": 0, "tile_columns": 0}))
     config.forward.bound_management = BoundManagementType.ITERATIVE

@@ -93,7 +93,7 @@ def _paper(config: Config, count: int, times: int) -> tuple[float, list[float]]:
     from aihwkit.inference import GlobalDriftCompensation, PCMLikeNoiseModel
     from aihwkit.nn import AnalogLinear
 
-    from analog_lora_cli.hardware.physics.aihwkit import rpu_config
+    from analog_lora_cli.hardware.physics.aihwkit_tiles import rpu_config
     from tests.benchmarks.competitors import replace_linear
 
     begin = time.perf_counter()

@@ -281,7 +281,8 @@ def test_the_loader_builds_the_same_aihwkit_configuration(options: dict[str, Any
     from dataclasses import fields
 
     from analog_lora_cli.export.aihwkit_loader import build_rpu_config
-    from analog_lora_cli.hardware.physics.aihwkit import noise_model, rpu_config, rpu_description
+    from analog_lora_cli.hardware.physics.aihwkit_tiles import rpu_config, rpu_description
+    from analog_lora_cli.hardware.physics.devices import noise_model
 
     hardware = HardwareConfig(**{"drift_compensation": "global", **options})
     built = build_rpu_config(json.loads(json.dumps(rpu_description(hardware))))

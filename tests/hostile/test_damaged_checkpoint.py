@@ -104,7 +104,7 @@ def test_a_damaged_file_is_named_or_makes_no_difference(
 
 
 def test_a_changed_measurement_is_measured_again(checkpoint: Path) -> None:
-    """A digit in a finished cell would otherwise be believed."""
+    """A digit in a finished measurement would otherwise be believed."""
     log = checkpoint / "drift/default/measurements.jsonl"
     before, drift = log.read_text(), numbers(log.parent)
     lines = before.splitlines()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from analog_lora_cli.config.schema import HardwareConfig
-from analog_lora_cli.hardware.physics.aihwkit import AihwkitLinear
+from analog_lora_cli.hardware.physics.aihwkit_tiles import AihwkitLinear
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 

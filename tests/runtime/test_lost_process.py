@@ -144,12 +144,12 @@ def test_measuring_ends_when_a_process_is_lost(
     folder = tmp_path / "run"
     run_training(make_config(), folder, Silent(), drift=False)
     arguments = ["evaluate-drift", str(folder), "--chips", "100000"]
-    cells = folder / "drift" / "default" / "measurements.jsonl"
+    finished = folder / "drift" / "default" / "measurements.jsonl"
     with started(arguments, tmp_path) as jobs:
-        wait_until(lambda: cells.is_file() and len(cells.read_text().splitlines()) > 8, jobs)
+        wait_until(lambda: finished.is_file() and len(finished.read_text().splitlines()) > 8, jobs)
         jobs[1].process.send_signal(number)
         assert jobs[0].ends(90) == 1
         assert f"rank 1 (process {jobs[1].process.pid} on {socket.gethostname()}) was lost" in jobs[0].said
         assert "--resume" in jobs[0].said
-    kept = [json.loads(line) for line in cells.read_text().splitlines()[1:]]
+    kept = [json.loads(line) for line in finished.read_text().splitlines()[1:]]
     assert len(kept) > 8

@@ -44,12 +44,12 @@ def test_two_hundred_chips_keep_the_memory_flat(make_config: Callable[..., Confi
     """The resident memory of a process, looked at while it measures."""
     folder = tmp_path / "run"
     run_training(make_config(), folder, Silent(), drift=False)
-    cells = folder / "drift" / "default" / "measurements.jsonl"
+    finished = folder / "drift" / "default" / "measurements.jsonl"
     command = [sys.executable, "-m", "analog_lora_cli", "evaluate-drift", str(folder), "--chips", "200", "--quiet"]
     memory: dict[int, int] = {}
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
     while process.poll() is None:
-        done = len(cells.read_bytes().splitlines()) if cells.is_file() else 0
+        done = len(finished.read_bytes().splitlines()) if finished.is_file() else 0
         resident = [line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "VmRSS" in line]
         if resident:
             memory[done] = int(resident[0].split()[1])

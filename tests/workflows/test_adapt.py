@@ -27,7 +27,7 @@ from analog_lora_cli.models.build import build_from, place
 from analog_lora_cli.storage.checkpoint import read_checkpoint
 from analog_lora_cli.storage.files import locked
 from analog_lora_cli.storage.manifest import read_manifest, write_manifest
-from analog_lora_cli.training.callbacks import ChipInTheLoop
+from analog_lora_cli.training.callbacks.chip_in_the_loop import ChipInTheLoop
 from analog_lora_cli.workflows.adapt import Adaptation, AgedChip, run_adaptation
 from analog_lora_cli.workflows.recover import measure_recovery
 from analog_lora_cli.workflows.train import train as run_training
@@ -213,7 +213,7 @@ def test_the_chip_in_the_loop_is_read_anew_and_never_as_in_the_evaluation(sst2_c
     opened = read_checkpoint(sst2_checkpoint)
     built = build_from(opened, "default", opened.config)
     place(built, opened.config.hardware)
-    loop = ChipInTheLoop(built, 7, 31536000.0)
+    loop = ChipInTheLoop(built.layers, opened.config.hardware, 7, 31536000.0)
     layer = built.layers["bert.encoder.layer.0.attention.self.query"]
     held = []
     for step in (0, 9, 10):
@@ -427,10 +427,10 @@ def test_an_adaptation_killed_at_any_point_resumes_to_the_same_adapter(checkpoin
         )
 
     assert start(other).wait() == 0
-    trainer, cells = checkpoint / "trainer/adapters/six", checkpoint / "drift/six/measurements.jsonl"
+    trainer, finished = checkpoint / "trainer/adapters/six", checkpoint / "drift/six/measurements.jsonl"
     moments: list[Callable[[], bool]] = [
         lambda: (trainer / "checkpoint-12").exists(),
-        lambda: cells.exists() and cells.read_text().count("\n") > 2,
+        lambda: finished.exists() and finished.read_text().count("\n") > 2,
     ]
     for moment in moments:
         process = start(checkpoint)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import AnaloraError, CheckpointError, UsageError
+from analog_lora_cli.evaluation.measurement import Measurement
 from analog_lora_cli.models.build import build, build_from, place
 from analog_lora_cli.storage.checkpoint import read_checkpoint
 from analog_lora_cli.workflows.train import train as run_training
@@ -30,15 +31,15 @@ class Silent:
     """A report that says nothing."""
 
     def __init__(self) -> None:
-        from analog_lora_cli.training.callbacks import TrainingReport
+        from analog_lora_cli.training.callbacks.progress import TrainingObserver
 
-        self.training = TrainingReport()
+        self.training = TrainingObserver()
 
     def stage(self, text: str) -> None: ...
 
     def built(self, built: Any) -> None: ...
 
-    def measured(self, done: int, total: int, name: str, metrics: dict[str, float]) -> None: ...
+    def measured(self, done: int, total: int, measurement: Measurement, metrics: dict[str, float]) -> None: ...
 
 
 def adapter(folder: Path) -> dict[str, torch.Tensor]:
@@ -170,12 +171,12 @@ def test_a_run_killed_at_any_point_resumes_to_the_same_adapter(make_config: Make
         )
 
     assert start("whole").wait() == 0
-    trainer, cells = tmp_path / "cut" / "trainer", tmp_path / "cut" / "drift" / "default" / "measurements.jsonl"
+    trainer, finished = tmp_path / "cut" / "trainer", tmp_path / "cut" / "drift" / "default" / "measurements.jsonl"
     moments: list[Callable[[], bool]] = [
         lambda: (tmp_path / "cut" / "analora.yaml").exists(),
         lambda: any(trainer.glob("checkpoint-*")),
         lambda: (trainer / "checkpoint-21").exists(),
-        lambda: cells.exists() and cells.read_text().count("\n") > 3,
+        lambda: finished.exists() and finished.read_text().count("\n") > 3,
     ]
     for moment in moments:
         process = start("cut")

@@ -1,11 +1,12 @@
 """A CPU's loops over inputs, outputs and weights of tiles, compiled by numba: one pass where torch takes a dozen.
 
-Also dropout, whose masks torch draws one number after the other. float32 only. The arithmetic is that of `read_out` and
-`held_weights`, but that column scales are applied after the product, and the noise that of `Normals`; tests compare.
-Threads are those of torch's own OpenMP pool, whose functions numba's are bound to where torch is loaded first: a second
-pool would fight it. A process forked after a call must make none.
+Also dropout, whose masks torch draws one number after the other. float32 only. The formulas are those of `tile.mvm` and
+`tile.effective_weights`, but that column scales are applied after the product, and the noise that of `PooledNormal`;
+tests compare. Threads are those of torch's own OpenMP pool, whose functions numba's are bound to where torch is loaded
+first: a second pool would fight it. A process forked after a call must make none.
 
-Arrays are C-contiguous. `counter` and `table` are `Normals.reserve` and `run_table`.
+Arrays are C-contiguous; a suffix gives an array's axes: T tokens, I inputs, O outputs (columns), R rows of tiles, K
+runs of the table of normals, N numbers of a run. `counter` and `table_KN` are `PooledNormal.reserve` and `run_table`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from numba import float32, prange
 from numba.extending import intrinsic
 
-from analog_lora_cli.hardware.kernels.normals import GAMMA, MIX_1, MIX_2, RUN, RUNS
+from analog_lora_cli.hardware.kernels.random import GAMMA, MIX_1, MIX_2, RUN, RUNS
 
 numba.config.THREADING_LAYER = "omp"
 _threads = torch.get_num_threads()
@@ -37,7 +38,7 @@ DROP_BLOCK = 1024
 """Numbers that share a key in `drop`."""
 
 
-_set = threading.local()
+_told = threading.local()
 """`threads`: as many as numba was last told to use, which it keeps for each thread that calls it."""
 
 
@@ -53,9 +54,9 @@ def _compiled(signature: str) -> Callable[[Any], Callable[..., None]]:
 
         def call(*arguments: Any) -> None:
             threads = torch.get_num_threads()
-            if getattr(_set, "threads", None) != threads:
+            if getattr(_told, "threads", None) != threads:
                 numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-                _set.threads = threads
+                _told.threads = threads
             kernel(*arguments)
 
         return call
@@ -84,112 +85,127 @@ def _float_of(_: Any, bits: Any) -> Any:
 
 
 @_compiled("void(float32[:, ::1], int64, int64, float32, float32[:, ::1], float32[::1])")
-def convert_inputs(x, start, stop, step, levels, factor):  # type: ignore[no-untyped-def]
-    """`Converters.convert_input` of x[:, start:stop], each token by its own magnitude.
+def convert_inputs(x_TI, start, stop, step, levels_TI, input_scale_T):  # type: ignore[no-untyped-def]
+    """`Converters.convert_input` of x[:, start:stop], each token scaled by its own largest magnitude.
 
     Args:
-        x: (tokens, inputs of all rows of tiles).
+        x_TI: inputs of all rows of tiles.
         start: first input of the row of tiles.
         stop: the input after the last.
         step: of the DAC in tile units; 0: ideal.
-        levels: (tokens, stop - start), is written: inputs in steps of the DAC.
-        factor: (tokens,), is written: each token's magnitude.
+        levels_TI: (tokens, stop - start), is written: inputs in steps of the DAC.
+        input_scale_T: is written: each token's largest magnitude.
     """
-    for token in prange(x.shape[0]):
-        given, level = x[token, start:stop], levels[token]
-        bits = given.view(np.int32)
+    for token in prange(x_TI.shape[0]):
+        x_I, level_I = x_TI[token, start:stop], levels_TI[token]
+        bits_I = x_I.view(np.int32)
         # The bits of magnitudes are in the order of the magnitudes, NaN last; maxima of integers are vectorized.
         largest = np.int32(0)
-        for index in range(len(bits)):
-            largest = max(largest, np.int32(bits[index] & _MAGNITUDE))
+        for index in range(len(bits_I)):
+            largest = max(largest, np.int32(bits_I[index] & _MAGNITUDE))
         magnitude = _float_of(np.int32(largest))
-        factor[token] = magnitude
+        input_scale_T[token] = magnitude
+        # A token of zeros must give zeros, not NaN.
         inverse = _ONE / (_TINY if magnitude < _TINY else magnitude)
         if step > 0:
-            for index in range(len(level)):
-                level[index] = np.rint(given[index] * inverse / step)
+            # Not one product of both factors: see `Converters.convert_input`.
+            for index in range(len(level_I)):
+                level_I[index] = np.rint(x_I[index] * inverse / step)
         else:
-            for index in range(len(level)):
-                value = given[index] * inverse
+            for index in range(len(level_I)):
+                value = x_I[index] * inverse
                 value = _ONE if value > _ONE else value
-                level[index] = -_ONE if value < -_ONE else value
+                level_I[index] = -_ONE if value < -_ONE else value
 
 
 @_compiled(
     "void(float32[:, ::1], uint64, float32[:, ::1], float32, boolean, float32, float32[::1], float32[::1], "
     "float32[::1], float32[::1], boolean[:, ::1], boolean[::1])"
 )
-def convert_outputs(product, counter, table, noise, rounds, limit, into, after, factor, bias, mask, beyond):  # type: ignore[no-untyped-def]
+def convert_outputs(  # type: ignore[no-untyped-def]
+    product_TO,
+    counter,
+    table_KN,
+    noise,
+    rounds,
+    limit,
+    weight_scale_O,
+    output_scale_O,
+    input_scale_T,
+    bias_O,
+    saturated_TO,
+    saturated_T,
+):
     """Noise, ADC and the digital scale after it, in place.
 
     Args:
-        product: (tokens, columns); becomes bias + factor * after * ADC(product * into + noise * xi).
+        product_TO: becomes bias + input_scale * output_scale * ADC(product * weight_scale + noise * xi).
         counter: of the noise.
-        table: of the noise.
+        table_KN: of the noise.
         noise: standard deviation in steps of the ADC; 0: none.
         rounds: whether the ADC has levels.
         limit: largest output, in steps of the ADC; infinite: none.
-        into: (columns,): to steps of the ADC.
-        after: (columns,): from steps of the ADC.
-        factor: (tokens,).
-        bias: (columns,).
-        mask: (tokens, columns), is written for tokens with `beyond`: where the ADC was beyond its bound; (0, 0): not
-            wanted.
-        beyond: (tokens,), is written with the mask: whether the ADC was beyond its bound for any column.
+        weight_scale_O: to steps of the ADC.
+        output_scale_O: from steps of the ADC.
+        input_scale_T: each token's.
+        bias_O: digital.
+        saturated_TO: is written for tokens with `saturated_T`: where the ADC was beyond its bound; (0, 0): not needed.
+        saturated_T: is written with the mask: whether the ADC was beyond its bound for any column.
     """
-    tokens, columns = product.shape
+    tokens, columns = product_TO.shape
     runs = (columns + RUN - 1) // RUN
-    find = mask.shape[0] > 0
+    find = saturated_TO.shape[0] > 0
     for token in prange(tokens):
-        magnitude, passed = factor[token], 0
+        magnitude, passed = input_scale_T[token], 0
+        # A run of the noise is two rows of the table; both are picked by one hash of the run's number.
         for run in range(runs):
             hashed = _mixed(counter + np.uint64(token * runs + run) * _GAMMA)
             one, other, first = hashed & _PICK, (hashed >> _S32) & _PICK, run * RUN
             for index in range(min(RUN, columns - first)):
-                scaled = product[token, first + index] * into[first + index]
-                value = scaled + noise * (table[one, index] + table[other, index])
+                scaled = product_TO[token, first + index] * weight_scale_O[first + index]
+                value = scaled + noise * (table_KN[one, index] + table_KN[other, index])
                 level = np.rint(value)
-                product[token, first + index] = level if rounds else value
+                product_TO[token, first + index] = level if rounds else value
         if find:
             for index in range(columns):
-                passed |= abs(product[token, index]) > limit
+                passed |= abs(product_TO[token, index]) > limit
             # Saturation is rare: most tokens need no mask.
             for index in range(columns if passed else 0):
-                mask[token, index] = abs(product[token, index]) > limit
-            beyond[token] = passed > 0
+                saturated_TO[token, index] = abs(product_TO[token, index]) > limit
+            saturated_T[token] = passed > 0
         for index in range(columns):
-            value = product[token, index]
+            value = product_TO[token, index]
             value = limit if value > limit else value
             value = -limit if value < -limit else value
-            product[token, index] = bias[index] + value * after[index] * magnitude
+            product_TO[token, index] = bias_O[index] + value * output_scale_O[index] * magnitude
 
 
 @_compiled("void(float32[:, ::1], uint64, float32[:, ::1], float32, float32[:, ::1], int64[::1], float32[:, ::1])")
-def noisy_weights(exact, counter, table, strength, scales, edges, held):  # type: ignore[no-untyped-def]
-    """Weights with programming noise.
+def noisy_weights(exact_OI, counter, table_KN, strength, scale_RO, edges, noisy_OI):  # type: ignore[no-untyped-def]
+    """Weights with training noise.
 
     Args:
-        exact: (out_features, in_features).
+        exact_OI: the weights.
         counter: of the noise.
-        table: of the noise.
+        table_KN: of the noise.
         strength: standard deviation, relative to the column scale.
-        scales: (rows of tiles, out_features): column scales.
+        scale_RO: column scales.
         edges: (rows of tiles + 1,): where the rows of tiles begin, and the end.
-        held: (out_features, in_features), is written: exact + strength * scale * xi.
+        noisy_OI: is written: exact + strength * scale * xi.
     """
-    columns, rows = exact.shape
+    columns, rows = exact_OI.shape
     runs = (rows + RUN - 1) // RUN
     for column in prange(columns):
         for run in range(runs):
             hashed = _mixed(counter + np.uint64(column * runs + run) * _GAMMA)
             one, other, first = hashed & _PICK, (hashed >> _S32) & _PICK, run * RUN
             for index in range(min(RUN, rows - first)):
-                held[column, first + index] = table[one, index] + table[other, index]
+                noisy_OI[column, first + index] = table_KN[one, index] + table_KN[other, index]
         for tile in range(len(edges) - 1):
-            deviation, first = strength * scales[tile, column], edges[tile]
-            line, given = held[column, first : edges[tile + 1]], exact[column, first : edges[tile + 1]]
-            for index in range(len(line)):
-                line[index] = line[index] * deviation + given[index]
+            deviation, first = strength * scale_RO[tile, column], edges[tile]
+            noisy_I, exact_I = noisy_OI[column, first : edges[tile + 1]], exact_OI[column, first : edges[tile + 1]]
+            for index in range(len(noisy_I)):
+                noisy_I[index] = noisy_I[index] * deviation + exact_I[index]
 
 
 @numba.njit(inline="always")
@@ -208,7 +224,7 @@ def drop(x, counter, threshold, scale, kept):  # type: ignore[no-untyped-def]
     """Set numbers to 0 at random and scale the others.
 
     Number `i` of a block is dropped if hash(i ^ key) ^ lock is below the threshold; key and lock are the halves of the
-    block's own SplitMix64.
+    SplitMix64 of the block's number. No mask is stored: the backward pass hashes again.
 
     Args:
         x: (numbers,).

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from analog_lora_cli.hardware.tile.mvm import kernels_load
+from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.hardware.kernels.choice import compiled, load_error, require_kernels
 
 LEAST_NUMBERS = 1 << 12
 """For fewer, torch's own dropout is not worth replacing."""
 
 
 class Dropout(nn.Dropout):
-    """`torch.nn.Dropout` with the masks of `cpu_kernels.drop` for float32 on a CPU; torch's own elsewhere.
+    """`torch.nn.Dropout` with the masks of `kernels.cpu.drop` for float32 on a CPU; torch's own elsewhere.
 
     Each number is dropped with probability p, independently of the others (correlations are below 0.001), and the
     others are multiplied by 1 / (1 - p). The mask is a function of a seed that torch's default generator gives in the
@@ -26,7 +27,7 @@ class Dropout(nn.Dropout):
         """Drop from a tensor of any shape; the identity in evaluation."""
         fits = input.device.type == "cpu" and input.dtype == torch.float32 and input.numel() >= LEAST_NUMBERS
         usable = fits and 0 < self.p < 1 and not torch.compiler.is_compiling()
-        if not self.training or not usable or not kernels_load():
+        if not self.training or not usable or load_error() is not None:
             return super().forward(input)
         seed = int(torch.randint(2**62, (), dtype=torch.int64))
         kept: Tensor = _Dropped.apply(input, self.p, seed)
@@ -34,6 +35,8 @@ class Dropout(nn.Dropout):
 
 
 class _Dropped(torch.autograd.Function):
+    """The kernel with a gradient: the same mask, made again from its seed, on the gradient."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float, seed: int) -> Tensor:
         from analog_lora_cli.hardware.kernels import cpu as cpu_kernels
@@ -50,18 +53,29 @@ class _Dropped(torch.autograd.Function):
         return _Dropped.apply(gradients[0], ctx.p, ctx.seed), None, None
 
 
-ATTENTION = "sdpa_with_cheap_dropout"
+ATTENTION = "sdpa_with_fast_dropout"
 """The name of `attention` in transformers' register; configurations are saved without it."""
 
 
-def use_cheap_dropout(model: nn.Module) -> None:
-    """Replace every `torch.nn.Dropout` of a model, in place, and the dropout of transformers' scaled dot products."""
+def install_fast_dropout(model: nn.Module, hardware: HardwareConfig) -> None:
+    """Replace every `torch.nn.Dropout` of a model, in place, and the dropout of transformers' scaled dot products.
+
+    Does nothing where `hardware.kernels` or this machine leaves torch's operations only: the model then has torch's own
+    dropout, masks included.
+
+    Raises:
+        ConfigError: `hardware.kernels` asks for what cannot be loaded here.
+    """
+    require_kernels(hardware)
+    if not compiled(hardware):
+        return
     from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
     from transformers.masking_utils import sdpa_mask
 
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
+                # A subclass, so that nothing which looks for torch's own class misses it.
                 setattr(module, name, Dropout(child.p, child.inplace).train(child.training))
     pretrained = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
     if pretrained is not None and pretrained.config._attn_implementation == "sdpa":

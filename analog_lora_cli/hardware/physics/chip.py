@@ -2,49 +2,41 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from analog_lora_cli.config.schema import HardwareConfig
-from analog_lora_cli.hardware.kernels.normals import Normals, one_thread
-from analog_lora_cli.hardware.physics.aihwkit import defined_times, noise_model
+from analog_lora_cli.hardware.kernels.random import one_thread
+from analog_lora_cli.hardware.physics.compensation import DriftCompensation
 from analog_lora_cli.hardware.physics.conductances import (
+    RecordingConverter,
     TileConductances,
-    on_the_scale_of,
-    recorded,
+    on_scale_of,
     target_conductances,
 )
-from analog_lora_cli.hardware.tile.effective_weights import TileState
-from analog_lora_cli.hardware.tile.mapping import TileGrid
-from analog_lora_cli.hardware.tile.mvm import Converters
-from analog_lora_cli.hardware.tile.training_noise import derive_seed
+from analog_lora_cli.hardware.physics.devices import noise_model
+from analog_lora_cli.hardware.seeds import derive_seed
+from analog_lora_cli.hardware.tile.mapping import tile_weights
+from analog_lora_cli.hardware.tile.state import MappedLayer, TileState
 
-SMALLEST_READ_OUT = 1e-4
-"""Lower limit of a drift read-out in tile units, as in aihwkit, so that the factor stays finite."""
-
-
-class Layer(Protocol):
-    """What a chip needs to know of a layer on tiles."""
-
-    weight: Any
-    column_scale: Tensor
-    grid: TileGrid
-    state: TileState | None
+if TYPE_CHECKING:
+    from aihwkit.inference.noise.base import BaseNoiseModel
 
 
-@dataclass
-class _Tile:
-    """One programmed tile, in tile units."""
+@dataclass(frozen=True)
+class _ProgrammedTile:
+    """One tile after programming, in tile units."""
 
     seed_parts: tuple[object, ...]
-    programmed: Tensor
-    """(columns, rows): the weights right after programming."""
+    weight: Tensor
+    """(columns, rows): right after programming."""
     drift_parameters: list[Tensor]
     """Drift exponents, one tensor for each conductance of the cell."""
     baseline: Tensor
@@ -68,12 +60,12 @@ class Chip:
         hardware: device, converter and compensation.
     """
 
-    def __init__(self, seed: int, layers: Mapping[str, Layer], hardware: HardwareConfig) -> None:
+    def __init__(self, seed: int, layers: Mapping[str, MappedLayer], hardware: HardwareConfig) -> None:
         self.seed = seed
         self.layers = layers
         self.hardware = hardware
         self._model = noise_model(hardware)
-        self._converters = Converters.of(hardware)
+        self._compensation = DriftCompensation(hardware)
         self._tiles = {name: self._program_layer(name, layer) for name, layer in layers.items()}
 
     def age(self, seconds: float, read: int = 0) -> None:
@@ -92,11 +84,9 @@ class Chip:
         No chip can be read so; it shows what programming alone does.
         """
         for name, layer in self.layers.items():
-            weight = torch.empty_like(layer.weight, device="cpu")
-            tiles = iter(self._tiles[name])
-            for scales, (start, stop) in zip(layer.column_scale.cpu(), layer.grid.rows, strict=True):
-                for first, last in layer.grid.columns:
-                    weight[first:last, start:stop] = next(tiles).programmed * scales[first:last, None]
+            weight, scales = torch.empty_like(layer.weight, device="cpu"), layer.column_scale.cpu()
+            for tile, programmed in zip(layer.grid, self._tiles[name], strict=True):
+                weight[tile.weights] = programmed.weight * scales[tile.columns][:, None]
             device = layer.weight.device
             layer.state = TileState(weight.to(device), torch.ones_like(layer.column_scale))
 
@@ -118,7 +108,7 @@ class Chip:
 
     @torch.no_grad()
     def conductances(self, name: str, seconds: float, read: int = 0) -> list[TileConductances]:
-        """What the devices of a layer hold at a time, on the scale of the programming; see `on_the_scale_of`.
+        """What the devices of a layer hold at a time, on the scale of the programming, see `on_scale_of`.
 
         They are those behind the weights that `age` sets, with the same read noise.
 
@@ -131,82 +121,43 @@ class Chip:
             for each tile, rows of tiles first.
         """
         layer, converter = self.layers[name], self._model.g_converter
-        held = []
-        for tile, (_, _, target) in zip(self._tiles[name], tile_weights(layer, torch.float64), strict=True):
-            with recorded(converter) as seen:
-                self._drifted(tile, seconds, read)
-            held.append(on_the_scale_of(target_conductances(converter, target), seen[-1], converter.g_min))
-        return held
+        recorder, model = RecordingConverter(converter), copy.copy(self._model)
+        model.g_converter = recorder
+        conductances = []
+        for programmed, (_, target) in zip(self._tiles[name], tile_weights(layer, torch.float64), strict=True):
+            self._drifted(programmed, seconds, read, model)
+            assert recorder.last is not None
+            conductances.append(on_scale_of(target_conductances(converter, target), recorder.last, converter.g_min))
+        return conductances
 
     @torch.no_grad()
-    def _program_layer(self, name: str, layer: Layer) -> list[_Tile]:
+    def _program_layer(self, name: str, layer: MappedLayer) -> list[_ProgrammedTile]:
         tiles = []
-        for row, column, target in tile_weights(layer):
-            parts = (self.seed, name, row, column)
+        for tile, target in tile_weights(layer):
+            parts = (self.seed, name, tile.row, tile.column)
             with seeded(*parts, "program"):
                 programmed, drift_parameters = self._model.apply_programming_noise(target)
-                exact = self.hardware.drift_compensation == "global-exact"
-                baseline = self._read_out(target if exact else programmed, ideal=exact)
-            tiles.append(_Tile(parts, programmed, drift_parameters, baseline))
+                baseline = self._compensation.baseline(target, programmed)
+            tiles.append(_ProgrammedTile(parts, programmed, drift_parameters, baseline))
         return tiles
 
     @torch.no_grad()
-    def _aged_layer(self, name: str, layer: Layer, seconds: float, read: int) -> TileState:
-        weight = torch.empty_like(layer.weight, device="cpu")
-        compensation = torch.ones_like(layer.column_scale, device="cpu")
-        scales = layer.column_scale.cpu()
-        tiles = iter(self._tiles[name])
-        for row, (start, stop) in enumerate(layer.grid.rows):
-            for first, last in layer.grid.columns:
-                tile = next(tiles)
-                drifted, factor = self._drifted(tile, seconds, read)
-                compensation[row, first:last] = factor
-                weight[first:last, start:stop] = drifted * scales[row, first:last, None]
+    def _aged_layer(self, name: str, layer: MappedLayer, seconds: float, read: int) -> TileState:
+        weight, scales = torch.empty_like(layer.weight, device="cpu"), layer.column_scale.cpu()
+        compensation = torch.ones_like(scales)
+        for tile, programmed in zip(layer.grid, self._tiles[name], strict=True):
+            drifted, compensation[tile.columns] = self._drifted(programmed, seconds, read, self._model)
+            weight[tile.weights] = drifted * scales[tile.columns][:, None]
         device = layer.weight.device
         return TileState(weight.to(device), compensation.to(device))
 
-    def _drifted(self, tile: _Tile, seconds: float, read: int) -> tuple[Tensor, Tensor | float]:
-        """The weights of a tile at a time, (columns, rows) in tile units, and its factor against drift."""
+    def _drifted(
+        self, tile: _ProgrammedTile, seconds: float, read: int, model: BaseNoiseModel
+    ) -> tuple[Tensor, Tensor | float]:
+        """The weights of a tile at a time, (columns, rows) in tile units, and its drift-compensation factor."""
         with seeded(*tile.seed_parts, "read", float(seconds), read):
-            drifted = self._model.apply_drift_noise(tile.programmed, tile.drift_parameters, seconds)
-            if self.hardware.drift_compensation == "none":
-                return drifted, 1.0
-            return drifted, tile.baseline / self._read_out(drifted)
-
-    def _read_out(self, weight: Tensor, ideal: bool = False) -> Tensor:
-        """The drift read-out of one tile: mean magnitude of its outputs for each input in turn set to 1.
-
-        Through the same converters and noise as any other read; of all outputs, or of each column
-        (aihwkit's GlobalDriftCompensation and PerColumnDriftCompensation).
-
-        Args:
-            weight: (columns, rows), in tile units.
-            ideal: without converters and noise.
-        """
-        read = weight
-        if not ideal:
-            unit = self._converters.output_unit
-            # A seed from torch's default generator, which `seeded` has set for this tile and time.
-            read = self._converters.digitize(weight / unit, Normals(None, weight.device))
-            self._converters.saturate(read)
-            read = read * unit
-        mean = read.abs().mean(dim=1) if self.hardware.drift_compensation == "per-column" else read.abs().mean()
-        return mean.clamp(min=SMALLEST_READ_OUT)
-
-
-def undefined_times(hardware: HardwareConfig, times: list[float]) -> tuple[list[float], list[float] | None]:
-    """Which of the times the configured device has no data for, and which it has.
-
-    Args:
-        times: seconds after programming.
-
-    Returns:
-        the undefined times, and the defined ones in seconds (None: all).
-    """
-    defined = defined_times(noise_model(hardware))
-    if defined is None:
-        return [], None
-    return [time for time in times if time not in defined], defined
+            drifted = model.apply_drift_noise(tile.weight, tile.drift_parameters, seconds)
+            return drifted, self._compensation.factor(tile.baseline, drifted)
 
 
 @contextmanager
@@ -223,18 +174,3 @@ def seeded(*parts: object) -> Iterator[None]:
             yield
     finally:
         torch.set_rng_state(state)
-
-
-def tile_weights(layer: Layer, dtype: torch.dtype | None = None) -> Iterator[tuple[int, int, Tensor]]:
-    """The target weights of each tile, (columns, rows) in [-1, 1] on the CPU, with the tile's row and column.
-
-    Args:
-        layer: has the weights.
-        dtype: to compute in; None: the weights' own.
-    """
-    weight, scales = layer.weight.detach().cpu().to(dtype), layer.column_scale.cpu().to(dtype)
-    for row, (start, stop) in enumerate(layer.grid.rows):
-        for column, (first, last) in enumerate(layer.grid.columns):
-            scale = scales[row, first:last, None]
-            safe = torch.where(scale > 0, scale, torch.ones_like(scale))
-            yield row, column, weight[first:last, start:stop] / safe

@@ -4,7 +4,7 @@ A folder holds
 
     conductances.json         what the tensors are, the tiles of each layer, the hardware
     conductances.safetensors  what the devices are to be programmed to
-    chip.safetensors          only for one chip at one time: what its devices hold, and its factors against drift
+    chip.safetensors          only for one chip at one time: what its devices hold, and its drift-compensation factors
 
 Every tile has tensors of its own, called `LAYER/ROW.COLUMN/WHAT`, ROW counting the layer's tiles along its inputs and
 COLUMN along its outputs:
@@ -15,7 +15,7 @@ COLUMN along its outputs:
     rounding              (word lines, bit lines), in uS: what float32 leaves out of a cell's conductances, so that the
                           weights come back bit by bit. Below 1e-6 of g_max: nothing that one could program
     column_scale          (bit lines,), in the unit of the layer's weight: what the ADC's result is multiplied with
-    compensation          (bit lines,), without unit, only in chip.safetensors: the factor against drift
+    compensation          (bit lines,), without unit, only in chip.safetensors: the drift-compensation factor
 
 and `LAYER/bias` is (outputs,), digital. In tile units a cell holds
 
@@ -23,7 +23,7 @@ and `LAYER/bias` is (outputs,), digital. In tile units a cell holds
     single:  w = offset + (g + rounding - g_min) / scale
 
 with `scale` (uS for each unit) and `offset` of the tile in the JSON. A weight of the layer is w times its column's
-scale. How tiles compute stands in `tile.AnalogLinear`.
+scale. How tiles compute is said by `AnalogLinear`.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ from torch import Tensor
 
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.errors import AnaloraError, CheckpointError
-from analog_lora_cli.hardware.physics.aihwkit import noise_model
-from analog_lora_cli.hardware.physics.chip import Chip, tile_weights
+from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.physics.conductances import (
     TileConductances,
-    held_microsiemens,
+    cell_microsiemens,
     significance_of,
     target_conductances,
 )
+from analog_lora_cli.hardware.physics.devices import noise_model
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
-from analog_lora_cli.hardware.tile.effective_weights import TileState
+from analog_lora_cli.hardware.tile.mapping import tile_weights
+from analog_lora_cli.hardware.tile.state import TileState
 
 FORMAT = "analora-conductances"
 VERSION = 1
@@ -84,21 +85,21 @@ def write_layers(
     converter = noise_model(hardware).g_converter
     cell = _cell(converter)
     targets: dict[str, Tensor] = {}
-    held: dict[str, Tensor] = {}
+    aged: dict[str, Tensor] = {}
     entries = []
     for name, layer in layers.items():
-        programmed = [target_conductances(converter, weight) for _, _, weight in tile_weights(layer, torch.float64)]
+        programmed = [target_conductances(converter, weight) for _, weight in tile_weights(layer, torch.float64)]
         entries.append(_describe(name, layer, programmed))
         targets |= _device_tensors(entries[-1], programmed, cell)
         targets |= _column_tensors(entries[-1], "column_scale", layer.column_scale)
         if layer.bias is not None:
             targets[f"{name}/bias"] = layer.bias.detach().cpu()
         if moment is not None:
-            held |= _device_tensors(entries[-1], moment.chip.conductances(name, moment.seconds), cell)
+            aged |= _device_tensors(entries[-1], moment.chip.conductances(name, moment.seconds), cell)
             moment.chip.age(moment.seconds)
             assert layer.state is not None
-            held |= _column_tensors(entries[-1], "compensation", layer.state.compensation)
-    broken = [key for key, tensor in (targets | held).items() if not torch.isfinite(tensor).all()]
+            aged |= _column_tensors(entries[-1], "compensation", layer.state.compensation)
+    broken = [key for key, tensor in (targets | aged).items() if not torch.isfinite(tensor).all()]
     if broken:
         raise AnaloraError(
             f"{broken[0]}: not finite: device {hardware.device} with converter {hardware.converter_name} has no "
@@ -117,7 +118,7 @@ def write_layers(
     (folder / MAP).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     save_file({key: tensor.contiguous() for key, tensor in targets.items()}, str(folder / TARGETS))
     if moment is not None:
-        save_file({key: tensor.contiguous() for key, tensor in held.items()}, str(folder / CHIP))
+        save_file({key: tensor.contiguous() for key, tensor in aged.items()}, str(folder / CHIP))
 
 
 def read_layers(folder: Path, output_noise: float | None = None) -> dict[str, AnalogLinear]:
@@ -138,13 +139,13 @@ def read_layers(folder: Path, output_noise: float | None = None) -> dict[str, An
     """
     content = read_map(folder)
     targets = _tensors(folder / TARGETS)
-    held = _tensors(folder / CHIP) if content["chip"] is not None else None
+    aged = _tensors(folder / CHIP) if content["chip"] is not None else None
     hardware = HardwareConfig.model_validate(content["hardware"])
     if output_noise is not None:
         hardware = hardware.model_copy(update={"output_noise": output_noise})
     try:
         return {
-            entry["name"]: _layer(entry, content["cell"], hardware, targets, held).eval() for entry in content["layers"]
+            entry["name"]: _layer(entry, content["cell"], hardware, targets, aged).eval() for entry in content["layers"]
         }
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{folder}: tensors and {MAP} do not fit together: {error}") from None
@@ -181,18 +182,21 @@ def _cell(converter: Any) -> dict[str, Any]:
 
 
 def _describe(name: str, layer: AnalogLinear, tiles: list[TileConductances]) -> dict[str, Any]:
-    places = [
-        {"row": row, "column": column, "inputs": list(inputs), "outputs": list(outputs)}
-        for row, inputs in enumerate(layer.grid.rows)
-        for column, outputs in enumerate(layer.grid.columns)
-    ]
     return {
         "name": name,
         "in_features": layer.in_features,
         "out_features": layer.out_features,
         "bias": layer.bias is not None,
         "tiles": [
-            {**place, "scale": tile.scale, "offset": tile.offset} for place, tile in zip(places, tiles, strict=True)
+            {
+                "row": tile.row,
+                "column": tile.column,
+                "inputs": list(tile.inputs),
+                "outputs": list(tile.outputs),
+                "scale": conductances.scale,
+                "offset": conductances.offset,
+            }
+            for tile, conductances in zip(layer.grid, tiles, strict=True)
         ],
     }
 
@@ -205,10 +209,10 @@ def _device_tensors(entry: dict[str, Any], tiles: list[TileConductances], cell: 
     tensors = {}
     for place, tile in zip(entry["tiles"], tiles, strict=True):
         devices = [device.float() for device in tile.devices]
-        wanted = tile.weight.double() * tile.scale
+        exact = tile.weight.double() * tile.scale
         if not cell["significance"]:
-            wanted += cell["g_min"] - tile.offset * tile.scale
-        rounding = (wanted - held_microsiemens(devices, cell["significance"])).float()
+            exact += cell["g_min"] - tile.offset * tile.scale
+        rounding = (exact - cell_microsiemens(devices, cell["significance"])).float()
         for what, tensor in zip([*cell["devices"], "rounding"], [*devices, rounding], strict=True):
             tensors[f"{_prefix(entry, place)}/{what}"] = tensor.t()
     return tensors
@@ -236,17 +240,17 @@ def _layer(
     cell: dict[str, Any],
     hardware: HardwareConfig,
     targets: dict[str, Tensor],
-    held: dict[str, Tensor] | None,
+    aged: dict[str, Tensor] | None,
 ) -> AnalogLinear:
     scales = _columns(entry, "column_scale", targets)
     bias = targets[f"{entry['name']}/bias"] if entry["bias"] else None
     # The product before it is rounded: the weight was divided by its scale in double precision.
     weight = (_units(entry, cell, targets) * _spread(entry, scales.double())).float()
     layer = AnalogLinear(weight, bias, hardware, entry["name"])
-    if held is not None:
+    if aged is not None:
         # As a chip computes it: rounded, then multiplied.
         layer.state = TileState(
-            _units(entry, cell, held).float() * _spread(entry, scales), _columns(entry, "compensation", held)
+            _units(entry, cell, aged).float() * _spread(entry, scales), _columns(entry, "compensation", aged)
         )
     return layer
 
@@ -273,8 +277,8 @@ def _units(entry: dict[str, Any], cell: dict[str, Any], tensors: dict[str, Tenso
     for place in entry["tiles"]:
         prefix = _prefix(entry, place)
         devices = [tensors[f"{prefix}/{device}"] for device in cell["devices"]]
-        held = held_microsiemens(devices, cell["significance"]) + tensors[f"{prefix}/rounding"].double()
+        conductance = cell_microsiemens(devices, cell["significance"]) + tensors[f"{prefix}/rounding"].double()
         single = 0.0 if cell["significance"] else cell["g_min"]
-        block = place["offset"] + (held - single) / place["scale"]
+        block = place["offset"] + (conductance - single) / place["scale"]
         weight[slice(*place["outputs"]), slice(*place["inputs"])] = block.t()
     return weight

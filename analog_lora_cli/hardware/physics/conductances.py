@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from aihwkit.inference.converter.base import BaseConductanceConverter
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class TileConductances:
     """(columns, rows), in tile units: what the devices hold, without their rounding."""
 
 
-def target_conductances(converter: Any, weight: Tensor) -> TileConductances:
+def target_conductances(converter: BaseConductanceConverter, weight: Tensor) -> TileConductances:
     """What the devices of a tile should be programmed to.
 
     Args:
@@ -44,7 +45,7 @@ def target_conductances(converter: Any, weight: Tensor) -> TileConductances:
     return _tile(devices, parameters, weight)
 
 
-def on_the_scale_of(target: TileConductances, held: TileConductances, g_min: float) -> TileConductances:
+def on_scale_of(target: TileConductances, drifted: TileConductances, g_min: float) -> TileConductances:
     """Bring conductances that aihwkit computed to the scale of the programming.
 
     aihwkit turns weights into conductances anew before it lets them drift, and maps the largest weight of the tile,
@@ -54,16 +55,16 @@ def on_the_scale_of(target: TileConductances, held: TileConductances, g_min: flo
 
     Args:
         target: of the same tile, as programmed for.
-        held: as aihwkit computed them.
+        drifted: as aihwkit computed them.
         g_min: conductance of a zero weight, in uS.
     """
-    ratio = target.scale / held.scale
-    shift = (held.offset - target.offset) * target.scale
-    devices = [g_min + (device.double() - g_min) * ratio + shift for device in held.devices]
-    return TileConductances(devices, target.scale, target.offset, held.weight)
+    ratio = target.scale / drifted.scale
+    shift = (drifted.offset - target.offset) * target.scale
+    devices = [g_min + (device.double() - g_min) * ratio + shift for device in drifted.devices]
+    return TileConductances(devices, target.scale, target.offset, drifted.weight)
 
 
-def held_microsiemens(devices: list[Tensor], significance: list[float]) -> Tensor:
+def cell_microsiemens(devices: list[Tensor], significance: list[float]) -> Tensor:
     """What the devices of each cell hold together, in uS: the sum of f (G+ - G-), or the single device's G."""
     if not significance:
         return devices[0].double()
@@ -71,7 +72,7 @@ def held_microsiemens(devices: list[Tensor], significance: list[float]) -> Tenso
     return torch.stack([factor * (plus.double() - minus.double()) for factor, plus, minus in pairs]).sum(dim=0)
 
 
-def significance_of(converter: Any) -> list[float]:
+def significance_of(converter: BaseConductanceConverter) -> list[float]:
     """The significance of each pair of a cell, lowest first as the devices are listed; empty for a single device."""
     from aihwkit.inference.converter.conductance import SingleDeviceConductanceConverter
 
@@ -80,22 +81,29 @@ def significance_of(converter: Any) -> list[float]:
     return [float(factor) for factor in getattr(converter, "f_lst", [1.0])]
 
 
-@contextmanager
-def recorded(converter: Any) -> Iterator[list[TileConductances]]:
-    """Listen to what a noise model turns back into weights; the last entry is what the devices hold."""
-    seen: list[TileConductances] = []
-    convert_back = converter.convert_back_to_weights
+class RecordingConverter:
+    """One of aihwkit's conductance converters that keeps what it last turned back into weights.
 
-    def record(conductances: Any, parameters: Any) -> Any:
-        weight = convert_back(conductances, parameters)
-        seen.append(_tile(conductances, parameters, weight))
+    aihwkit's noise models change conductances inside and return weights only; with this as their `g_converter` the
+    conductances can be seen.
+
+    Args:
+        converter: does the work.
+    """
+
+    def __init__(self, converter: BaseConductanceConverter) -> None:
+        self.converter = converter
+        self.last: TileConductances | None = None
+
+    def convert_to_conductances(self, weights: Tensor) -> Any:
+        """As the converter does."""
+        return self.converter.convert_to_conductances(weights)
+
+    def convert_back_to_weights(self, conductances: Any, params: Any) -> Tensor:
+        """As the converter does; sets `last`."""
+        weight: Tensor = self.converter.convert_back_to_weights(conductances, params)
+        self.last = _tile(conductances, params, weight)
         return weight
-
-    converter.convert_back_to_weights = record
-    try:
-        yield seen
-    finally:
-        del converter.convert_back_to_weights
 
 
 def _tile(devices: Any, parameters: Any, weight: Tensor) -> TileConductances:

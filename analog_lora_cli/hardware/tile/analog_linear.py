@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from analog_lora_cli.config.schema import HardwareConfig
-from analog_lora_cli.hardware.tile.effective_weights import HeldWeights, TileState
-from analog_lora_cli.hardware.tile.mapping import TileGrid, column_scales
-from analog_lora_cli.hardware.tile.mvm import Converters, DigitalScales
+from analog_lora_cli.hardware.kernels.choice import require_kernels
+from analog_lora_cli.hardware.tile.array import GradientNeeds
+from analog_lora_cli.hardware.tile.converters import Converters, DigitalScales
+from analog_lora_cli.hardware.tile.effective_weights import EffectiveWeights
+from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.handles import register_layer
+from analog_lora_cli.hardware.tile.mapping import column_scales
+from analog_lora_cli.hardware.tile.operator import product
+from analog_lora_cli.hardware.tile.state import TileState
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 
 
@@ -66,16 +70,21 @@ class AnalogLinear(nn.Linear):
         self.analog = True
         """False: compute digitally, as a plain linear layer with the same weights."""
         self.state: TileState | None = None
-        """What a chip holds; None: the exact weights."""
+        """What a chip holds; None: the exact weights. Replaced as a whole, never changed in place."""
         self.register_buffer("column_scale", torch.empty(0), persistent=False)
         self._scales: tuple[Tensor, Tensor | None, DigitalScales] | None = None
-        self.handle = _new_handle(self)
-        """Under which `layer_of` finds it: the operator of `compiled` knows numbers and tensors only."""
+        self.handle = register_layer(self)
+        """The layer's number for `operator`."""
         self.set_hardware(hardware)
         self.register_load_state_dict_post_hook(_refresh_scales)
 
     def set_hardware(self, hardware: HardwareConfig) -> None:
-        """Use other converters, noise or tile sizes from now on; forgets what a chip held."""
+        """Use other converters, noise or tile sizes from now on; forgets what a chip held.
+
+        Raises:
+            ConfigError: `hardware.kernels` asks for what cannot be loaded here.
+        """
+        require_kernels(hardware)
         self.hardware = hardware
         self.converters = Converters.of(hardware)
         self.grid = TileGrid.of(self.out_features, self.in_features, hardware)
@@ -87,9 +96,12 @@ class AnalogLinear(nn.Linear):
         self.column_scale = column_scales(self.weight.detach(), self.grid)
 
     @torch.no_grad()
-    def digital_scales(self) -> DigitalScales:
-        """The digital numbers around the tiles, with what a chip's state says of drift."""
-        compensation = None if self.state is None else self.state.compensation
+    def digital_scales(self, compensation: Tensor | None) -> DigitalScales:
+        """The digital numbers around the tiles.
+
+        Args:
+            compensation: (rows of tiles, out_features): drift-compensation factors; None: 1.
+        """
         if self._scales is None or self._scales[0] is not self.column_scale or self._scales[1] is not compensation:
             scales = DigitalScales.of(self.column_scale, compensation, self.converters)
             self._scales = (self.column_scale, compensation, scales)
@@ -100,17 +112,19 @@ class AnalogLinear(nn.Linear):
         if not self.analog:
             return functional.linear(x, self.weight, self.bias)
         dtype = _autocast_dtype(x)
-        if torch.compiler.is_compiling() and not self.weight.requires_grad:
-            from analog_lora_cli.hardware.tile.operator import product
-
-            result: Tensor = product(x, self.weight, self.bias, self.handle, dtype, torch.is_grad_enabled())[0]
+        if torch.compiler.is_compiling():
+            # Attributes of the state are inputs of the graph: another chip does not compile it again.
+            chip = (None, None) if self.state is None else (self.state.weight, self.state.compensation)
+            gradients = torch.is_grad_enabled()
+            trained = gradients and self.weight.requires_grad
+            result: Tensor = product(x, self.weight, self.bias, *chip, self.handle, dtype, gradients, trained)[0]
         else:
-            result = _AnalogProduct.apply(x, self.weight, self.bias, HeldWeights(self), dtype)
+            result = _AnalogProduct.apply(x, self.weight, self.bias, EffectiveWeights.now(self), dtype)
         return result
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self.handle = _new_handle(self)  # A copy is a layer of its own.
+        self.handle = register_layer(self)  # A copy is a layer of its own.
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, tiles={len(self.grid.rows)}x{len(self.grid.columns)}"
@@ -121,48 +135,29 @@ class _AnalogProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, held: HeldWeights, dtype: torch.dtype | None
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, effective: EffectiveWeights, dtype: torch.dtype | None
     ) -> Tensor:
         needs_x, needs_weight, *_ = ctx.needs_input_grad
-        reading = held.read(x, bias, dtype, keep_inputs=needs_weight, find_saturated=needs_x or needs_weight)
-        ctx.held = held
+        needs = GradientNeeds(inputs=needs_weight, saturation=needs_x or needs_weight)
+        result = effective.mvm(x, bias, dtype, needs)
+        ctx.effective = effective
         ctx.input_dtype = x.dtype
-        ctx.seen = reading.inputs
-        ctx.save_for_backward(*reading.saturated)
-        return reading.output.to(dtype or x.dtype)
+        ctx.inputs = result.inputs
+        ctx.save_for_backward(*result.saturated)
+        return result.output.to(dtype or x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (grad,) = gradients
-        held, saturated = ctx.held, ctx.saved_tensors
+        effective, saturated = ctx.effective, ctx.saved_tensors
         needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
-        grad_x = held.input_gradient(grad, saturated).to(ctx.input_dtype) if needs_x else None
-        flat, grad_weight = grad.reshape(-1, grad.shape[-1]), None
-        if needs_weight:
-            grad_weight, grid = torch.zeros_like(held.layer.weight), held.layer.grid
-            for index, partial in held.partial_gradients(flat, saturated):
-                for seen, (first, last) in zip(ctx.seen[index], grid.columns, strict=True):
-                    block = partial[:, first:last].to(seen.dtype).t() @ seen
-                    grad_weight[first:last, slice(*grid.rows[index])] = block
-        grad_bias = flat.to(held.layer.weight.dtype).sum(dim=0) if needs_bias else None
+        grad_x = effective.input_gradient(grad, saturated).to(ctx.input_dtype) if needs_x else None
+        grad_weight = effective.weight_gradient(grad, saturated, ctx.inputs) if needs_weight else None
+        dtype = effective.layer.weight.dtype
+        grad_bias = grad.reshape(-1, grad.shape[-1]).to(dtype).sum(dim=0) if needs_bias else None
         return grad_x, grad_weight, grad_bias, None, None
 
 
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-
-
-_layers: WeakValueDictionary[int, AnalogLinear] = WeakValueDictionary()
-_handles = itertools.count()
-
-
-def _new_handle(layer: AnalogLinear) -> int:
-    handle = next(_handles)
-    _layers[handle] = layer
-    return handle
-
-
-def layer_of(handle: int) -> AnalogLinear:
-    """The layer that has a handle."""
-    return _layers[handle]

@@ -1,4 +1,7 @@
-"""Reading tiles on a CPU: `read_out.read_tiles` with the loops of `cpu_kernels`."""
+"""The analog MVM on a CPU with the loops of `kernels.cpu`; the formulas are those of `mvm`.
+
+Axes by suffix: T tokens, I inputs (of all rows of tiles, or of one), O outputs, R rows of tiles.
+"""
 
 from __future__ import annotations
 
@@ -9,73 +12,70 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analog_lora_cli.hardware.kernels import cpu as cpu_kernels
-from analog_lora_cli.hardware.kernels.normals import Normals, run_table
-from analog_lora_cli.hardware.tile.mapping import TileGrid
-from analog_lora_cli.hardware.tile.mvm import Converters, DigitalScales
+from analog_lora_cli.hardware.kernels import cpu as kernels
+from analog_lora_cli.hardware.kernels.random import PooledNormal, run_table
+from analog_lora_cli.hardware.tile.array import GradientNeeds, TileArray
+from analog_lora_cli.hardware.tile.grid import TileGrid
 
-_UNWANTED = np.empty((0, 0), dtype=np.bool_)
+_NO_MASK = np.empty((0, 0), dtype=np.bool_)
 
 
-def read_rows(
-    tokens: Tensor,
-    held: Tensor,
-    scales: DigitalScales,
-    bias: Tensor | None,
-    grid: TileGrid,
-    converters: Converters,
-    normals: Normals,
-    output: Tensor,
-    keep_inputs: bool,
-    find_saturated: bool,
+def mvm_of_rows(
+    x_TI: Tensor, tiles: TileArray, bias: Tensor | None, normals: PooledNormal, y_TO: Tensor, needs: GradientNeeds
 ) -> tuple[list[Tensor | None], list[list[Tensor]] | None]:
-    """Read each row of tiles; arguments as those of `read_tiles`, in float32.
+    """The product of each row of tiles, added up; in float32.
 
     Args:
-        tokens: (tokens, in_features).
-        output: (tokens, out_features), is written.
+        x_TI: inputs of all rows of tiles.
+        tiles: the layer's.
+        bias: (out_features,), added digitally; None: none.
+        normals: source of the output noise.
+        y_TO: is written.
+        needs: what to keep for the backward pass.
 
     Returns:
-        what is `saturated` and `inputs` in a `Reading`.
+        `saturated` and `inputs` of an `MvmResult`.
     """
-    x = tokens.detach().contiguous().numpy()
-    table = run_table(torch.float32).numpy()
-    none = tokens.new_zeros(held.shape[0])
-    digital = none if bias is None else bias.detach().to(tokens.dtype).contiguous()
+    grid, converters, scales = tiles.grid, tiles.converters, tiles.scales
+    x = x_TI.detach().contiguous().numpy()
+    table_KN = run_table(torch.float32).numpy()
+    no_bias_O = x_TI.new_zeros(y_TO.shape[1])
+    bias_O = no_bias_O if bias is None else bias.detach().to(x_TI.dtype).contiguous()
     saturated: list[Tensor | None] = []
     inputs: list[list[Tensor]] = []
-    for index, (start, stop) in enumerate(grid.rows):
-        levels, factor = tokens.new_empty(len(x), stop - start), tokens.new_empty(len(x))
+    for row, (start, stop) in enumerate(grid.rows):
+        levels_TI, input_scale_T = x_TI.new_empty(len(x), stop - start), x_TI.new_empty(len(x))
         step = np.float32(converters.dac_step)
-        cpu_kernels.convert_inputs(x, start, stop, step, levels.numpy(), factor.numpy())
-        product = torch.mm(levels, held[:, start:stop].t(), out=output if index == 0 else None)
-        mask = np.empty(product.shape, dtype=np.bool_) if find_saturated else _UNWANTED
-        beyond = np.zeros(len(x), dtype=np.bool_)
-        cpu_kernels.convert_outputs(
-            product.numpy(),
-            np.uint64(normals.reserve(*product.shape) if converters.output_noise else 0),
-            table,
+        kernels.convert_inputs(x, start, stop, step, levels_TI.numpy(), input_scale_T.numpy())
+        # The first row of tiles is computed where the sum will be: no pass over the outputs of its own.
+        product_TO = torch.mm(levels_TI, tiles.weight[:, start:stop].t(), out=y_TO if row == 0 else None)
+        mask_TO = np.empty(product_TO.shape, dtype=np.bool_) if needs.saturation else _NO_MASK
+        beyond_T = np.zeros(len(x), dtype=np.bool_)
+        kernels.convert_outputs(
+            product_TO.numpy(),
+            np.uint64(normals.reserve(*product_TO.shape) if converters.output_noise else 0),
+            table_KN,
             np.float32(converters.noise_steps),
             converters.adc_step > 0,
             np.float32(converters.adc_bound / converters.output_unit),
-            scales.into[index].numpy(),
-            scales.after[index].numpy(),
-            factor.numpy(),
-            _array(none if index else digital),
-            mask,
-            beyond,
+            scales.weight_scale[row].numpy(),
+            scales.output_scale[row].numpy(),
+            input_scale_T.numpy(),
+            _array(no_bias_O if row else bias_O),
+            mask_TO,
+            beyond_T,
         )
-        if index:
-            output.add_(product)
-        if find_saturated and beyond.any():
-            mask[~beyond] = False
-            saturated.append(torch.from_numpy(mask))
+        if row:
+            y_TO.add_(product_TO)
+        if needs.saturation and beyond_T.any():
+            mask_TO[~beyond_T] = False  # The kernel has written the lines of saturated tokens only.
+            saturated.append(torch.from_numpy(mask_TO))
         else:
             saturated.append(None)
-        if keep_inputs:
-            seen = levels.mul_(factor.mul_(converters.input_unit)[:, None])
-            inputs.append([seen] * len(grid.columns))
-    return saturated, inputs if keep_inputs else None
+        if needs.inputs:
+            seen_TI = levels_TI.mul_(input_scale_T.mul_(converters.input_unit)[:, None])
+            inputs.append([seen_TI] * len(grid.columns))
+    return saturated, inputs if needs.inputs else None
 
 
 def _array(parameter: Tensor) -> NDArray[np.float32]:
@@ -88,25 +88,25 @@ def _array(parameter: Tensor) -> NDArray[np.float32]:
     return np.ctypeslib.as_array(memory).reshape(parameter.shape)
 
 
-def noisy_weights(exact: Tensor, strength: float, scales: Tensor, grid: TileGrid, normals: Normals) -> Tensor:
-    """exact + strength * scale * xi in float32.
+def noisy_weights(exact_OI: Tensor, strength: float, scale_RO: Tensor, grid: TileGrid, normals: PooledNormal) -> Tensor:
+    """exact + strength * scale * xi in float32, (out_features, in_features).
 
     Args:
-        exact: (out_features, in_features).
+        exact_OI: the weights.
         strength: standard deviation, relative to the column scale.
-        scales: (rows of tiles, out_features): column scales.
+        scale_RO: column scales.
         grid: the layer's tiles.
-        normals: where xi comes from.
+        normals: source of xi.
     """
-    given = exact.contiguous()
-    held = torch.empty_like(exact, memory_format=torch.contiguous_format)
-    cpu_kernels.noisy_weights(
-        _array(given),
-        np.uint64(normals.reserve(*exact.shape)),
+    given_OI = exact_OI.contiguous()
+    noisy_OI = torch.empty_like(exact_OI, memory_format=torch.contiguous_format)
+    kernels.noisy_weights(
+        _array(given_OI),
+        np.uint64(normals.reserve(*exact_OI.shape)),
         run_table(torch.float32).numpy(),
         np.float32(strength),
-        scales.numpy(),
+        scale_RO.numpy(),
         grid.edges,
-        held.numpy(),
+        noisy_OI.numpy(),
     )
-    return held
+    return noisy_OI

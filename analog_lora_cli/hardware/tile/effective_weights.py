@@ -1,98 +1,122 @@
-"""What the devices of a layer hold in one forward pass, how they are read, and the gradient of the input."""
+"""The weights that a layer computes with in one forward pass, their analog MVM, and its gradients.
+
+Axes of tensors by suffix: T tokens, I inputs (of all rows of tiles, or of one), O outputs, R rows of tiles.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from analog_lora_cli.hardware.kernels.normals import Normals
-from analog_lora_cli.hardware.tile.mvm import Reading, fits_kernels, read_tiles
-
-if TYPE_CHECKING:
-    from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
+from analog_lora_cli.hardware.kernels.choice import fits_kernels
+from analog_lora_cli.hardware.kernels.random import PooledNormal
+from analog_lora_cli.hardware.tile.array import GradientNeeds, MvmResult, TileArray
+from analog_lora_cli.hardware.tile.mvm import analog_mvm
+from analog_lora_cli.hardware.tile.state import TileLayer, TileState
+from analog_lora_cli.hardware.tile.training_noise import LayerNoise
 
 
 @dataclass(frozen=True)
-class TileState:
-    """What the devices of one layer hold at one moment, as a chip sets it."""
+class EffectiveWeights:
+    """The weights of a layer in one forward pass: exact, or what a chip holds, with training noise.
 
-    weight: Tensor
-    """(out_features, in_features): the programmed and drifted weights, in the unit of the layer's weight."""
-    compensation: Tensor
-    """(rows of tiles, out_features): the digital factor against drift, without unit."""
-
-
-class HeldWeights:
-    """What the devices of a layer hold in one forward pass: exact or aged weights, with training noise.
-
-    The noise is drawn again in the backward pass instead of being kept: it would be as large as the model.
+    The noise is drawn again in the backward pass instead of being kept: it would be as large as the model. So this
+    object remembers the chip's state and the noise of its own forward pass, whatever the layer has been told since.
     """
 
-    def __init__(self, layer: AnalogLinear) -> None:
-        self.layer = layer
-        self.state = layer.state
-        self.strength = 0.0
-        """Standard deviation of the noise, relative to the column scale."""
-        self.seed = 0
-        self.output_seed: int | None = None
-        """Of the noise before the ADC; None: torch's default generator decides."""
-        if layer.training and layer.noise is not None:
-            self.output_seed = layer.noise.output_seed(layer.name)
-            if layer.hardware.weight_noise_type == "gaussian":
-                self.strength = layer.hardware.weight_noise * layer.noise.strength
-                self.seed = layer.noise.weight_seed(layer.name)
+    layer: TileLayer
+    state: TileState | None
+    """None: the exact weights."""
+    noise: LayerNoise
+
+    @classmethod
+    def now(cls, layer: TileLayer) -> EffectiveWeights:
+        """The weights of the present forward pass."""
+        return cls(layer, layer.state, present_noise(layer))
 
     @torch.no_grad()
     def weight(self) -> Tensor:
         """(out_features, in_features), in the unit of the layer's weight."""
-        exact, grid = self.layer.weight.detach() if self.state is None else self.state.weight, self.layer.grid
-        if self.strength == 0:
-            return exact
-        scales, normals = self.layer.column_scale, Normals(self.seed, exact.device)
-        if fits_kernels(exact):
+        exact_OI = self.layer.weight.detach() if self.state is None else self.state.weight
+        if self.noise.strength == 0:
+            return exact_OI
+        grid, scale_RO = self.layer.grid, self.layer.column_scale
+        normals = PooledNormal(self.noise.weight_seed, exact_OI.device)
+        if fits_kernels(exact_OI, self.layer.hardware):
+            # Here, because numba cannot be loaded everywhere.
             from analog_lora_cli.hardware.tile.cpu_mvm import noisy_weights
 
-            return noisy_weights(exact, self.strength, scales, grid, normals)
-        noisy = normals.draw(*exact.shape, dtype=exact.dtype)
-        for deviation, (start, stop) in zip(scales * self.strength, grid.rows, strict=True):
-            noisy[:, start:stop].mul_(deviation[:, None])
-        return noisy.add_(exact)
+            return noisy_weights(exact_OI, self.noise.strength, scale_RO, grid, normals)
+        noisy_OI = normals.draw(*exact_OI.shape, dtype=exact_OI.dtype)
+        for deviation_O, (start, stop) in zip(scale_RO * self.noise.strength, grid.rows, strict=True):
+            noisy_OI[:, start:stop].mul_(deviation_O[:, None])
+        return noisy_OI.add_(exact_OI)
 
-    def read(
-        self, x: Tensor, bias: Tensor | None, dtype: torch.dtype | None, keep_inputs: bool, find_saturated: bool
-    ) -> Reading:
-        """Read the tiles once, see `read_tiles`."""
-        layer = self.layer
-        held, scales, normals = self.weight(), layer.digital_scales(), Normals(self.output_seed, x.device)
-        return read_tiles(
-            x, held, scales, bias, layer.grid, layer.converters, normals, keep_inputs, find_saturated, dtype
-        )
+    def mvm(self, x: Tensor, bias: Tensor | None, dtype: torch.dtype | None, needs: GradientNeeds) -> MvmResult:
+        """The layer's product, see `analog_mvm`."""
+        layer, weight_OI = self.layer, self.weight()
+        scales, compiled = layer.digital_scales(self.compensation), fits_kernels(weight_OI, layer.hardware)
+        tiles = TileArray(weight_OI, layer.grid, layer.converters, scales, compiled)
+        return analog_mvm(x, tiles, bias, PooledNormal(self.noise.output_seed, x.device), needs, dtype)
 
     @property
     def compensation(self) -> Tensor | None:
-        """(rows of tiles, out_features): the factor against drift; None: 1."""
+        """(rows of tiles, out_features): the drift-compensation factors; None: 1."""
         return None if self.state is None else self.state.compensation
 
-    def partial_gradients(self, grad: Tensor, saturated: Sequence[Tensor | None]) -> Iterator[tuple[int, Tensor]]:
-        """For each row of tiles its number and the gradient of its output before the digital addition.
+    def partial_gradients(self, grad_TO: Tensor, saturated: Sequence[Tensor | None]) -> Iterator[Tensor]:
+        """For each row of tiles the gradient of its output before the digital addition, (tokens, out_features).
 
         Args:
-            grad: (tokens, out_features).
+            grad_TO: gradient of the layer's output.
             saturated: for each row of tiles, where an ADC was beyond its bound.
         """
-        for index, mask in enumerate(saturated):
-            partial = grad if self.compensation is None else grad * self.compensation[index].to(grad.dtype)
-            yield index, partial if mask is None else partial.masked_fill(mask, 0)
+        for row, mask_TO in enumerate(saturated):
+            partial_TO = grad_TO if self.compensation is None else grad_TO * self.compensation[row].to(grad_TO.dtype)
+            # The straight-through estimator: converters count as the identity inside their range, as a constant beyond.
+            yield partial_TO if mask_TO is None else partial_TO.masked_fill(mask_TO, 0)
 
     def input_gradient(self, grad: Tensor, saturated: Sequence[Tensor | None]) -> Tensor:
-        """The straight-through gradient of the input, (..., in_features); arguments as above, grad of any rank."""
-        held, flat = self.weight(), grad.reshape(-1, grad.shape[-1])
-        result = grad.new_empty(flat.shape[0], held.shape[1])
-        for index, partial in self.partial_gradients(flat, saturated):
-            start, stop = self.layer.grid.rows[index]
-            torch.mm(partial, held[:, start:stop].to(partial.dtype), out=result[:, start:stop])
-        return result.reshape(*grad.shape[:-1], held.shape[1])
+        """The straight-through gradient of the input, (..., in_features).
+
+        Args:
+            grad: (..., out_features).
+            saturated: as for `partial_gradients`.
+        """
+        weight_OI, grad_TO = self.weight(), grad.reshape(-1, grad.shape[-1])
+        result_TI = grad.new_empty(grad_TO.shape[0], weight_OI.shape[1])
+        partials = self.partial_gradients(grad_TO, saturated)
+        for (start, stop), partial_TO in zip(self.layer.grid.rows, partials, strict=True):
+            torch.mm(partial_TO, weight_OI[:, start:stop].to(partial_TO.dtype), out=result_TI[:, start:stop])
+        return result_TI.reshape(*grad.shape[:-1], weight_OI.shape[1])
+
+    def weight_gradient(
+        self, grad: Tensor, saturated: Sequence[Tensor | None], inputs: Sequence[Sequence[Tensor]]
+    ) -> Tensor:
+        """The straight-through gradient of the weight, (out_features, in_features).
+
+        Args:
+            grad: (..., out_features).
+            saturated: as for `partial_gradients`.
+            inputs: those of the `MvmResult`.
+        """
+        grad_TO, grid, result_OI = (
+            grad.reshape(-1, grad.shape[-1]),
+            self.layer.grid,
+            torch.zeros_like(self.layer.weight),
+        )
+        for row, partial_TO in enumerate(self.partial_gradients(grad_TO, saturated)):
+            for seen_TI, (first, last) in zip(inputs[row], grid.columns, strict=True):
+                block_OI = partial_TO[:, first:last].to(seen_TI.dtype).t() @ seen_TI
+                result_OI[first:last, slice(*grid.rows[row])] = block_OI
+        return result_OI
+
+
+def present_noise(layer: TileLayer) -> LayerNoise:
+    """The noise of a layer in the present forward pass."""
+    if layer.noise is None:
+        return LayerNoise()
+    return layer.noise.of_layer(layer.name, layer.hardware, layer.training)

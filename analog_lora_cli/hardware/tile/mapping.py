@@ -1,63 +1,15 @@
-"""How a weight matrix lies on tiles: even splits, one scale an output column, clipping."""
+"""How a weight matrix becomes tile weights: one scale an output column of each tile, and clipping."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from analog_lora_cli.config.schema import HardwareConfig
-
-Span = tuple[int, int]
-"""First index and the index after the last, as in a slice."""
-
-
-def split_evenly(size: int, limit: int) -> list[Span]:
-    """Cut `size` lines into the fewest spans of at most `limit`, as equal as possible, longer ones first.
-
-    The same rule as aihwkit's tile array, so that both simulate the same tiles.
-
-    Args:
-        size: number of inputs or outputs of a layer.
-        limit: lines of one tile; 0 means no limit.
-    """
-    count = 1 if limit == 0 else -(-size // limit)
-    base, extra = divmod(size, count)
-    starts = [index * base + min(index, extra) for index in range(count + 1)]
-    return list(pairwise(starts))
-
-
-@dataclass(frozen=True)
-class TileGrid:
-    """The tiles of one layer."""
-
-    rows: list[Span]
-    """Inputs of each row of tiles."""
-    columns: list[Span]
-    """Outputs of each column of tiles."""
-
-    @classmethod
-    def of(cls, out_features: int, in_features: int, hardware: HardwareConfig) -> TileGrid:
-        """The grid of a layer of this shape on this hardware."""
-        return cls(
-            rows=split_evenly(in_features, hardware.tile_rows),
-            columns=split_evenly(out_features, hardware.tile_columns),
-        )
-
-    @cached_property
-    def edges(self) -> NDArray[np.int64]:
-        """(rows of tiles + 1,): where the rows of tiles begin, and the end."""
-        return np.array([start for start, _ in self.rows] + [self.rows[-1][1]], dtype=np.int64)
-
-    @property
-    def tiles(self) -> int:
-        """Number of tiles."""
-        return len(self.rows) * len(self.columns)
+from analog_lora_cli.hardware.tile.grid import TileGrid, TileSlice
+from analog_lora_cli.hardware.tile.state import MappedLayer
 
 
 def column_scales(weight: Tensor, grid: TileGrid) -> Tensor:
@@ -74,6 +26,20 @@ def column_scales(weight: Tensor, grid: TileGrid) -> Tensor:
         (rows of tiles, out_features), in the unit of the weight.
     """
     return torch.stack([weight[:, start:stop].abs().amax(dim=1) for start, stop in grid.rows])
+
+
+def tile_weights(layer: MappedLayer, dtype: torch.dtype | None = None) -> Iterator[tuple[TileSlice, Tensor]]:
+    """The target weights of each tile, (columns, rows) in [-1, 1] on the CPU.
+
+    Args:
+        layer: has the weights.
+        dtype: to compute in; None: the weights' own.
+    """
+    weight, scales = layer.weight.detach().cpu().to(dtype), layer.column_scale.cpu().to(dtype)
+    for tile in layer.grid:
+        scale = scales[tile.columns][:, None]
+        safe = torch.where(scale > 0, scale, torch.ones_like(scale))
+        yield tile, weight[tile.weights] / safe
 
 
 @dataclass(frozen=True)
@@ -107,19 +73,18 @@ def clip_weight(weight: Tensor, grid: TileGrid, sigma: float, scope: str) -> tup
     if sigma == 0:
         return weight.clone(), Clipping(clipped=0, change=0.0)
     clipped = weight.clone()
-    for row_start, row_stop in grid.rows:
-        for column_start, column_stop in grid.columns:
-            block = clipped[column_start:column_stop, row_start:row_stop]
-            if scope == "tile":
-                scale = block.abs().amax(dim=1, keepdim=True)
-                units = block / torch.where(scale > 0, scale, torch.ones_like(scale))
-                bound = (units.double().std() if units.numel() > 1 else units.new_zeros(())) * sigma * scale
-            else:
-                bound = _column_std(block) * sigma
-            # A column whose weights are all equal has no spread to clip at.
-            bound = bound.to(block.dtype)
-            bound = torch.where(bound > 0, bound, torch.full_like(bound, torch.inf))
-            block.copy_(torch.maximum(torch.minimum(block, bound), -bound))
+    for tile in grid:
+        block = clipped[tile.weights]
+        if scope == "tile":
+            scale = block.abs().amax(dim=1, keepdim=True)
+            units = block / torch.where(scale > 0, scale, torch.ones_like(scale))
+            bound = (units.double().std() if units.numel() > 1 else units.new_zeros(())) * sigma * scale
+        else:
+            bound = _column_std(block) * sigma
+        # A column whose weights are all equal has no spread to clip at.
+        bound = bound.to(block.dtype)
+        bound = torch.where(bound > 0, bound, torch.full_like(bound, torch.inf))
+        block.copy_(torch.maximum(torch.minimum(block, bound), -bound))
     norm = weight.norm()
     change = float((clipped - weight).norm() / norm) if norm > 0 else 0.0
     return clipped, Clipping(clipped=int((clipped != weight).sum()), change=change)

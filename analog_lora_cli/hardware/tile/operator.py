@@ -1,7 +1,8 @@
 """The product of an analog layer as one operator, which torch.compile takes as it is, without breaking the graph.
 
-Inside it runs what runs without compilation. What a chip holds and the seeds of the noise are looked up at that time,
-so nothing is compiled again when they change.
+Inside it runs what runs without compilation. The seeds of the noise are looked up when it runs, so nothing is compiled
+again when they change. They leave the operator as tensors, and a chip's state enters it as tensors: what autograd saves
+of them makes the backward pass compute with the weights of its own forward pass.
 """
 
 from __future__ import annotations
@@ -11,67 +12,169 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analog_lora_cli.hardware.tile.analog_linear import layer_of
-from analog_lora_cli.hardware.tile.effective_weights import HeldWeights
+from analog_lora_cli.hardware.tile.array import GradientNeeds
+from analog_lora_cli.hardware.tile.effective_weights import EffectiveWeights, present_noise
+from analog_lora_cli.hardware.tile.handles import layer_of
+from analog_lora_cli.hardware.tile.state import TileLayer, TileState
+from analog_lora_cli.hardware.tile.training_noise import LayerNoise
 
 
 @torch.library.custom_op("analora::product", mutates_args=())
 def product(
-    x: Tensor, weight: Tensor, bias: Tensor | None, layer: int, dtype: torch.dtype | None, find_saturated: bool
-) -> tuple[Tensor, Tensor]:
-    """Read a layer's tiles.
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    chip_weight: Tensor | None,
+    compensation: Tensor | None,
+    handle: int,
+    dtype: torch.dtype | None,
+    find_saturated: bool,
+    keep_inputs: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The analog MVM of a layer.
 
     Args:
         x: (..., in_features).
-        weight: the layer's, so that autograd sees it; it is not trained.
+        weight: the layer's, so that autograd sees it.
         bias: the layer's.
-        layer: its handle.
+        chip_weight: the weight of the chip's state; None: exact weights.
+        compensation: of the chip's state.
+        handle: the layer's number.
         dtype: autocast's; None: no autocast.
-        find_saturated: for the gradient.
+        find_saturated: for any gradient.
+        keep_inputs: for the gradient of the weight.
 
     Returns:
-        (..., out_features), and (rows of tiles, tokens, out_features) where an ADC was beyond its bound; empty without
-        `find_saturated`.
+        output: (..., out_features).
+        saturated: (rows of tiles, tokens, out_features), where an ADC was beyond its bound; empty if not needed.
+        inputs: (columns of tiles whose inputs differ, tokens, in_features), as the DACs gave them; empty if not needed.
+        seed: of the weight noise, int64 on the CPU.
+        strength: of the weight noise, float64 on the CPU.
     """
-    reading = HeldWeights(layer_of(layer)).read(x, bias, dtype, keep_inputs=False, find_saturated=find_saturated)
-    output = reading.output.to(dtype or x.dtype)
-    if not find_saturated:
-        return output, x.new_empty(0, dtype=torch.bool)
-    nowhere = torch.zeros(x.numel() // x.shape[-1], weight.shape[0], dtype=torch.bool, device=x.device)
-    return output, torch.stack([nowhere if mask is None else mask for mask in reading.saturated])
+    layer = layer_of(handle)
+    effective = EffectiveWeights(layer, _state(chip_weight, compensation), present_noise(layer))
+    result = effective.mvm(x, bias, dtype, GradientNeeds(inputs=keep_inputs, saturation=find_saturated))
+    tokens = x.numel() // x.shape[-1]
+    saturated = x.new_empty(0, dtype=torch.bool)
+    if find_saturated:
+        nowhere = torch.zeros(tokens, weight.shape[0], dtype=torch.bool, device=x.device)
+        saturated = torch.stack([nowhere if mask is None else mask for mask in result.saturated])
+    inputs = weight.new_empty(0)
+    if result.inputs is not None:
+        columns = range(_input_columns(layer))
+        inputs = torch.stack([torch.cat([row[column] for row in result.inputs], dim=1) for column in columns])
+    seed = torch.tensor(effective.noise.weight_seed, dtype=torch.int64)
+    strength = torch.tensor(effective.noise.strength, dtype=torch.float64)
+    return result.output.to(dtype or x.dtype), saturated, inputs, seed, strength
 
 
 @product.register_fake
 def _(
-    x: Tensor, weight: Tensor, bias: Tensor | None, layer: int, dtype: torch.dtype | None, find_saturated: bool
-) -> tuple[Tensor, Tensor]:
-    output = x.new_empty(*x.shape[:-1], weight.shape[0], dtype=dtype or x.dtype)
-    if not find_saturated:
-        return output, x.new_empty(0, dtype=torch.bool)
-    rows = len(layer_of(layer).grid.rows)
-    return output, x.new_empty(rows, x.numel() // x.shape[-1], weight.shape[0], dtype=torch.bool)
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    chip_weight: Tensor | None,
+    compensation: Tensor | None,
+    handle: int,
+    dtype: torch.dtype | None,
+    find_saturated: bool,
+    keep_inputs: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    layer, tokens = layer_of(handle), x.numel() // x.shape[-1]
+    mask_shape = (len(layer.grid.rows), tokens, weight.shape[0]) if find_saturated else (0,)
+    input_shape = (_input_columns(layer), tokens, weight.shape[1]) if keep_inputs else (0,)
+    return (
+        x.new_empty(*x.shape[:-1], weight.shape[0], dtype=dtype or x.dtype),
+        x.new_empty(mask_shape, dtype=torch.bool),
+        weight.new_empty(input_shape),
+        torch.empty((), dtype=torch.int64),
+        torch.empty((), dtype=torch.float64),
+    )
+
+
+def _input_columns(layer: TileLayer) -> int:
+    """Columns of tiles with inputs of their own: each token's input is halved until its outputs on that tile fit."""
+    return len(layer.grid.columns) if layer.converters.iterative else 1
+
+
+def _state(chip_weight: Tensor | None, compensation: Tensor | None) -> TileState | None:
+    return None if chip_weight is None or compensation is None else TileState(chip_weight, compensation)
 
 
 @torch.library.custom_op("analora::input_gradient", mutates_args=())
-def input_gradient(grad: Tensor, saturated: Tensor, layer: int, dtype: torch.dtype) -> Tensor:
+def input_gradient(
+    grad: Tensor,
+    chip_weight: Tensor | None,
+    compensation: Tensor | None,
+    saturated: Tensor,
+    seed: Tensor,
+    strength: Tensor,
+    handle: int,
+    dtype: torch.dtype,
+) -> Tensor:
     """The straight-through gradient of the input of `product`."""
-    return HeldWeights(layer_of(layer)).input_gradient(grad, list(saturated)).to(dtype)
+    noise = LayerNoise(strength.item(), int(seed.item()))
+    effective = EffectiveWeights(layer_of(handle), _state(chip_weight, compensation), noise)
+    return effective.input_gradient(grad, list(saturated)).to(dtype)
 
 
 @input_gradient.register_fake
-def _(grad: Tensor, saturated: Tensor, layer: int, dtype: torch.dtype) -> Tensor:
-    return grad.new_empty(*grad.shape[:-1], layer_of(layer).in_features, dtype=dtype)
+def _(
+    grad: Tensor,
+    chip_weight: Tensor | None,
+    compensation: Tensor | None,
+    saturated: Tensor,
+    seed: Tensor,
+    strength: Tensor,
+    handle: int,
+    dtype: torch.dtype,
+) -> Tensor:
+    return grad.new_empty(*grad.shape[:-1], layer_of(handle).weight.shape[1], dtype=dtype)
+
+
+@torch.library.custom_op("analora::weight_gradient", mutates_args=())
+def weight_gradient(
+    grad: Tensor,
+    chip_weight: Tensor | None,
+    compensation: Tensor | None,
+    saturated: Tensor,
+    inputs: Tensor,
+    handle: int,
+) -> Tensor:
+    """The straight-through gradient of the weight of `product`."""
+    layer = layer_of(handle)
+    columns = [min(column, len(inputs) - 1) for column in range(len(layer.grid.columns))]
+    by_tile = [[inputs[column][:, start:stop] for column in columns] for start, stop in layer.grid.rows]
+    effective = EffectiveWeights(layer, _state(chip_weight, compensation), LayerNoise())
+    return effective.weight_gradient(grad, list(saturated), by_tile)
+
+
+@weight_gradient.register_fake
+def _(
+    grad: Tensor,
+    chip_weight: Tensor | None,
+    compensation: Tensor | None,
+    saturated: Tensor,
+    inputs: Tensor,
+    handle: int,
+) -> Tensor:
+    return inputs.new_empty(tuple(layer_of(handle).weight.shape))
 
 
 def _setup(ctx: Any, inputs: Any, output: Any) -> None:
-    x, _, _, ctx.layer, _, _ = inputs
-    ctx.input_dtype = x.dtype
-    ctx.save_for_backward(output[1])
+    x, weight, _, chip_weight, compensation, ctx.handle, *_ = inputs
+    ctx.input_dtype, ctx.weight_dtype = x.dtype, weight.dtype
+    ctx.save_for_backward(chip_weight, compensation, *output[1:])
 
 
-def _backward(ctx: Any, grad: Tensor, _: Any) -> Any:
-    (saturated,) = ctx.saved_tensors
-    return input_gradient(grad, saturated, ctx.layer, ctx.input_dtype), None, None, None, None, None
+def _backward(ctx: Any, grad: Tensor, *_: Any) -> Any:
+    chip_weight, compensation, saturated, inputs, seed, strength = ctx.saved_tensors
+    needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+    chip = (grad, chip_weight, compensation, saturated)
+    grad_x = input_gradient(*chip, seed, strength, ctx.handle, ctx.input_dtype) if needs_x else None
+    grad_weight = weight_gradient(*chip, inputs, ctx.handle) if needs_weight else None
+    grad_bias = grad.reshape(-1, grad.shape[-1]).to(ctx.weight_dtype).sum(dim=0) if needs_bias else None
+    return grad_x, grad_weight, grad_bias, None, None, None, None, None, None
 
 
 product.register_autograd(_backward, setup_context=_setup)

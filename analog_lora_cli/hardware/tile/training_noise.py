@@ -1,35 +1,67 @@
-"""The random numbers of training: one draw of weight noise per forward pass, reproducible from seed and step."""
+"""The weight noise of training: which forward passes share a draw, reproducible from seed and step."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.hardware.seeds import derive_seed
+
+NoiseScope = Literal["forward", "step"]
 
 
-def derive_seed(*parts: object) -> int:
-    """A 63-bit seed that depends on every part and on nothing else."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+@dataclass(frozen=True)
+class NoiseDraw:
+    """One draw of the weight noise of a whole model: a statistical chip."""
+
+    step: int
+    """Optimizer step."""
+    number: int
+    """Forward pass of the step that the draw was made for; 0: the draw of the whole step."""
+    strength: float
+    """Multiplies `hardware.weight_noise`."""
+
+
+@dataclass(frozen=True)
+class LayerNoise:
+    """What one layer takes from the noise in one forward pass; enough to compute the same weights once more."""
+
+    strength: float = 0.0
+    """Standard deviation of the weight noise, relative to the column scale; 0: none."""
+    weight_seed: int = 0
+    output_seed: int | None = None
+    """Seed of the noise before the ADC; None: torch's default generator decides."""
 
 
 class TrainingNoise:
-    """The clock that all tiles of a model draw their training noise from.
+    """The clock that all layers of a model draw their training noise from.
 
     The weight noise of a layer is a function of (seed, step, forward pass of the step, layer): the same on every
     rank, because all ranks simulate one chip, the same when a run resumes, and the same when gradient checkpointing
     computes a layer again. The output noise also depends on the rank, because ranks see different samples.
 
+    A backward pass uses the draw of its own forward pass, whatever forward passes came between. Gradient checkpointing,
+    which computes layers again in the backward pass, does so with `checkpoint_contexts` as torch's `context_fn`.
+
     Args:
         seed: the run's seed.
         rank: of this process among those that train together.
+        scope: `forward`: each forward pass of the whole model draws new weight noise; `step`: all forward passes of
+            an optimizer step share one draw.
     """
 
-    def __init__(self, seed: int, rank: int = 0) -> None:
+    def __init__(self, seed: int, rank: int = 0, scope: NoiseScope = "forward") -> None:
         self.seed = seed
         self.rank = rank
+        self.scope = scope
         self.step = 0
         self.forward_pass = 0
         self.strength = 1.0
         """Multiplies the weight noise; a schedule may change it from step to step."""
+        self._rollout: NoiseDraw | None = None
 
     def begin_step(self, step: int) -> None:
         """Start an optimizer step."""
@@ -40,10 +72,63 @@ class TrainingNoise:
         """Start a forward pass of the whole model."""
         self.forward_pass += 1
 
-    def weight_seed(self, layer: str) -> int:
-        """The seed of a layer's weight noise in this forward pass."""
-        return derive_seed(self.seed, self.step, self.forward_pass, "weight", layer)
+    @property
+    def draw(self) -> NoiseDraw:
+        """The draw of weight noise that a forward pass sees now."""
+        number = self.forward_pass if self.scope == "forward" else 0
+        return self._rollout or NoiseDraw(self.step, number, self.strength)
 
-    def output_seed(self, layer: str) -> int:
-        """The seed of a layer's output noise in this forward pass, on this rank."""
-        return derive_seed(self.seed, self.step, self.forward_pass, "output", layer, self.rank)
+    @contextmanager
+    def rollout(self, draw: NoiseDraw | None = None) -> Iterator[NoiseDraw]:
+        """Let all forward passes inside see one draw of weight noise, in evaluation mode too.
+
+        A generated sequence and its scores then come from one statistical chip. The output noise stays new in each
+        forward pass.
+
+        Args:
+            draw: of an earlier rollout, to score what it generated; None: a new one.
+
+        Yields:
+            the draw.
+        """
+        if draw is None:
+            self.begin_forward()
+            draw = self.draw
+        before, self._rollout = self._rollout, draw
+        try:
+            yield draw
+        finally:
+            self._rollout = before
+
+    def checkpoint_contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """The contexts of a checkpointed block: `context_fn` of `torch.utils.checkpoint.checkpoint`.
+
+        The second one, for the recomputation, brings back the moment of the first computation.
+        """
+        return nullcontext(), self._at((self.step, self.forward_pass, self.strength, self._rollout))
+
+    @contextmanager
+    def _at(self, moment: tuple[int, int, float, NoiseDraw | None]) -> Iterator[None]:
+        before = (self.step, self.forward_pass, self.strength, self._rollout)
+        self.step, self.forward_pass, self.strength, self._rollout = moment
+        try:
+            yield
+        finally:
+            self.step, self.forward_pass, self.strength, self._rollout = before
+
+    def of_layer(self, name: str, hardware: HardwareConfig, training: bool) -> LayerNoise:
+        """The noise of a layer in the present forward pass.
+
+        Args:
+            name: the layer's name.
+            hardware: the layer's.
+            training: whether the layer is in training mode; if not, it has weight noise in rollouts only.
+        """
+        draw = self.draw
+        output_seed = (
+            derive_seed(self.seed, self.step, self.forward_pass, "output", name, self.rank) if training else None
+        )
+        if hardware.weight_noise_type != "gaussian" or not (training or self._rollout):
+            return LayerNoise(output_seed=output_seed)
+        weight_seed = derive_seed(self.seed, draw.step, draw.number, "weight", name)
+        return LayerNoise(hardware.weight_noise * draw.strength, weight_seed, output_seed)

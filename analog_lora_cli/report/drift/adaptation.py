@@ -51,7 +51,7 @@ def recovery_table(recovery: Recovery) -> Table:
         caption.append(f"old hardware: adapter {start} on the hardware that it was trained for")
     if papers and reference is not None:
         caption.append(f"paper: {reference.source}")
-    made = console.table(
+    table = console.table(
         f"{recovery.adaptation.name}: {metric} over time",
         "", *(name.replace(" ", "\n") for name in results), "recovered", *(heading for heading, _ in papers),
         caption="\n".join(caption),
@@ -60,19 +60,19 @@ def recovery_table(recovery: Recovery) -> Table:
     digital = [result.digital[metric] for result in results.values()]
     exact = [result.converters_only[metric] for result in results.values()]
     for row, values in (("digital", digital), ("converters only", exact)):
-        made.add_row(
+        table.add_row(
             row, *(f"{value:.2f}" for value in values), f"{recovery.after.headline.gain(*values[-2:]):+.2f}", *blank
         )
-    made.add_section()
+    table.add_section()
     for label in first.times:
         published = [values[metric].get(label) for _, values in papers]
-        made.add_row(
+        table.add_row(
             label,
             *(f"{_mean(result, label):.2f}" for result in results.values()),
             signed(recovery.recovered(label)),
             *("" if value is None else f"{value:.2f}" for value in published),
         )
-    return made
+    return table
 
 
 def _aged_chip_table(recovery: Recovery) -> Table:
@@ -83,7 +83,7 @@ def _aged_chip_table(recovery: Recovery) -> Table:
     headings = [f"chip {chip.seed}\nbefore", "\nafter", "\nrecovered"]
     if others:
         headings += [f"{others} other{'s' if others > 1 else ''}\nbefore", "\nafter", "\nrecovered"]
-    made = console.table(
+    table = console.table(
         f"{recovery.adaptation.name}: {before.metric} over time, trained on chip {chip.seed} at {chip.at}",
         "", *headings,
         caption=f"means over the chips; before: adapter {recovery.adaptation.start}; > marks the time of the training\n"
@@ -95,12 +95,12 @@ def _aged_chip_table(recovery: Recovery) -> Table:
         row.append(signed(recovery.recovered(label)))
         if others:
             row += [f"{_mean(before, label):.2f}", f"{_mean(after, label):.2f}", signed(recovery.elsewhere(label))]
-        made.add_row(*row)
-    return made
+        table.add_row(*row)
+    return table
 
 
 def recovery_sentence(recovery: Recovery) -> str:
-    """How much came back at the headline time, and what each point cost."""
+    """Sentence on the gain at the headline time, and on the cost of each point."""
     label = recovery.headline_time
     difference, lost = recovery.recovered(label), recovery.lost(label)
     assert difference is not None and lost is not None

@@ -15,13 +15,13 @@ def _results(done: list[Evaluation]) -> list[DriftResult]:
     return [one.drift for one in done if one.drift is not None]
 
 
-def comparison_table(done: list[Evaluation]) -> Table:
+def comparison_table(evaluations: list[Evaluation]) -> Table:
     """The mean of each method at each time, and the paired difference of each to the first."""
-    results = _results(done)
+    results = _results(evaluations)
     first = results[0]
     metric = first.metric
-    names = [one.subject.name for one in done]
-    made = console.table(
+    names = [one.subject.name for one in evaluations]
+    table = console.table(
         f"{metric} over time, {len(first.chips)} chips",
         "",
         *names,
@@ -29,18 +29,18 @@ def comparison_table(done: list[Evaluation]) -> Table:
         caption="mean over the chips; differences are paired chip by chip: their mean ± half its 95 % interval; "
         f"{first.headline.direction}",
     )
-    for column in made.columns[1:]:
+    for column in table.columns[1:]:
         column.no_wrap = False
     for label, values in (
         ("digital", [result.digital[metric] for result in results]),
         ("converters only", [result.converters_only[metric] for result in results]),
     ):
-        made.add_row(label, *(f"{v:.2f}" for v in values), *(f"{v - values[0]:+.2f}" for v in values[1:]))
-    made.add_section()
+        table.add_row(label, *(f"{v:.2f}" for v in values), *(f"{v - values[0]:+.2f}" for v in values[1:]))
+    table.add_section()
     for label in first.times:
         differences = [signed(paired_difference(first, other, label)) for other in results[1:]]
-        made.add_row(label, *(f"{result.summary(metric, label)['mean']:.2f}" for result in results), *differences)
-    return made
+        table.add_row(label, *(f"{result.summary(metric, label)['mean']:.2f}" for result in results), *differences)
+    return table
 
 
 def signed(difference: dict[str, Any] | None) -> str:

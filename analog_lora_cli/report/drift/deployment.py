@@ -10,41 +10,41 @@ from analog_lora_cli.workflows.evaluate import Evaluation
 from analog_lora_cli.workflows.results import count_parameters
 
 
-def deployment_table(done: list[Evaluation]) -> Table:
+def deployment_table(evaluations: list[Evaluation]) -> Table:
     """Each adapter with its own metric: digital, and the mean over the chips at each time."""
-    first = done[0].drift
+    first = evaluations[0].drift
     assert first is not None
-    count = count_parameters(done[0].subject.checkpoint, [one.subject.adapter for one in done])
+    count = count_parameters(evaluations[0].subject.checkpoint, [one.subject.adapter for one in evaluations])
     caption = [
         f"mean and standard deviation over the same {len(first.chips)} chips; each adapter with the metric of its task",
         f"{count.deployment / 1e6:.1f} M parameters: {count.on_tiles / 1e6:.1f} M on tiles, "
         f"{count.digital / 1e6:.1f} M digital, {count.trained / 1e6:.2f} M in {count.adapters} adapters with heads",
         f"{count.adapters} separate models with tiles of their own: {count.separate / 1e6:.1f} M",
-        *_other_hardware(done),
+        *_other_hardware(evaluations),
     ]
-    made = console.table(
-        f"{done[0].subject.checkpoint.folder.resolve().name}: {len(done)} adapters on one deployment",
+    table = console.table(
+        f"{evaluations[0].subject.checkpoint.folder.resolve().name}: {len(evaluations)} adapters on one deployment",
         "adapter", "digital", *first.times, caption="\n".join(caption),
     )  # fmt: skip
-    for one in done:
+    for one in evaluations:
         result = one.drift
         assert result is not None
         summaries = [result.summary(one.metric, label) for label in result.times]
         spread = ["" if summary["std"] is None else f"±{summary['std']:.2f}" for summary in summaries]
         task = one.subject.config.task.name
-        made.add_row(
+        table.add_row(
             f"{one.subject.adapter}\n [dim]{task} {one.metric}[/dim]",
             f"{one.digital[one.metric]:.2f}",
             *(f"{summary['mean']:.2f}\n[dim]{std}[/dim]" for summary, std in zip(summaries, spread, strict=True)),
         )
-    return made
+    return table
 
 
-def _other_hardware(done: list[Evaluation]) -> list[str]:
-    """What is different for adapters that are not run on the first one's hardware."""
-    first = flatten(done[0].subject.hardware())
+def _other_hardware(evaluations: list[Evaluation]) -> list[str]:
+    """Differences of the hardware of adapters that do not run on the first one's."""
+    first = flatten(evaluations[0].subject.hardware())
     lines = []
-    for one in done[1:]:
+    for one in evaluations[1:]:
         own = flatten(one.subject.hardware())
         changed = [
             f"{key} {own.get(key)}" for key in sorted(first.keys() | own.keys()) if first.get(key) != own.get(key)

@@ -29,9 +29,9 @@ def print_run(result: RunResult, title: str) -> None:
 
 
 def untimed_table(title: str, metric: Metric, digital: Metrics, converters_only: Metrics) -> Table:
-    """The two measurements that no chip takes part in."""
+    """Table of the two measurements that no chip takes part in."""
     reference, value = digital[metric.name], converters_only[metric.name]
-    made = console.table(f"{title}: {metric.name}", "", metric.name, "drop")
-    made.add_row("digital", f"{reference:.2f}", "")
-    made.add_row("converters only", f"{value:.2f}", f"{metric.drop(reference, value):.2f}")
-    return made
+    table = console.table(f"{title}: {metric.name}", "", metric.name, "drop")
+    table.add_row("digital", f"{reference:.2f}", "")
+    table.add_row("converters only", f"{value:.2f}", f"{metric.drop(reference, value):.2f}")
+    return table

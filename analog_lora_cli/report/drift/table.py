@@ -23,11 +23,11 @@ def drift_table(result: DriftResult, title: str, baseline: float | None = None) 
         caption.append(f"the baseline, which ignores the input, gets {metric} {baseline:.1f}")
     if with_paper and result.reference is not None:
         caption.append(f"paper: {result.reference['source']}")
-    made = console.table(
+    table = console.table(
         title, "", "mean", "std", "95 % interval", "worst", "drop", *(["paper"] if with_paper else []),
         *(name.replace("_", " ") for name in others), caption="\n".join(caption),
     )  # fmt: skip
-    made.columns[-1].no_wrap = False
+    table.columns[-1].no_wrap = False
     digital, drop = result.digital[metric], result.headline.drop
 
     for name, measured, published in (
@@ -35,11 +35,11 @@ def drift_table(result: DriftResult, title: str, baseline: float | None = None) 
         ("converters only", result.converters_only, None),
     ):
         worse = "" if name == "digital" else f"{drop(digital, measured[metric]):.2f}"
-        made.add_row(
+        table.add_row(
             name, f"{measured[metric]:.2f}", "", "", "", worse, *([_number(published)] if with_paper else []),
             *(f"{measured[other]:.2f}" for other in others),
         )  # fmt: skip
-    made.add_section()
+    table.add_section()
     for label in result.times:
         summary = result.summary(metric, label)
         interval = "" if summary["ci95"] is None else "{:.2f} .. {:.2f}".format(*summary["ci95"])
@@ -52,12 +52,12 @@ def drift_table(result: DriftResult, title: str, baseline: float | None = None) 
             f"{summary['worst']:.2f}",
             f"{drop(digital, summary['mean']):.2f}",
         ]
-        made.add_row(
+        table.add_row(
             *row,
             *([_number(paper.get(label))] if with_paper else []),
             *(f"{result.summary(other, label)['mean']:.2f}" for other in others),
         )
-    return made
+    return table
 
 
 def _number(value: float | None) -> str:

@@ -14,7 +14,7 @@ from analog_lora_cli.runtime.processes import world_size
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.measurement import Measurement
     from analog_lora_cli.models.build import Built
-    from analog_lora_cli.training.callbacks import TrainingReport
+    from analog_lora_cli.training.callbacks.progress import TrainingObserver
 
 SHORT = 20.0
 """Seconds of remaining work below which no estimate is printed."""
@@ -36,7 +36,7 @@ class ConsoleObserver:
         self._close()
 
     @cached_property
-    def training(self) -> TrainingReport:
+    def training(self) -> TrainingObserver:
         """Shows the optimizer steps."""
         from analog_lora_cli.report.progress.training import TrainingMeter
 

@@ -6,10 +6,10 @@ import time
 
 from analog_lora_cli.report.progress.meter import Meter, listed
 from analog_lora_cli.runtime import log as run_log
-from analog_lora_cli.training.callbacks import TrainingReport
+from analog_lora_cli.training.callbacks.progress import TrainingObserver
 
 
-class TrainingMeter(TrainingReport):
+class TrainingMeter(TrainingObserver):
     """Loss, learning rate, samples per second and time left."""
 
     def __init__(self) -> None:

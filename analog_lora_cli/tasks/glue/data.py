@@ -21,7 +21,7 @@ LARGEST_SIMILARITY = 5.0
 
 @dataclass(frozen=True)
 class GlueSpec:
-    """What distinguishes one GLUE task from another."""
+    """Columns, labels and metrics of one GLUE task."""
 
     columns: tuple[str, ...]
     """The text columns: one, or two that are read as a pair."""

@@ -67,11 +67,11 @@ class Classification(Task):
         return mapped_features({**inputs, "labels": sample.label} for inputs, sample in encoded)
 
     def eval_sets(self, tokenizer: PreTrainedTokenizerBase) -> list[EvalSet]:
-        found = []
+        sets = []
         for name, samples in self._validation.items():
             features = mapped_features(inputs for inputs, _ in self._encoded(samples, tokenizer))
-            found.append(EvalSet(name, features, self._scorer(name, samples)))
-        return found
+            sets.append(EvalSet(name, features, self._scorer(name, samples)))
+        return sets
 
     def outputs(self, result: ModelOutput, lengths: Sequence[int]) -> list[FloatArray]:
         """Logits, (labels,)."""
@@ -113,8 +113,8 @@ class Classification(Task):
             if file is None:
                 splits["mismatched"] = "validation_mismatched"
         # All are read, so that a mistake in the last line is known.
-        found = {name: list(self._samples(split, file)) for name, split in splits.items()}
-        return {name: samples[: self.config.max_eval_samples] for name, samples in found.items()}
+        samples_of = {name: list(self._samples(split, file)) for name, split in splits.items()}
+        return {name: samples[: self.config.max_eval_samples] for name, samples in samples_of.items()}
 
     def _training_samples(self) -> Iterator[LabelledTexts]:
         def samples() -> Iterator[LabelledTexts]:
@@ -122,7 +122,7 @@ class Classification(Task):
 
         if self.config.max_train_samples is None:
             return samples()
-        # Read twice rather than held in memory.
+        # Read twice rather than kept in memory.
         chosen = np.zeros(sum(1 for _ in samples()), dtype=bool)
         chosen[self.training_subset(len(chosen))] = True
         return compress(samples(), chosen)

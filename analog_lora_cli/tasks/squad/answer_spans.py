@@ -1,4 +1,4 @@
-"""From start and end logits of windows to one answer for each question."""
+"""Decoding of start and end logits of windows into one answer for each question."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHUNK_PAIRS = 4_000_000  # bounds the memory of start-end pairs, about 40 bytes 
 
 @dataclass(frozen=True)
 class SpanRules:
-    """Which spans may be answers."""
+    """Limits on the spans that may be answers."""
 
     n_best: int
     """Start and end candidates in each window."""
@@ -31,7 +31,7 @@ class SpanRules:
 
 @dataclass(frozen=True)
 class WindowMap:
-    """Where the tokens of one window stand in the context."""
+    """Positions of the tokens of one window in the context."""
 
     question: int
     """Index of the question."""

@@ -42,15 +42,15 @@ def read_squad(path: Path, unanswerable: bool) -> list[Question]:
         raise DataError(f"{path}: SQuAD data must be SQuAD's JSON format, in a file whose name ends in .json")
     content = read_json(path)
     questions: list[Question] = []
-    seen: dict[str, str] = {}
+    first_at: dict[str, str] = {}
     for where, context, entry in _entries(content, path):
         question = _question(where, context, entry, unanswerable)
-        if question.id in seen:
+        if question.id in first_at:
             raise DataError(
                 f"{where}: the question id {shorten(question.id)!r} stands in the file twice, "
-                f"first at {seen[question.id]}; ids must be unique"
+                f"first at {first_at[question.id]}; ids must be unique"
             )
-        seen[question.id] = where.removeprefix(f"{path}, ")
+        first_at[question.id] = where.removeprefix(f"{path}, ")
         questions.append(question)
     if not questions:
         raise DataError(f"{path} holds no questions")
@@ -99,23 +99,23 @@ def _field(value: Any, name: str, where: str) -> Any:
 
 
 def _list(value: Any, name: str, where: str) -> list[Any]:
-    found = _field(value, name, where)
-    if not isinstance(found, list):
+    items = _field(value, name, where)
+    if not isinstance(items, list):
         raise DataError(f"{where}: {name!r} must be a list")
-    return found
+    return items
 
 
 def _question(where: str, context: str, entry: Any, unanswerable: bool) -> Question:
     identifier = text_value(_field(entry, "id", where), f"{where}: a question's id")
     place = f"{where}, question {shorten(identifier)!r}"
     question = text_value(_field(entry, "question", place), f"{place}: question")
-    found = _list(entry, "answers", place)
+    answers = _list(entry, "answers", place)
     impossible = entry.get("is_impossible", False)
-    if impossible and found:
+    if impossible and answers:
         raise DataError(f"{place}: is_impossible is true, but there are answers; one of the two is wrong")
-    if not found and not unanswerable:
+    if not answers and not unanswerable:
         raise DataError(f"{place}: has no answer; for data with unanswerable questions use task.name squad_v2")
-    pairs = [_answer(place, context, answer) for answer in found]
+    pairs = [_answer(place, context, answer) for answer in answers]
     return Question(identifier, question, context, tuple(text for text, _ in pairs), tuple(at for _, at in pairs))
 
 

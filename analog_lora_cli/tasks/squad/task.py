@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 CHUNK_QUESTIONS = 500
 SMALLEST_ADVANCE = 16
 BASELINE_WORDS = (3, 10, 25)
-METRICS = (Metric("f1"), Metric("exact_match"))
-METRICS_OF_VERSION_2 = (Metric("has_answer_f1"), Metric("no_answer_f1"))
+METRICS: tuple[Metric, ...] = (Metric("f1"), Metric("exact_match"))
 
 
 @dataclass(frozen=True)
@@ -42,20 +41,17 @@ class Window:
 
 
 class QuestionAnswering(Task):
-    """SQuAD: the answer to a question is a span of its context; in v2 it may also be missing."""
+    """SQuAD v1.1: the answer to a question is a span of its context."""
 
-    names = ("squad", "squad_v2")
+    names = ("squad",)
+    metrics: tuple[Metric, ...] = METRICS
+    version_2 = False
     auto_class_name = "AutoModelForQuestionAnswering"
     # PEFT's class for question answering takes token_type_ids and does not pass them on to the model (0.21), the plain
     # one passes everything on.
     peft_task_type = None
     label_names = ("start_positions", "end_positions")
     pipeline_tag = "question-answering"
-
-    def __init__(self, config: TaskConfig, seed: int) -> None:
-        super().__init__(config, seed)
-        self.version_2 = config.name == "squad_v2"
-        self.metrics = (*METRICS, *METRICS_OF_VERSION_2) if self.version_2 else METRICS
 
     @property
     def example(self) -> Example:
@@ -94,8 +90,7 @@ class QuestionAnswering(Task):
                 yield window.inputs
 
         features = mapped_features(rows())
-        threshold = self.config.null_threshold if self.version_2 else None
-        rules = SpanRules(self.config.n_best, self.config.max_answer_length, threshold)
+        rules = SpanRules(self.config.n_best, self.config.max_answer_length, self._null_threshold)
         decoder = SpanDecoder([question.context for question in questions], maps, rules)
         metrics = self._metrics()
 
@@ -122,6 +117,11 @@ class QuestionAnswering(Task):
         baselines = [metrics.score([" ".join(text[:length]) for text in words]) for length in lengths]
         return max(baselines, key=lambda scores: scores[self.headline.name])
 
+    @property
+    def _null_threshold(self) -> float | None:
+        """By how much the empty answer's score must exceed the best one's; None: there is always an answer."""
+        return None
+
     def _metrics(self) -> SquadMetrics:
         return SquadMetrics([question.answers for question in self._validation], self.version_2)
 
@@ -133,6 +133,18 @@ class QuestionAnswering(Task):
         if file is not None:
             return read_squad(locate(file, f"task.{split}_file"), unanswerable=self.version_2)
         return questions_from_hub(load_hub_split(f"rajpurkar/{self.config.name}", None, split))
+
+
+class QuestionAnsweringV2(QuestionAnswering):
+    """SQuAD v2: as v1.1, but the context need not hold an answer."""
+
+    names = ("squad_v2",)
+    metrics = (*METRICS, Metric("has_answer_f1"), Metric("no_answer_f1"))
+    version_2 = True
+
+    @property
+    def _null_threshold(self) -> float:
+        return self.config.null_threshold
 
 
 def make_windows(

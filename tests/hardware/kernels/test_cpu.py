@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -17,14 +18,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.errors import ConfigError
+from analog_lora_cli.hardware.kernels import choice
 from analog_lora_cli.hardware.kernels import cpu as cpu_kernels
-from analog_lora_cli.hardware.kernels.normals import Normals, run_table
-from analog_lora_cli.hardware.tile import effective_weights as held_weights
-from analog_lora_cli.hardware.tile import mvm as read_out
+from analog_lora_cli.hardware.kernels.choice import fits_kernels, kernels_in_use
+from analog_lora_cli.hardware.kernels.random import PooledNormal, run_table
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
+from analog_lora_cli.hardware.tile.converters import Converters
 from analog_lora_cli.hardware.tile.cpu_mvm import noisy_weights
-from analog_lora_cli.hardware.tile.mapping import TileGrid, column_scales
-from analog_lora_cli.hardware.tile.mvm import Converters
+from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.mapping import column_scales
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 
 CPU = torch.device("cpu")
@@ -42,18 +45,16 @@ def numbers(*shape: int, seed: int, special: bool = False) -> Tensor:
     return made
 
 
+def numba(**changes: Any) -> HardwareConfig:
+    """Hardware whose small layers are computed by the compiled loops too."""
+    return HardwareConfig(kernels="numba", **changes)
+
+
 def same_bits(found: Tensor, expected: Tensor) -> bool:
     """Equal, NaN being equal to NaN."""
     return torch.equal(found.nan_to_num(7.25), expected.nan_to_num(7.25)) and torch.equal(
         found.isnan(), expected.isnan()
     )
-
-
-@pytest.fixture
-def always() -> Iterator[None]:
-    """Small layers too."""
-    with patch.object(read_out, "LEAST_WEIGHTS", 0):
-        yield
 
 
 @settings(max_examples=60, deadline=None)
@@ -87,14 +88,14 @@ def test_outputs_are_converted_as_by_torch(
     mask, beyond = torch.zeros(tokens, columns, dtype=torch.bool), torch.zeros(tokens, dtype=torch.bool)
     cpu_kernels.convert_outputs(
         found.numpy(),
-        np.uint64(Normals(seed, CPU).reserve(tokens, columns)),
+        np.uint64(PooledNormal(seed, CPU).reserve(tokens, columns)),
         run_table(torch.float32).numpy(),
         np.float32(noise),
         rounds,
         np.float32(limit),
         *(each.numpy() for each in (into, after, factor, bias, mask, beyond)),
     )
-    expected = product * into + np.float32(noise) * Normals(seed, CPU).draw(tokens, columns)
+    expected = product * into + np.float32(noise) * PooledNormal(seed, CPU).draw(tokens, columns)
     expected = expected.round() if rounds else expected
     over = expected.abs() > limit
     assert torch.equal(mask, over) and torch.equal(beyond, over.any(dim=1))
@@ -106,21 +107,21 @@ def test_outputs_are_converted_as_by_torch(
 def test_noisy_weights_are_those_of_torch(shape: tuple[int, int], tile_rows: int) -> None:
     weight, grid = numbers(*shape, seed=1), TileGrid.of(*shape, HardwareConfig(tile_rows=tile_rows))
     scales = column_scales(weight, grid)
-    expected = Normals(5, CPU).draw(*shape)
+    expected = PooledNormal(5, CPU).draw(*shape)
     for index, (start, stop) in enumerate(grid.rows):
         expected[:, start:stop] *= (scales[index] * np.float32(0.067))[:, None]
-    assert torch.equal(noisy_weights(weight, 0.067, scales, grid, Normals(5, CPU)), expected + weight)
+    assert torch.equal(noisy_weights(weight, 0.067, scales, grid, PooledNormal(5, CPU)), expected + weight)
 
 
 def both_ways(layer: AnalogLinear, x: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Output and gradient of the input, from the compiled loops and from torch's operations, with the same noise."""
     results = []
-    for fits in (lambda _: True, lambda _: False):
+    for kernels in ("numba", "torch"):
+        layer.set_hardware(layer.hardware.model_copy(update={"kernels": kernels}))
         given_x = x.clone().requires_grad_(True)
         torch.manual_seed(11)
-        with patch.object(read_out, "fits_kernels", fits), patch.object(held_weights, "fits_kernels", fits):
-            y = layer(given_x)
-            (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
+        y = layer(given_x)
+        (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
         assert given_x.grad is not None
         results.append((y.detach(), given_x.grad))
     return results
@@ -143,11 +144,10 @@ def test_whole_layers(shape: tuple[int, int, int], tile: int, bits: int, trainin
     assert far < (0.2 if off.any() else 1e-4)
 
 
-@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("changes", [{}, {"tile_rows": 50, "adc_bound": 0.5}])
 def test_threads_do_not_matter(changes: dict[str, Any]) -> None:
     """One token's product must not depend on them either, so the layer is narrow enough for one block of it."""
-    layer = AnalogLinear(numbers(40, 90, seed=1), None, HardwareConfig(**changes), "layer", TrainingNoise(3)).train()
+    layer = AnalogLinear(numbers(40, 90, seed=1), None, numba(**changes), "layer", TrainingNoise(3)).train()
     x, threads = numbers(200, 90, seed=2), torch.get_num_threads()
     try:
         found = []
@@ -159,10 +159,9 @@ def test_threads_do_not_matter(changes: dict[str, Any]) -> None:
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
-@pytest.mark.usefixtures("always")
 def test_masks_of_saturation() -> None:
     """In training the gradient is cut where an ADC saturates, and nowhere else."""
-    hardware = HardwareConfig(dac_bits=0, adc_bits=0, adc_bound=1.5, output_noise=0.0, weight_noise=0.0)
+    hardware = numba(dac_bits=0, adc_bits=0, adc_bound=1.5, output_noise=0.0, weight_noise=0.0)
     layer = AnalogLinear(torch.tensor([[1.0, 1.0], [1.0, 0.0]]), None, hardware, "layer").train()
     x = torch.tensor([[3.0, 3.0], [3.0, 0.0]], requires_grad=True)
     layer(x).sum().backward()
@@ -171,20 +170,39 @@ def test_masks_of_saturation() -> None:
 
 
 def test_which_layers_they_are_for() -> None:
-    assert read_out.fits_kernels(torch.empty(128, 128))
-    assert not read_out.fits_kernels(torch.empty(127, 128))
-    assert not read_out.fits_kernels(torch.empty(128, 128, dtype=torch.float64))
+    auto, never, always = HardwareConfig(), HardwareConfig(kernels="torch"), HardwareConfig(kernels="numba")
+    assert fits_kernels(torch.empty(128, 128), auto) and fits_kernels(torch.empty(1, 1), always)
+    assert not fits_kernels(torch.empty(127, 128), auto)
+    assert not fits_kernels(torch.empty(128, 128), never)
+    assert not any(fits_kernels(torch.empty(128, 128, dtype=torch.float64), each) for each in (auto, never, always))
+    if not torch.cuda.is_available():
+        assert [kernels_in_use(each) for each in (auto, never, always)] == ["numba", "torch", "numba"]
 
 
-@pytest.mark.usefixtures("always")
+def test_each_layer_asks_its_own_hardware() -> None:
+    """With `torch` the compiled loops are not even called; with `numba` a small layer calls them too."""
+    calls: list[str] = []
+    convert = cpu_kernels.convert_inputs
+
+    def spy(*arguments: Any) -> None:
+        calls.append("called")
+        convert(*arguments)
+
+    with patch.object(cpu_kernels, "convert_inputs", spy):
+        for kernels, size, expected in (("torch", 200, 0), ("auto", 200, 1), ("auto", 20, 0), ("numba", 20, 1)):
+            hardware = HardwareConfig(kernels=kernels)  # type: ignore[arg-type]
+            calls.clear()
+            AnalogLinear(numbers(size, size, seed=1), None, hardware, "layer").eval()(numbers(3, size, seed=2))
+            assert len(calls) == expected
+
+
 def test_nothing_to_read() -> None:
-    layer = AnalogLinear(numbers(3, 4, seed=1), None, HardwareConfig(), "layer")
+    layer = AnalogLinear(numbers(3, 4, seed=1), None, numba(), "layer")
     assert layer(torch.zeros(0, 4)).shape == (0, 3)
 
 
-@pytest.mark.usefixtures("always")
 def test_a_slice_and_a_transposed_input() -> None:
-    layer = AnalogLinear(numbers(6, 4, seed=1), None, HardwareConfig(output_noise=0.0), "layer").eval()
+    layer = AnalogLinear(numbers(6, 4, seed=1), None, numba(output_noise=0.0), "layer").eval()
     x = numbers(4, 10, seed=2)
     assert torch.equal(layer(x.t()), layer(x.t().contiguous()))
     assert torch.equal(layer(x.view(5, 8)[:, 2:6]), layer(x.view(5, 8)[:, 2:6].contiguous()))
@@ -216,10 +234,20 @@ def test_without_numbas_threads() -> None:
     layer, x = AnalogLinear(numbers(200, 100, seed=1), None, HardwareConfig(), "layer").eval(), numbers(9, 100, seed=2)
     torch.manual_seed(1)
     expected = layer(x)
-    with patch.dict(sys.modules, {"analog_lora_cli.hardware.kernels.cpu": None}):
-        read_out.kernels_load.cache_clear()
-        assert not read_out.fits_kernels(layer.weight)
+    with without_numba():
+        assert not fits_kernels(layer.weight, layer.hardware)
+        assert kernels_in_use(layer.hardware) == "torch"
         torch.manual_seed(1)
         assert ((layer(x) - expected).abs() < 1e-4).float().mean() > 0.99
-    read_out.kernels_load.cache_clear()
-    assert read_out.fits_kernels(layer.weight)
+        with pytest.raises(ConfigError, match=r"hardware\.kernels: numba cannot be loaded here .*use auto or torch"):
+            AnalogLinear(numbers(2, 2, seed=1), None, numba(), "layer")
+    assert fits_kernels(layer.weight, layer.hardware)
+
+
+@contextmanager
+def without_numba() -> Iterator[None]:
+    """As where `kernels.cpu` cannot be imported."""
+    with patch.dict(sys.modules, {"analog_lora_cli.hardware.kernels.cpu": None}):
+        choice.load_error.cache_clear()
+        yield
+    choice.load_error.cache_clear()

@@ -1,4 +1,4 @@
-"""The cheap dropout: its masks, its gradient, its seeds, and attention with it."""
+"""The fast dropout: its masks, its gradient, its seeds, and attention with it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from torch.utils.checkpoint import checkpoint
 from transformers import BertConfig, BertModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.hardware.kernels import dropout
-from analog_lora_cli.hardware.kernels.dropout import Dropout, attention, use_cheap_dropout
+from analog_lora_cli.hardware.kernels.dropout import Dropout, attention, install_fast_dropout
 
 MASKS, WIDTH = 200, 20_000
 
@@ -127,18 +128,26 @@ def test_a_whole_model() -> None:
     """Every dropout is replaced; without dropout, nothing changes; the configuration is saved as it was."""
     ids = torch.arange(20).view(2, 10)
     mask = torch.tensor([[1] * 10, [1] * 6 + [0] * 4])
-    plain, cheap = tiny_bert(0.1), tiny_bert(0.1)
-    use_cheap_dropout(cheap)
-    assert not any(type(module) is nn.Dropout for module in cheap.modules())
-    assert cheap.config.to_dict() == plain.config.to_dict()
+    plain, fast = tiny_bert(0.1), tiny_bert(0.1)
+    install_fast_dropout(fast, HardwareConfig())
+    assert not any(type(module) is nn.Dropout for module in fast.modules())
+    assert fast.config.to_dict() == plain.config.to_dict()
     exact = plain.eval()(ids, attention_mask=mask).last_hidden_state
-    assert torch.equal(cheap.eval()(ids, attention_mask=mask).last_hidden_state, exact)
-    cheap.train()
+    assert torch.equal(fast.eval()(ids, attention_mask=mask).last_hidden_state, exact)
+    fast.train()
     with torch.no_grad():
-        mean = torch.stack([cheap(ids, attention_mask=mask).last_hidden_state for _ in range(400)]).mean(dim=0)
+        mean = torch.stack([fast(ids, attention_mask=mask).last_hidden_state for _ in range(400)]).mean(dim=0)
         plain.train()
         other = torch.stack([plain(ids, attention_mask=mask).last_hidden_state for _ in range(400)]).mean(dim=0)
     assert (mean - other).abs().mean() < 0.03 < (exact - other).abs().mean()
+
+
+def test_torchs_own_dropout_with_kernels_torch() -> None:
+    model = tiny_bert(0.1)
+    install_fast_dropout(model, HardwareConfig(kernels="torch"))
+    assert any(type(module) is nn.Dropout for module in model.modules())
+    assert not any(isinstance(module, Dropout) for module in model.modules())
+    assert model.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.parametrize("kind", ["none", "bool", "added"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,8 @@ def test_a_chip_is_on_the_scale_of_the_programming(tmp_path: Path) -> None:
     options = {"prog_noise_scale": 0.0, "read_noise_scale": 0.0, "drift_scale": 0.0}
     layers, hardware = make(count=1, device_options=options)
     chip = Chip(1, layers, hardware)
-    for tile in chip._tiles["encoder.0.dense"]:
-        tile.programmed = tile.programmed * 1.3
+    tiles = chip._tiles["encoder.0.dense"]
+    tiles[:] = [replace(tile, weight=tile.weight * 1.3) for tile in tiles]
     write_layers(tmp_path, layers, hardware, ChipMoment(chip, 1000.0))
     targets, held = load_file(str(tmp_path / TARGETS)), load_file(str(tmp_path / CHIP))
     names = [name for name in held if name.endswith(("g_plus", "g_minus"))]

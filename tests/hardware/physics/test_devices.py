@@ -14,8 +14,9 @@ from aihwkit.inference.noise.reram import ReRamCMONoiseModel, ReRamWan2022NoiseM
 
 from analog_lora_cli.config.schema import Converter, Device, HardwareConfig
 from analog_lora_cli.errors import ConfigError
-from analog_lora_cli.hardware.physics.aihwkit import conductance_converter, defined_times, noise_model, rpu_config
-from analog_lora_cli.hardware.physics.chip import Chip, undefined_times
+from analog_lora_cli.hardware.physics.aihwkit_tiles import rpu_config
+from analog_lora_cli.hardware.physics.chip import Chip
+from analog_lora_cli.hardware.physics.devices import conductance_converter, defined_times, noise_model, undefined_times
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 
 DRIFT_MODEL = {"g_lst": [0.0, 10.0, 25.0], "nu_mean_lst": [0.1, 0.06, 0.05], "nu_std_lst": [0.02, 0.02, 0.02]}

@@ -262,9 +262,9 @@ def test_inference_keeps_nothing_for_the_weights() -> None:
     """Frozen weights must not cost the memory of their gradient."""
     layer = layer_of(adc_bound=0.5)
     x = normal(5, 20, seed=3).requires_grad_(True)
-    assert layer(x).grad_fn.seen is None
+    assert layer(x).grad_fn.inputs is None
     layer.requires_grad_(True)
-    assert layer(x).grad_fn.seen is not None
+    assert layer(x).grad_fn.inputs is not None
 
 
 def other_layer() -> AnalogLinear:

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analog_lora_cli.config.schema import HardwareConfig
-from analog_lora_cli.hardware.tile.mapping import TileGrid, clip_weight, column_scales, split_evenly
+from analog_lora_cli.hardware.tile.grid import TileGrid, split_evenly
+from analog_lora_cli.hardware.tile.mapping import clip_weight, column_scales
 
 WHOLE = TileGrid(rows=[(0, 4)], columns=[(0, 3)])
 
@@ -31,12 +32,12 @@ def test_splits_are_those_of_aihwkit(size: int, limit: int) -> None:
 
 def test_grid() -> None:
     grid = TileGrid.of(768, 3072, HardwareConfig())
-    assert (len(grid.rows), len(grid.columns), grid.tiles) == (6, 2, 12)
+    assert (len(grid.rows), len(grid.columns), len(grid)) == (6, 2, 12)
     assert grid.columns == [(0, 384), (384, 768)]
     uneven = TileGrid.of(7, 10, HardwareConfig(tile_rows=4, tile_columns=3))
     assert uneven.rows == [(0, 4), (4, 7), (7, 10)]
     assert uneven.columns == [(0, 3), (3, 5), (5, 7)]
-    assert TileGrid.of(7, 10, HardwareConfig(tile_rows=0, tile_columns=0)).tiles == 1
+    assert len(TileGrid.of(7, 10, HardwareConfig(tile_rows=0, tile_columns=0))) == 1
 
 
 def test_column_scales() -> None:

@@ -68,6 +68,59 @@ def test_training_gives_the_same_numbers_at_every_step(autocast: bool) -> None:
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
+@pytest.mark.parametrize("hardware", [{}, {"tile_columns": 3, "bound_management": "iterative", "adc_bound": 0.5}])
+@pytest.mark.parametrize("on_chip", [False, True])
+def test_trained_weights(hardware: dict[str, Any], on_chip: bool) -> None:
+    noise = TrainingNoise(1)
+    network = Network(noise, **hardware).train()
+    network.requires_grad_(True)
+    if on_chip:
+        Chip(0, {"first": network.first, "second": network.second}, network.first.hardware).age(1000.0)
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    found = []
+    for call in (network, compiled):
+        gradients(call, network)
+        found.append({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
+    assert len(found[0]) == 5 and found[0].keys() == found[1].keys()
+    for name, expected in found[0].items():
+        assert expected.abs().sum() > 0
+        assert torch.equal(found[1][name], expected), name
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("between", ["forward", "step", "chip"])
+def test_another_forward_before_the_backward_changes_no_gradient(trained: bool, between: str) -> None:
+    """The backward pass computes with the noise and the chip of its own forward pass."""
+    layers: dict[str, AnalogLinear] = {}
+    found = []
+    for compile_it in (False, True):
+        for interrupt in (False, True):
+            noise = TrainingNoise(1)
+            network = Network(noise).train()
+            network.requires_grad_(trained)
+            call = torch.compile(network, backend="aot_eager", fullgraph=True) if compile_it else network
+            layers = {"first": network.first, "second": network.second}
+            Chip(0, layers, network.first.hardware).age(1000.0)
+            noise.begin_step(1)
+            noise.begin_forward()
+            x = X.clone().requires_grad_(True)
+            y = call(x)
+            if interrupt and between == "chip":
+                Chip(1, layers, network.first.hardware).age(1e7)
+            elif interrupt and between == "step":
+                noise.begin_step(2)
+                noise.strength = 0.5
+            if interrupt:
+                noise.begin_forward()
+                call(2 * x.detach())
+            y.square().sum().backward()
+            assert x.grad is not None
+            found.append([x.grad, *(p.grad for p in network.parameters() if p.grad is not None)])
+    assert len(found[0]) == (6 if trained else 1)
+    for other in found[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
+
+
 def test_chips_are_seen_without_compiling_again() -> None:
     network = Network(output_noise=0.0).eval()
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True)

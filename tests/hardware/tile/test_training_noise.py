@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.hardware.seeds import derive_seed
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
-from analog_lora_cli.hardware.tile.training_noise import TrainingNoise, derive_seed
+from analog_lora_cli.hardware.tile.effective_weights import EffectiveWeights
+from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 
 X = torch.randn(9, 20, generator=torch.Generator().manual_seed(1))
 WEIGHT = torch.randn(12, 20, generator=torch.Generator().manual_seed(2))
@@ -110,6 +112,7 @@ class Network(nn.Module):
             self.adapter.weight.copy_(torch.randn(16, 20, generator=generator) / 4)
             self.adapter.bias.zero_()
         self.checkpointed = checkpointed
+        self.noise = noise
 
     def block(self, x: Tensor) -> Tensor:
         y: Tensor = self.second(torch.tanh(self.first(x) + self.adapter(x)))
@@ -119,8 +122,91 @@ class Network(nn.Module):
         if not self.checkpointed:
             return self.block(x)
         # Torch's own safeguard is off: the noise must repeat without it.
-        y: Tensor = checkpoint(self.block, x, use_reentrant=False, preserve_rng_state=False)
+        options = {"preserve_rng_state": False, "context_fn": self.noise.checkpoint_contexts}
+        y: Tensor = checkpoint(self.block, x, use_reentrant=False, **options)
         return y
+
+
+def weight_of(layer: AnalogLinear) -> Tensor:
+    """The weight that a layer computes with now."""
+    return EffectiveWeights.now(layer).weight().clone()
+
+
+def layer_with(noise: TrainingNoise) -> AnalogLinear:
+    return AnalogLinear(WEIGHT, None, HardwareConfig(adc_bits=0), "layer", noise).train()
+
+
+def test_scope_step() -> None:
+    """All forward passes of a step see one draw; their output noise differs."""
+    noise = TrainingNoise(1, scope="step")
+    layer = layer_with(noise)
+    weights, outputs = [], []
+    for step in range(2):
+        noise.begin_step(step)
+        for _ in range(2):
+            noise.begin_forward()
+            weights.append(weight_of(layer))
+            outputs.append(layer(X))
+    assert torch.equal(weights[0], weights[1]) and torch.equal(weights[2], weights[3])
+    assert not torch.equal(weights[0], weights[2])
+    assert not torch.equal(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_rollout_and_its_scoring_see_one_draw(training: bool) -> None:
+    """Generation calls the model once a token, often in evaluation mode; scoring comes a step later."""
+    noise = TrainingNoise(1)
+    layer = layer_with(noise)
+    noise.begin_step(3)
+    noise.begin_forward()
+    before = weight_of(layer)
+    layer.train(training)
+    weights, outputs = [], []
+    with noise.rollout() as draw:
+        for _ in range(3):
+            if training:
+                noise.begin_forward()
+            weights.append(weight_of(layer))
+            outputs.append(layer(X))
+    layer.train()
+    noise.begin_forward()
+    after = weight_of(layer)
+    noise.begin_step(4)
+    noise.strength = 0.1
+    with noise.rollout(draw):
+        noise.begin_forward()
+        weights.append(weight_of(layer))
+    assert all(torch.equal(weights[0], other) for other in weights)
+    assert not torch.equal(weights[0], WEIGHT)
+    assert not torch.equal(outputs[0], outputs[1])
+    assert len({tuple(weight.flatten().tolist()) for weight in (before, weights[0], after)}) == 3
+    assert torch.equal(weight_of(layer.eval()), WEIGHT)
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_what_comes_before_the_backward_changes_no_gradient(checkpointed: bool) -> None:
+    """Another forward, step or rollout; and with gradient checkpointing, which computes the layers again."""
+    found = []
+    for interrupt in (False, True):
+        noise = TrainingNoise(1)
+        network = Network(noise, checkpointed).train()
+        noise.begin_step(5)
+        with noise.rollout():
+            noise.begin_forward()
+            x = X.clone().requires_grad_(True)
+            y = network(x)
+        if interrupt:
+            noise.begin_step(6)
+            noise.begin_forward()
+            network(2 * X)
+            with noise.rollout():
+                network(X)
+        y.square().sum().backward()
+        found.append([x.grad, *(p.grad for p in network.parameters() if p.requires_grad)])
+    assert len(found[0]) == 4
+    for alone, interrupted in zip(*found, strict=True):
+        assert alone is not None and interrupted is not None
+        assert torch.equal(alone, interrupted)
 
 
 def test_gradient_checkpointing_changes_nothing() -> None:

@@ -7,27 +7,30 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
 from analog_lora_cli.runtime import processes
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Ctrl-C, and what a scheduler sends before it kills."""
 
 
 class SaveOnSignal(TrainerCallback):
-    """On the first signal the training saves a state after its present step and ends; the second ends it at once.
+    """On the first signal the training saves a state after its current step and ends; the second ends it at once.
 
-    Several processes agree after each step whether one of them has had a signal. There the second one is not heard:
+    Several processes agree after each step whether one of them has had a signal. There the second one is ignored:
     a scheduler and a launcher both send theirs.
     """
 
     def __init__(self) -> None:
         self.received = False
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if processes.any_of(self.received):
             self.received = True
             control.should_save = control.should_training_stop = True

@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from analog_lora_cli.hardware.kernels.normals import RUN, Normals
+from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.hardware.kernels.random import RUN, PooledNormal
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 
 CPU = torch.device("cpu")
@@ -16,7 +17,7 @@ COUNT = 1 << 22
 
 @pytest.fixture(scope="module")
 def numbers() -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return Normals(1, CPU).draw(COUNT).double().numpy()  # type: ignore[no-any-return]
+    return PooledNormal(1, CPU).draw(COUNT).double().numpy()  # type: ignore[no-any-return]
 
 
 def test_distribution(numbers: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
@@ -53,37 +54,37 @@ def test_layers_steps_passes_and_ranks_are_uncorrelated() -> None:
             noise.begin_step(step)
             for _ in range(2):
                 noise.begin_forward()
-                seeds = [noise.output_seed(f"layer.{index}") for index in range(4)]
-                draws.extend(Normals(seed, CPU).draw(100_000).double() for seed in seeds)
+                layers = [noise.of_layer(f"layer.{index}", HardwareConfig(), training=True) for index in range(4)]
+                draws.extend(PooledNormal(layer.output_seed, CPU).draw(100_000).double() for layer in layers)
     correlation = torch.corrcoef(torch.stack(draws)) - torch.eye(len(draws), dtype=torch.float64)
     assert correlation.abs().max() < 5.5 * 100_000**-0.5
 
 
 def test_runs_are_not_reused() -> None:
-    runs = Normals(4, CPU).draw(200_000, RUN)
+    runs = PooledNormal(4, CPU).draw(200_000, RUN)
     assert len({row.tobytes() for row in runs.numpy()}) >= 200_000 - 400  # 150 pairs expected of 2e10, one in 2^27.
 
 
 def test_repeatable_with_any_number_of_threads() -> None:
-    expected = Normals(5, CPU).draw(100, 1000)
+    expected = PooledNormal(5, CPU).draw(100, 1000)
     threads = torch.get_num_threads()
     try:
         for count in (1, 2, 4):
             torch.set_num_threads(count)
-            assert torch.equal(Normals(5, CPU).draw(100, 1000), expected)
+            assert torch.equal(PooledNormal(5, CPU).draw(100, 1000), expected)
     finally:
         torch.set_num_threads(threads)
-    assert not torch.equal(Normals(6, CPU).draw(100, 1000), expected)
+    assert not torch.equal(PooledNormal(6, CPU).draw(100, 1000), expected)
 
 
 def test_a_second_draw_goes_on() -> None:
-    source = Normals(5, CPU)
+    source = PooledNormal(5, CPU)
     assert not torch.equal(source.draw(64), source.draw(64))
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (0, 7), (64,), (65,), (2, 3, 129)])
 def test_any_shape_and_type(shape: tuple[int, ...]) -> None:
-    single, double = (Normals(7, CPU).draw(*shape, dtype=dtype) for dtype in (torch.float32, torch.float64))
+    single, double = (PooledNormal(7, CPU).draw(*shape, dtype=dtype) for dtype in (torch.float32, torch.float64))
     assert single.shape == double.shape == shape
     assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
     assert torch.allclose(single.double(), double, atol=1e-6)
@@ -91,15 +92,15 @@ def test_any_shape_and_type(shape: tuple[int, ...]) -> None:
 
 def test_without_a_seed_torchs_generator_decides() -> None:
     torch.manual_seed(1)
-    first, second = Normals(None, CPU).draw(10), Normals(None, CPU).draw(10)
+    first, second = PooledNormal(None, CPU).draw(10), PooledNormal(None, CPU).draw(10)
     torch.manual_seed(1)
-    assert torch.equal(Normals(None, CPU).draw(10), first)
+    assert torch.equal(PooledNormal(None, CPU).draw(10), first)
     assert not torch.equal(first, second)
 
 
 @pytest.mark.gpu
 def test_on_a_gpu() -> None:
     cuda = torch.device("cuda")
-    values = Normals(1, cuda).draw(1 << 20)
-    assert torch.equal(values, Normals(1, cuda).draw(1 << 20))
+    values = PooledNormal(1, cuda).draw(1 << 20)
+    assert torch.equal(values, PooledNormal(1, cuda).draw(1 << 20))
     assert stats.kstest(values.cpu().numpy(), "norm").pvalue > 1e-3

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 RUN = 64
-"""Numbers that are drawn at once. Compiled into `cpu_kernels`: numba notices changes of that file only."""
+"""Numbers that are drawn at once. Compiled into `kernels.cpu`: numba notices changes of that file only."""
 
 RUNS = 1 << 14
 """Runs in the table: 4 MiB, which stay in a processor's cache."""
@@ -22,13 +22,13 @@ GAMMA, MIX_1, MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 """SplitMix64's step of the counter and multipliers."""
 
 
-class Normals:
+class PooledNormal:
     """Independent standard normal numbers on one device, reproducible from a seed.
 
     On a GPU they are torch's. On a CPU a library normal costs as much as an output of a matrix product, so there each
     run of 64 numbers is the sum of two runs of a table of 2^14 (see `run_table`), whose entries have variance 1/2.
     Which two is said by SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) of the seed and the run's number, so that any
-    run can be made alone, by any thread. What this is worth, and tested for:
+    run can be made alone, by any thread. Its quality, which tests check:
 
     * distribution: normal quantiles, and sums of two of them; the distribution function is right to about 1e-4;
     * within a run: uncorrelated exactly, because the table's columns are orthogonal; squares correlate by 0.01 at most;
@@ -39,7 +39,7 @@ class Normals:
 
     Args:
         seed: 0 .. 2^63 - 1; None takes one from torch's default CPU generator, so that `torch.manual_seed` decides.
-        device: where the numbers are wanted.
+        device: where the numbers are needed.
     """
 
     def __init__(self, seed: int | None, device: torch.device) -> None:

@@ -1,0 +1,56 @@
+"""Which implementation computes the tiles and the dropout: `hardware.kernels`, and what this machine can load."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.errors import ConfigError
+
+LEAST_WEIGHTS = 1 << 14
+"""Weights of a layer from which `auto` uses compiled loops on a CPU; a smaller one is not worth loading a compiler."""
+
+
+@cache
+def load_error() -> str | None:
+    """Why `kernels.cpu` cannot be loaded here; None if it can.
+
+    numba's threads need the system's OpenMP library (Debian's libgomp1), which some containers lack.
+    """
+    try:
+        import analog_lora_cli.hardware.kernels.cpu  # noqa: F401
+    except (ImportError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def require_kernels(hardware: HardwareConfig) -> None:
+    """Check that what `hardware.kernels` asks for can be used here.
+
+    Raises:
+        ConfigError: `numba` is asked for and cannot be loaded.
+    """
+    if hardware.kernels == "numba" and load_error() is not None:
+        raise ConfigError(
+            [f"hardware.kernels: numba cannot be loaded here ({load_error()}); use auto or torch, or install libgomp1"]
+        )
+
+
+def compiled(hardware: HardwareConfig) -> bool:
+    """Whether compiled loops are allowed and can be loaded."""
+    return hardware.kernels != "torch" and load_error() is None
+
+
+def fits_kernels(weight: Tensor, hardware: HardwareConfig) -> bool:
+    """Whether the compiled loops compute a layer with this weight; they are for float32 on a CPU."""
+    fits = weight.device.type == "cpu" and weight.dtype == torch.float32
+    worthwhile = hardware.kernels == "numba" or weight.numel() >= LEAST_WEIGHTS
+    return fits and worthwhile and compiled(hardware)
+
+
+def kernels_in_use(hardware: HardwareConfig) -> str:
+    """What computes here, for the manifest: `numba` or `torch`."""
+    return "numba" if compiled(hardware) and not torch.cuda.is_available() else "torch"

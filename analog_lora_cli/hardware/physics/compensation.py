@@ -1,0 +1,59 @@
+"""Drift compensation: the read-out of a tile's outputs, and the digital factors that follow from it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.hardware.kernels.random import PooledNormal
+from analog_lora_cli.hardware.tile.converters import Converters
+
+SMALLEST_READ_OUT = 1e-4
+"""Lower limit of a drift read-out in tile units, as in aihwkit, so that the factor stays finite."""
+
+
+class DriftCompensation:
+    """`hardware.drift_compensation` on one tile after the other.
+
+    factor = read-out at programming / read-out now; aihwkit's GlobalDriftCompensation, with and without exact
+    reference, and PerColumnDriftCompensation. The noise of a read-out comes from torch's default generator, which the
+    caller seeds for each tile and time.
+
+    Args:
+        hardware: kind of compensation, and the converters that a read-out goes through.
+    """
+
+    def __init__(self, hardware: HardwareConfig) -> None:
+        self.kind = hardware.drift_compensation
+        self.converters = Converters.of(hardware)
+
+    def baseline(self, target: Tensor, programmed: Tensor) -> Tensor:
+        """The read-out right after programming: one number, or one for each column.
+
+        Args:
+            target: (columns, rows), in tile units: the weights that the tile should hold.
+            programmed: those that it holds.
+        """
+        return self._mean(target) if self.kind == "global-exact" else self.read_out(programmed)
+
+    def factor(self, baseline: Tensor, drifted: Tensor) -> Tensor | float:
+        """The drift-compensation factor of a tile, or one for each column; 1 with compensation `none`."""
+        return 1.0 if self.kind == "none" else baseline / self.read_out(drifted)
+
+    def read_out(self, weight: Tensor) -> Tensor:
+        """The mean magnitude of a tile's outputs for each input in turn set to 1, of the tile or of each column.
+
+        Through the same converters and noise as any other product.
+
+        Args:
+            weight: (columns, rows), in tile units.
+        """
+        unit = self.converters.output_unit
+        output = self.converters.digitize(weight / unit, PooledNormal(None, weight.device))
+        self.converters.saturate(output)
+        return self._mean(output * unit)
+
+    def _mean(self, output: Tensor) -> Tensor:
+        mean = output.abs().mean(dim=1) if self.kind == "per-column" else output.abs().mean()
+        return torch.clamp(mean, min=SMALLEST_READ_OUT)

@@ -1,0 +1,155 @@
+"""Memory devices and conductance converters of the configuration as aihwkit's objects."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from aihwkit.inference.converter.base import BaseConductanceConverter
+    from aihwkit.inference.noise.base import BaseNoiseModel
+
+_CONVERTERS = {
+    "single-pair": "SinglePairConductanceConverter",
+    "dual-pair": "DualPairConductanceConverter",
+    "n-pair": "NPairConductanceConverter",
+    "custom-pair": "CustomPairConductanceConverter",
+    "single-device": "SingleDeviceConductanceConverter",
+}
+_DEVICES = {
+    "pcm": ("pcm", "PCMLikeNoiseModel"),
+    "custom-drift": ("pcm", "CustomDriftPCMLikeNoiseModel"),
+    "hermes": ("hermes", "HermesNoiseModel"),
+    "reram-cmo": ("reram", "ReRamCMONoiseModel"),
+    "reram-wan2022": ("reram", "ReRamWan2022NoiseModel"),
+    "state-independent": ("custom", "StateIndependentNoiseModel"),
+}
+
+
+def noise_model(hardware: HardwareConfig) -> BaseNoiseModel:
+    """aihwkit's noise model for the configured device, with its conductance converter.
+
+    Raises:
+        ConfigError: a constant in `device_options` or `converter_options` that the model does not have, or does not
+            accept.
+    """
+    cls = device_class(hardware)
+    options = dict(hardware.device_options)
+    if {"prog_coeff", "prog_coeff_g_max_reference"} <= options.keys():
+        raise ConfigError(
+            [
+                "hardware.device_options: aihwkit cannot take prog_coeff together with prog_coeff_g_max_reference; "
+                "scale prog_coeff to g_max and leave the reference out"
+            ]
+        )
+    if "coeff_dic" in options:
+        options["coeff_dic"] = _by_seconds(options["coeff_dic"])
+    if takes_converter(cls):
+        ours: dict[str, Any] = {"g_converter": conductance_converter(hardware)}
+    else:
+        if hardware.converter_name != "single-device" or hardware.converter_options:
+            raise ConfigError([f"hardware.converter: device {hardware.device} has one converter only: single-device"])
+        ours = conductance_limits(hardware)
+    model = _construct(cls, options, ours, "device_options")
+    _try_out(model)
+    return model
+
+
+def conductance_converter(hardware: HardwareConfig) -> BaseConductanceConverter:
+    """aihwkit's converter between weights and conductances (uS).
+
+    Raises:
+        ConfigError: a constant in `converter_options` that the converter does not have, or does not accept.
+    """
+    return _construct(
+        converter_class(hardware), hardware.converter_options, conductance_limits(hardware), "converter_options"
+    )
+
+
+def device_class(hardware: HardwareConfig) -> type[BaseNoiseModel]:
+    """aihwkit's class of the configured device."""
+    module, name = _DEVICES[hardware.device]
+    cls: type[BaseNoiseModel] = getattr(import_module(f"aihwkit.inference.noise.{module}"), name)
+    return cls
+
+
+def converter_class(hardware: HardwareConfig) -> type[BaseConductanceConverter]:
+    """aihwkit's class of the configured conductance converter."""
+    from aihwkit.inference.converter import conductance
+
+    cls: type[BaseConductanceConverter] = getattr(conductance, _CONVERTERS[hardware.converter_name])
+    return cls
+
+
+def takes_converter(cls: type[BaseNoiseModel]) -> bool:
+    """Whether a noise model works with any converter; else it has one of its own."""
+    return "g_converter" in inspect.signature(cls.__init__).parameters
+
+
+def conductance_limits(hardware: HardwareConfig) -> dict[str, float]:
+    """Arguments of aihwkit's constructors: smallest and largest conductance in uS."""
+    g_min, g_max = hardware.conductance_range
+    return {"g_max": g_max, "g_min": g_min}
+
+
+def _by_seconds(table: Any) -> dict[float, Any]:
+    """YAML and JSON may give the times as text."""
+    try:
+        return {float(time): value for time, value in table.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise ConfigError(["hardware.device_options.coeff_dic: expected coefficients by time in seconds"]) from None
+
+
+def _construct(cls: Any, options: dict[str, Any], ours: dict[str, Any], key: str) -> Any:
+    # The range and the converter have keys of their own: aihwkit would ignore them here without a word.
+    known = inspect.signature(cls.__init__).parameters.keys() - {"self", "g_converter", "g_max", "g_min"}
+    unknown = sorted(options.keys() - known)
+    if unknown:
+        allowed = ", ".join(sorted(known)) or "none"
+        raise ConfigError([f"hardware.{key}.{name}: unknown for {cls.__name__}; known: {allowed}" for name in unknown])
+    try:
+        return cls(**options, **ours)
+    except (TypeError, ValueError, AssertionError, ArithmeticError) as error:
+        raise ConfigError([f"hardware.{key}: {cls.__name__} does not accept this: {error}"]) from None
+
+
+def _try_out(model: BaseNoiseModel) -> None:
+    """Program and read a few devices: aihwkit checks hardly any constant before it computes with it."""
+    name = type(model).__name__
+    try:
+        with torch.random.fork_rng(devices=[]):
+            weights, parameters = model.apply_programming_noise(torch.tensor([[1.0, -0.5], [0.0, 0.25]]))
+            for time in defined_times(model) or [0.0, 3600.0]:
+                weights = weights + model.apply_drift_noise(weights, parameters, time)
+    except Exception as error:  # Whatever aihwkit makes of a wrong type or length.
+        raise ConfigError([f"hardware.device_options: {name} cannot compute with this: {error!r}"]) from None
+    if not torch.isfinite(weights).all():
+        raise ConfigError([f"hardware.device_options: {name} gives weights that are not finite with this"])
+
+
+def defined_times(model: BaseNoiseModel) -> list[float] | None:
+    """Times in seconds that a noise model has data for; None: any time of 0 s or more."""
+    times = getattr(model, "coeff_dic", None)
+    return None if times is None else sorted(float(time) for time in times)
+
+
+def undefined_times(hardware: HardwareConfig, times: list[float]) -> tuple[list[float], list[float] | None]:
+    """Which of the times the configured device has no data for, and which it has.
+
+    Args:
+        hardware: names the device.
+        times: seconds after programming.
+
+    Returns:
+        the undefined times, and the defined ones in seconds (None: all).
+    """
+    defined = defined_times(noise_model(hardware))
+    if defined is None:
+        return [], None
+    return [time for time in times if time not in defined], defined

@@ -1,0 +1,135 @@
+"""The converters of a tile, and the digital scales around it.
+
+Axes of tensors by suffix: T tokens, I inputs of a row of tiles, 1 a length of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.hardware.kernels.random import PooledNormal
+
+
+@dataclass(frozen=True)
+class Converters:
+    """The converters of a tile and the noise before the ADC.
+
+    Tile units: inputs and weights in [-1, 1]. Inside, numbers are counted in steps of the converters, so that
+    converting is rounding to whole numbers.
+    """
+
+    dac_step: float
+    """Distance of two levels of the DAC in tile units: 2 / (2^bits - 2); 0: ideal."""
+    adc_step: float
+    """Distance of two levels of the ADC in tile units: 2 adc_bound / (2^bits - 2); 0: ideal."""
+    adc_bound: float
+    """Largest output in tile units; infinite where nothing limits it."""
+    output_noise: float
+    """Standard deviation of the noise before the ADC, in tile units."""
+    iterative: bool
+    """Repeat the product of a saturated token with halved inputs."""
+
+    @classmethod
+    def of(cls, hardware: HardwareConfig) -> Converters:
+        """The converters that the configuration describes; steps as in aihwkit (`inp_res`, `out_res`)."""
+        return cls(
+            dac_step=2.0 * (1.0 / (2**hardware.dac_bits - 2)) if hardware.dac_bits else 0.0,
+            adc_step=2.0 * hardware.adc_bound * (1.0 / (2**hardware.adc_bits - 2)) if hardware.adc_bits else 0.0,
+            adc_bound=hardware.adc_bound or float("inf"),
+            output_noise=hardware.output_noise,
+            iterative=hardware.bound_management == "iterative" and hardware.adc_bound > 0,
+        )
+
+    @property
+    def input_unit(self) -> float:
+        """One step of the DAC in tile units; 1 for an ideal one."""
+        return self.dac_step or 1.0
+
+    @property
+    def output_unit(self) -> float:
+        """One step of the ADC in tile units; 1 for an ideal one."""
+        return self.adc_step or 1.0
+
+    @property
+    def noise_steps(self) -> float:
+        """Standard deviation of the noise before the ADC, in its steps."""
+        return self.output_noise / self.output_unit
+
+    def convert_input(self, x_TI: Tensor, input_scale_T1: Tensor) -> Tensor:
+        """x / input_scale in steps of the DAC, a new tensor.
+
+        Args:
+            x_TI: inputs of a row of tiles.
+            input_scale_T1: the magnitude that stands for 1 in tile units, at least that of the token.
+        """
+        smallest = torch.finfo(input_scale_T1.dtype).tiny  # A token of zeros must give zeros, not NaN.
+        levels_TI = x_TI * input_scale_T1.clamp(min=smallest).reciprocal_()
+        if self.dac_step:
+            # Not one product of both factors: a halved input is often half-way between two levels, and must round
+            # as in aihwkit.
+            return levels_TI.div_(self.dac_step).round_()
+        return levels_TI.clamp_(-1.0, 1.0)
+
+    def digitize(self, output: Tensor, normals: PooledNormal) -> Tensor:
+        """Add the output noise and convert, in place; the bound is left to the caller.
+
+        Args:
+            output: (tokens, columns), in steps of the ADC.
+            normals: source of the noise.
+        """
+        if self.output_noise:
+            noise = normals.draw(*output.shape, dtype=output.dtype)
+            output.add_(noise, alpha=self.noise_steps)
+        return self.convert_output(output)
+
+    def convert_output(self, output: Tensor) -> Tensor:
+        """Round to the levels of the ADC, in place; the bound is left to the caller."""
+        return output.round_() if self.adc_step else output
+
+    def saturate(self, output: Tensor, find: bool = False) -> Tensor | None:
+        """Limit digitized outputs, in place.
+
+        Args:
+            output: (tokens, columns), in steps of the ADC.
+            find: whether to say where the limit was passed.
+
+        Returns:
+            where the ADC was beyond its bound; None without `find`, or where it is known to be nowhere.
+        """
+        limit = self.adc_bound / self.output_unit
+        if limit == float("inf"):
+            return None
+        beyond = None
+        if find:
+            # Saturation is rare: on a CPU, looking for it is cheaper than a mask that says so for each output.
+            on_cpu = output.device.type == "cpu"
+            if on_cpu and output.amax().item() <= limit and output.amin().item() >= -limit:
+                return None
+            beyond = output.abs() > limit
+        output.clamp_(-limit, limit)
+        return beyond
+
+
+@dataclass(frozen=True)
+class DigitalScales:
+    """The digital numbers around a layer's tiles, in which a converter's step counts as 1."""
+
+    weight_scale: Tensor
+    """(rows of tiles, out_features): multiplies weights; then an input of one DAC step adds them in ADC steps."""
+    output_scale: Tensor
+    """(rows of tiles, out_features): multiplies what the ADC gives, in its steps."""
+
+    @classmethod
+    def of(cls, scales: Tensor, compensation: Tensor | None, converters: Converters) -> DigitalScales:
+        """From column scales and drift-compensation factors, both (rows of tiles, out_features); None: 1."""
+        unit = converters.input_unit / converters.output_unit
+        scaled = scales if compensation is None else scales * compensation.to(scales.dtype)
+        # A column of zeros has the scale 0: its tile weights are 0, not NaN.
+        return cls(
+            weight_scale=torch.where(scales < torch.finfo(scales.dtype).tiny, 0.0, unit / scales),
+            output_scale=scaled * converters.output_unit,
+        )

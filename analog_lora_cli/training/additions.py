@@ -1,0 +1,76 @@
+"""What a configuration adds to a training: callbacks, and an optimizer of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from analog_lora_cli.config.schema import AdapterConfig
+from analog_lora_cli.config.times import seconds
+from analog_lora_cli.models.build import Built
+from analog_lora_cli.training.callbacks.adalora import AdaLoraBudget
+from analog_lora_cli.training.callbacks.chip_in_the_loop import ChipInTheLoop
+from analog_lora_cli.training.callbacks.noise import ChipEachStep, WeightNoiseSchedule
+from analog_lora_cli.training.callbacks.reclip import ReclipWeights
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class Additions:
+    """What comes on top of the Trainer's defaults."""
+
+    callbacks: Sequence[TrainerCallback] = ()
+    """Those that are context managers are entered around the training."""
+    optimizer: Optimizer | None = None
+    """None: as `train.optim` says."""
+
+
+def additions(built: Built, arguments: TrainingArguments, aged_chip: tuple[int, float] | None) -> Additions:
+    """All that a configuration adds.
+
+    Args:
+        built: the model.
+        arguments: from `training_arguments`.
+        aged_chip: seed and age (seconds after programming) of the one chip to train on; None: exact weights with
+            statistical noise.
+    """
+    config, hardware = built.config, built.config.hardware
+    callbacks: list[TrainerCallback] = []
+    if built.noise is not None:
+        callbacks.append(WeightNoiseSchedule(built.plain_model, built.noise, hardware.weight_noise_ramp))
+        if hardware.weight_noise_type == "device":
+            ages = [seconds(label) for label in config.drift.times]
+            callbacks.append(ChipEachStep(built.layers, hardware, built.noise.seed, ages))
+    if aged_chip is not None:
+        callbacks.append(ChipInTheLoop(built.layers, hardware, *aged_chip))
+    if config.trains_base:
+        callbacks.append(ReclipWeights(built.layers))
+    if not config.has_adapter:
+        return Additions(callbacks)
+    own = _of_variant(config.adapter, built.model, arguments)
+    return Additions([*callbacks, *own.callbacks], own.optimizer)
+
+
+def _of_variant(adapter: AdapterConfig, model: PeftModel, arguments: TrainingArguments) -> Additions:
+    """The one place that asks which adapter it is: what PEFT leaves to the training loop."""
+    match adapter.variant:
+        case "lora+":
+            return Additions(optimizer=_lora_plus(model, arguments, adapter.lora_plus_ratio))
+        case "adalora":
+            return Additions(callbacks=[AdaLoraBudget(model)])
+    return Additions()
+
+
+def _lora_plus(model: PeftModel, arguments: TrainingArguments, ratio: float) -> Optimizer:
+    from peft.optimizers import create_loraplus_optimizer
+
+    cls, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
+    options["weight_decay"] = arguments.weight_decay
+    optimizer: Optimizer = create_loraplus_optimizer(model, cls, loraplus_lr_ratio=ratio, **options)
+    return optimizer

@@ -1,0 +1,67 @@
+"""What a training ended with, for the manifest."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from analog_lora_cli.errors import AnaloraError
+from analog_lora_cli.training.sampling import samples_per_step
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+LOGGED = ("step", "epoch", "loss", "learning_rate")
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Numbers of a training that has ended."""
+
+    steps: int
+    """Optimizer steps of the whole training, those before a resume included."""
+    epochs: float
+    samples: int
+    """Features in the training set; question answering makes several of a long passage."""
+    final_loss: float | None
+    """Mean loss of the last logged steps."""
+    seconds: float
+    """Duration in this process, without the steps before a resume."""
+    samples_per_second: float
+    resumed_from: int | None
+    """Step that the run was continued from."""
+    log: list[dict[str, float]]
+    """Loss, learning rate and step of each logged step."""
+
+    @classmethod
+    def of(cls, trainer: Trainer, seconds: float, resumed_from: int | None) -> TrainingResult:
+        """Read the result off a trainer.
+
+        Args:
+            trainer: after its training.
+            seconds: duration in this process.
+            resumed_from: step of the saved state that the training continued from.
+
+        Raises:
+            AnaloraError: the last loss is not finite.
+        """
+        state = trainer.state
+        log = [entry for entry in state.log_history if "loss" in entry]
+        final_loss = log[-1]["loss"] if log else None
+        if final_loss is not None and not math.isfinite(final_loss):
+            raise AnaloraError(
+                f"the loss is {final_loss} at step {state.global_step}: the training diverged; try a smaller "
+                "train.learning_rate or hardware.weight_noise"
+            )
+        samples = (state.global_step - (resumed_from or 0)) * samples_per_step(trainer.args)
+        return cls(
+            steps=state.global_step,
+            epochs=float(state.epoch or 0.0),
+            samples=len(trainer.train_dataset),
+            final_loss=final_loss,
+            seconds=seconds,
+            samples_per_second=samples / seconds if seconds > 0 else 0.0,
+            resumed_from=resumed_from,
+            log=[{key: entry[key] for key in LOGGED if key in entry} for entry in log],
+        )

@@ -1,0 +1,42 @@
+"""transformers' Trainer, resumable, with an injected objective."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from transformers import Trainer
+from transformers.trainer_callback import PrinterCallback
+
+from analog_lora_cli.training.objectives import Objective
+from analog_lora_cli.training.resumable import ResumableTrainer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers.utils import ModelOutput
+
+
+class SupervisedTrainer(ResumableTrainer, Trainer):
+    """Trains on batches of a data set.
+
+    Args:
+        objective: the loss.
+        args: as for transformers' Trainer.
+        kwargs: as for transformers' Trainer.
+    """
+
+    def __init__(self, *args: Any, objective: Objective, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.objective = objective
+        self.model_accepts_loss_kwargs = objective.normalizes_by_items
+        # Progress goes to an observer; the Trainer would print dictionaries to stdout.
+        self.remove_callback(PrinterCallback)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | tuple[Tensor, ModelOutput]:
+        loss, outputs = self.objective.compute_loss(super().compute_loss, model, inputs, num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
