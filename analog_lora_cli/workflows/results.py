@@ -30,15 +30,16 @@ def drift_csv(result: DriftResult) -> str:
     """One line for each metric of each measurement; time in seconds after programming."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["adapter", "measurement", "time", "seconds", "chip", "read", "metric", "value"])
+    writer.writerow(["adapter", "measurement", "time", "seconds", "chip", "read", "metric", "value", "unit"])
     for name, metrics in (("digital", result.digital), ("converters only", result.converters_only)):
         for metric, value in metrics.items():
-            writer.writerow([result.adapter, name, "", "", "", "", metric, value])
+            writer.writerow([result.adapter, name, "", "", "", "", metric, value, result.metrics[metric].unit])
     labels = {seconds(label): label for label in result.times}
     for measurement, metrics in result.measurements.items():
         label, time = labels[measurement.seconds], f"{measurement.seconds:.17g}"
         for metric, value in metrics.items():
-            writer.writerow([result.adapter, "chip", label, time, measurement.chip, measurement.read, metric, value])
+            row = [result.adapter, "chip", label, time, measurement.chip, measurement.read, metric, value]
+            writer.writerow([*row, result.metrics[metric].unit])
     return text.getvalue()
 
 

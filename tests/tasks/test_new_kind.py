@@ -18,7 +18,7 @@ from analog_lora_cli.tasks import EvalSet, Metric, Task, make_task, register, re
 from analog_lora_cli.tasks.base import Example, FloatArray
 from analog_lora_cli.tasks.data.features import mapped_features
 from analog_lora_cli.tasks.data.files import locate, read_table
-from analog_lora_cli.workflows.train import run_training
+from analog_lora_cli.workflows.train import train as run_training
 from tests.workflows.test_train import Silent
 
 COLUMNS = ("query", "passage", "relevance")

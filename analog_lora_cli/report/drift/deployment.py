@@ -20,6 +20,7 @@ def deployment_table(evaluations: list[Evaluation]) -> Table:
         f"{count.deployment / 1e6:.1f} M parameters: {count.on_tiles / 1e6:.1f} M on tiles, "
         f"{count.digital / 1e6:.1f} M digital, {count.trained / 1e6:.2f} M in {count.adapters} adapters with heads",
         f"{count.adapters} separate models with tiles of their own: {count.separate / 1e6:.1f} M",
+        *sorted({f"{one.metric}: lower is better" for one in evaluations if not one.headline.higher_is_better}),
         *_other_hardware(evaluations),
     ]
     table = console.table(
