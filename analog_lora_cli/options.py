@@ -171,7 +171,7 @@ Require = Annotated[
     typer.Option(
         "--require",
         metavar="RULE",
-        help="Exit with 3 unless e.g. f1>=85@1y, f1:min>=80@1y or f1:lower>84@1y; may be repeated.",
+        help="Exit with 3 unless e.g. f1>=85@1y, f1:worst>=80@1y or f1:lower>84@1y; may be repeated.",
         rich_help_panel=MEASUREMENT,
     ),
 ]

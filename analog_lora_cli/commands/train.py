@@ -41,7 +41,7 @@ def run(request: Request) -> None:
     for option in ("times", "chips"):
         if getattr(request, option) is not None and not request.drift:
             raise UsageError(f"--{option}: has no effect with --no-drift; leave one of them out")
-    options = option_layers(times=request.times, chips=request.chips, limit=request.limit)
+    options = option_layers(request.overrides, times=request.times, chips=request.chips, limit=request.limit)
     config = load_config(request.preset, request.config_file, request.overrides, options=options)
     if not is_main():
         console.set_quiet(True)

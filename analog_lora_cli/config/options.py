@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analog_lora_cli.config.load import Layers
+from analog_lora_cli.config.flat import flatten
+from analog_lora_cli.config.load import Layers, parse_overrides
+from analog_lora_cli.errors import UsageError
 
 
 def option_layers(
+    overrides: Sequence[str],
     *,
     times: str | Sequence[str] | None = None,
     chips: int | None = None,
@@ -18,15 +21,25 @@ def option_layers(
     """The layers of the options that are given.
 
     Args:
+        overrides: the `KEY=VALUE` texts beside them.
         times: `drift.times`, as a list or as text with commas between.
         chips: `drift.chips`.
         seed: `drift.seed`.
         reads: `drift.reads`.
         limit: `task.max_eval_samples`.
+
+    Raises:
+        UsageError: an override sets the key of an option too.
+        ConfigError: an override has another form than `KEY=VALUE`.
     """
     listed = [part.strip() for part in times.split(",")] if isinstance(times, str) else times
     drift = {"times": None if listed is None else list(listed), "chips": chips, "seed": seed, "reads": reads}
     layers: Layers = [(f"--{key}", {"drift": {key: value}}) for key, value in drift.items() if value is not None]
     if limit is not None:
         layers.append(("--limit", {"task": {"max_eval_samples": limit}}))
+    options = {key: option for option, layer in layers for key in flatten(layer)}
+    for origin, layer in parse_overrides(overrides):
+        for key in flatten(layer):
+            if key in options:
+                raise UsageError(f"{origin}: {options[key]} sets {key} too; give one of them")
     return layers

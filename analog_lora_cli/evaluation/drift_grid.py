@@ -25,8 +25,13 @@ Progress = Callable[[int, int, Measurement, Metrics], None]
 """Callback after each measurement: numbers of finished and of all measurements, the measurement, its metrics."""
 
 
-def check_times(hardware: HardwareConfig, times: list[str]) -> None:
+def check_times(hardware: HardwareConfig, times: list[str], origin: str = "drift.times") -> None:
     """See that the device is defined at all times.
+
+    Args:
+        hardware: the device.
+        times: times after programming.
+        origin: key or option that the times come from, for the message.
 
     Raises:
         UsageError: it is not; the message lists the times that it is defined at.
@@ -36,7 +41,7 @@ def check_times(hardware: HardwareConfig, times: list[str]) -> None:
     if undefined:
         known = ", ".join(time_label(time) for time in defined or [])
         wrong = ", ".join(label for label in times if seconds(label) in undefined)
-        raise UsageError(f"drift.times: {wrong}: device {hardware.device} has data for {known} only")
+        raise UsageError(f"{origin}: {wrong}: device {hardware.device} has data for {known} only")
 
 
 def evaluate_drift(

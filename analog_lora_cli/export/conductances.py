@@ -146,8 +146,5 @@ its `cell`. For a token's inputs x on a tile:
 
     a = max |x|,  q = DAC(x / a),  y = ADC(q @ w + output_noise),  output += a * column_scale * compensation * y
 
-`analog_lora_cli.hardware.physics.conductance_file.read_layers(folder)` reads the layers alone. Conductances of a
-chip are
-on
-the scale of the programming, so that they compare with the targets device by device.""",
+Conductances of a chip are on the scale of the programming, so that they compare with the targets device by device.""",
     )

@@ -78,7 +78,7 @@ def export(request: ExportRequest, stage: Callable[[str], None]) -> Exported:
         )
     chip = None
     if request.chip is not None and request.time is not None:
-        check_times(source.config.hardware, [request.time])
+        check_times(source.config.hardware, [request.time], "--at")
         chip = (request.chip, seconds(request.time))
     check_output(request.output, request.overwrite)
     if request.repository is not None:

@@ -125,7 +125,7 @@ def inspect(source: Source, wanted: Wanted, progress: Callable[[int, int], None]
     """
     hardware = source.config.hardware
     if wanted.errors:
-        check_times(hardware, source.config.drift.times)
+        check_times(hardware, source.config.drift.times, "--times")
     if wanted.pack and not (hardware.tile_rows and hardware.tile_columns):
         raise UsageError("--pack: tiles without a limit cannot be shared; set hardware.tile_rows and tile_columns")
     if source.checkpoint is not None:

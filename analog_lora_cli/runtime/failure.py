@@ -8,8 +8,12 @@ from analog_lora_cli.errors import EXIT_FAILED, AnaloraError, DiskFullError, Sto
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime import log as run_log
 
-RESUMABLE = ("train", "adapt", "evaluate-drift")
-"""Commands that keep what is finished."""
+HINTS = {
+    "train": "what is finished is kept, continue with --resume",
+    "adapt": "what is finished is kept, continue with --resume",
+    "evaluate-drift": "what is finished is kept, run the command again",
+}
+"""How a command that keeps finished work goes on after a failure."""
 
 
 def explain(error: Exception, arguments: list[str]) -> int:
@@ -50,9 +54,7 @@ def interrupted(arguments: list[str]) -> None:
 
 def _hint(arguments: list[str]) -> str:
     command = next((argument for argument in arguments if not argument.startswith("-")), None)
-    if command in RESUMABLE:
-        return "what is finished is kept, continue with --resume"
-    return "nothing half-written is left, run the command again"
+    return HINTS.get(command or "", "nothing half-written is left, run the command again")
 
 
 def _fail(text: str, error: Exception | None = None) -> None:

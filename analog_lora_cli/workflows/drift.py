@@ -52,7 +52,9 @@ class DriftRequest:
         if not self.checkpoints:
             raise UsageError("give at least one checkpoint folder")
         _check_overrides(self.overrides)
-        options = option_layers(times=self.times, chips=self.chips, seed=self.seed, reads=self.reads, limit=self.limit)
+        options = option_layers(
+            self.overrides, times=self.times, chips=self.chips, seed=self.seed, reads=self.reads, limit=self.limit
+        )
         chosen: list[tuple[Checkpoint, str, Config]] = []
         for checkpoint in map(read_checkpoint, self.checkpoints):
             for name in _adapters(checkpoint, self.adapters):
@@ -164,7 +166,7 @@ def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None)
         times = subjects[0].config.drift.times
         requirements = [parse_requirement(text, list(metrics.values()), times) for text in request.requirements]
         for subject in subjects:
-            check_times(subject.config.hardware, times)
+            check_times(subject.config.hardware, times, "drift.times" if request.times is None else "--times")
         if len(subjects) > 1 and not deployment:
             check_comparable(subjects)
         folders = [_folder(subject, request.output, len(subjects) > 1) for subject in subjects]

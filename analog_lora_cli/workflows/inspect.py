@@ -12,6 +12,7 @@ from analog_lora_cli.config.load import Layers, load_config
 from analog_lora_cli.config.options import option_layers
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import UsageError
+from analog_lora_cli.runtime.libraries import imports_done
 from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, read_checkpoint, verify_adapter
 from analog_lora_cli.storage.files import replacing, write_json, write_text
 
@@ -86,7 +87,7 @@ class InspectRequest:
         options: Layers = [] if self.model is None else [("--model", {"model": {"name": self.model}})]
         if self.errors:
             chips = 1 if self.chips is None else self.chips
-            options += option_layers(times=self.times or DEFAULT_TIMES, chips=chips, seed=self.seed)
+            options += option_layers(self.overrides, times=self.times or DEFAULT_TIMES, chips=chips, seed=self.seed)
         if self.checkpoint is None:
             return load_config(self.preset, self.config_file, self.overrides, options=options)
         checkpoint, adapter = read_checkpoint(self.checkpoint), self.adapter or FIRST_ADAPTER
@@ -179,6 +180,8 @@ def carry_out(request: InspectRequest, progress: Callable[[int, int], None] | No
         tokens=request.tokens or DEFAULT_TOKENS,
         pack=request.pack,
     )
+    if request.statistics or request.errors:
+        imports_done()
     inspection = inspect(_source(request, config), wanted, progress)
     _write(inspection, request.files)
     return inspection

@@ -107,6 +107,10 @@ def test_version(capsys: Captured) -> None:
         (["train", "--preset", "quickstart", "--times", "0s,soon"], "--times: 'soon' is not a time"),
         (["train", "--preset", "quickstart", "--limit", "0"], "--limit: input should be"),
         (["train", "--preset", "quickstart", "--chips", "2", "--no-drift"], "--chips: has no effect with --no-drift"),
+        (
+            ["train", "--preset", "quickstart", "--chips", "2", "--set", "drift.chips=3"],
+            "--set drift.chips=3: --chips sets drift.chips too",
+        ),
         (["evaluate-drift", "nofolder", "--resume"], "No such option"),
         (["inspect-tiles", "--preset", "quickstart", "--resume"], "No such option"),
         (["adapt", "nofolder"], "nofolder: not a checkpoint folder"),

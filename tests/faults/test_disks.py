@@ -19,7 +19,7 @@ def check_full(work: Work, code: int, said: str, folder: Path) -> None:
     assert code == 1, said
     assert said.count("error: ") == 1 and "Traceback" not in said
     assert f"error: {folder}/" in said and "cannot be saved" in said and "MiB are free there. Make room; " in said
-    hint = "run the command again" if work.name.startswith("export") else "continue with --resume"
+    hint = "continue with --resume" if work.name in ("train", "adapt") else "run the command again"
     assert said.endswith(hint)
     see_that_nothing_is_half(folder)
     assert left_over(folder) == []

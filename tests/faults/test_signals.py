@@ -38,7 +38,7 @@ def test_a_signal_ends_a_command_within_seconds(
             break
     assert code == 130, command.text()
     assert time.monotonic() - sent < 5
-    hint = "run the command again" if name.startswith("export") else "what is finished is kept, continue with --resume"
+    hint = "continue with --resume" if name in ("train", "adapt") else "run the command again"
     assert command.text().startswith("error: interrupted; ") and command.text().endswith(hint)
     see_that_nothing_is_half(folder)
     assert left_over(folder) == []

@@ -28,7 +28,8 @@ from analog_lora_cli.storage.checkpoint import read_checkpoint
 from analog_lora_cli.storage.files import locked
 from analog_lora_cli.storage.manifest import read_manifest, write_manifest
 from analog_lora_cli.training.callbacks.chip_in_the_loop import ChipInTheLoop
-from analog_lora_cli.workflows.adapt import Adaptation, AgedChip, run_adaptation
+from analog_lora_cli.workflows.adapt import run_adaptation
+from analog_lora_cli.workflows.adaptation import Adaptation, AgedChip
 from analog_lora_cli.workflows.recover import measure_recovery
 from analog_lora_cli.workflows.train import train as run_training
 from tests.workflows.test_train import Interrupted, Silent

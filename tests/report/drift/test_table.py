@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from matplotlib import pyplot
 from rich.console import Console
 
 from analog_lora_cli.config.schema import HardwareConfig
@@ -83,7 +84,7 @@ def test_a_higher_perplexity_is_a_drop_and_the_highest_the_worst(lower_is_better
 
 def test_the_axis_says_the_unit(result: DriftResult, lower_is_better: DriftResult, tmp_path: Path) -> None:
     for drift, label in ((result, "accuracy (%)"), (lower_is_better, "perplexity")):
-        with patch("matplotlib.axes.Axes.set_ylabel") as axis:
+        with patch.object(pyplot.Axes, "set_ylabel") as axis:
             drift_plot(drift, tmp_path / "drift.png", "title")
         axis.assert_called_once_with(label)
 
