@@ -67,14 +67,14 @@ def run(request: Request) -> None:
     _check_overrides(request)
     files = _files_to_write(request)
     config = _config(request)
-    from analog_lora_cli.inspection.inspect import Wanted, inspect
+    from analog_lora_cli.inspection.inspect import InspectionRequest, inspect
     from analog_lora_cli.report.progress.meter import Meter
 
-    wanted = Wanted(
+    wanted = InspectionRequest(
         statistics=request.statistics,
         errors=request.errors,
         real_inputs=request.errors and _inputs(request) == "data",
-        tokens=request.tokens or Wanted.tokens,
+        tokens=request.tokens or InspectionRequest.tokens,
         pack=request.pack,
     )
     source = _source(request, config)

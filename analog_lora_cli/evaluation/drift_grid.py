@@ -15,7 +15,8 @@ from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.evaluation.log import CellLog, Metrics
 from analog_lora_cli.hardware.physics.chip import Chip, undefined_times
 from analog_lora_cli.hardware.tile.training_noise import derive_seed
-from analog_lora_cli.models.build import Built, place
+from analog_lora_cli.models.loaded import LoadedModel
+from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.tasks.base import Task
 
@@ -44,7 +45,7 @@ Progress = Callable[[int, int, str, Metrics], None]
 
 
 def evaluate_drift(
-    built: Built,
+    loaded: LoadedModel,
     evaluator: Evaluator,
     drift: DriftConfig,
     adapter: str,
@@ -54,7 +55,7 @@ def evaluate_drift(
     """Measure a model over chips and times; several processes share the work.
 
     Args:
-        built: from `build_from`; it is put onto tiles if it is not.
+        loaded: the model; it is put onto tiles.
         evaluator: the validation data.
         drift: chips, times and the first chip's seed.
         adapter: name, for the result.
@@ -64,9 +65,9 @@ def evaluate_drift(
     Raises:
         UsageError: the device is not defined at a time, or the log belongs to other settings.
     """
-    check_times(built.config.hardware, drift.times)
-    done = measure(built, evaluator, drift_cells(drift), log, progress)
-    return drift_result(built.config, built.task, drift, adapter, done)
+    check_times(loaded.config.hardware, drift.times)
+    done = measure(loaded, evaluator, drift_cells(drift), log, progress)
+    return drift_result(loaded.config, loaded.task, drift, adapter, done)
 
 
 def drift_cells(drift: DriftConfig) -> list[str]:
@@ -107,7 +108,7 @@ def _places(drift: DriftConfig) -> list[tuple[int, str, int]]:
 
 
 def measure(
-    built: Built,
+    loaded: LoadedModel,
     evaluator: Evaluator,
     names: list[str],
     log: CellLog | None = None,
@@ -116,7 +117,7 @@ def measure(
     """The named measurements: those that are in the log, and the others measured now.
 
     Args:
-        built: from `build_from`; it is put onto tiles once the digital measurement is done.
+        loaded: the model; it is put onto tiles, with `method: digital` after the digital measurement.
         evaluator: the validation data.
         names: from `WITHOUT_CHIPS`, or a chip at a time.
         log: keeps finished measurements.
@@ -132,20 +133,17 @@ def measure(
     if log is not None and todo and processes.is_main():
         log.start()
     processes.wait_for_all()
-    chip: Chip | None = None
+    bench = _Bench(loaded)
     measured: dict[str, Metrics] = {}
     for name in _share(todo):
-        chip = _set_up(built, name, chip)
-        with _noise_of_cell(name):
-            measured[name] = evaluator.run(built.model)
+        with bench.conditions(name), _noise_of_cell(name):
+            measured[name] = evaluator.run(loaded.module)
         if log is not None:
             log.append(name, measured[name])
         if progress is not None:
             progress(
                 min(len(done) + len(measured) * processes.world_size(), len(names)), len(names), name, measured[name]
             )
-    built.set_analog(True)
-    built.forget_chip()
     for part in processes.gather(measured):
         done |= part
     return done
@@ -165,21 +163,35 @@ def _share(names: list[str]) -> list[str]:
     return [name for group in ranked for name in group]
 
 
-def _set_up(built: Built, name: str, chip: Chip | None) -> Chip | None:
-    # A model trained digitally is measured with its own weights, one trained on tiles with the clipped ones.
-    if not built.layers and not (name == DIGITAL and not built.config.on_tiles):
-        place(built, built.config.hardware)
-        built.model.eval()
-    built.set_analog(name != DIGITAL)
-    if name in WITHOUT_CHIPS:
-        built.forget_chip()
-        return chip
-    words = name.split()
-    seed, time = int(words[1]), float(words[3])
-    if chip is None or chip.seed != seed:
-        chip = Chip(seed, built.layers, built.config.hardware)
-    chip.age(time, read=int(words[6]) if len(words) > 6 else 0)
-    return chip
+class _Bench:
+    """Gives a model the conditions of one measurement after another; puts it onto tiles and programs chips once."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.loaded = loaded
+        self._analog: AnalogModel | None = None
+        self._chip: Chip | None = None
+
+    @contextmanager
+    def conditions(self, name: str) -> Iterator[None]:
+        """What the measurement of this name needs, inside the block."""
+        # A model trained digitally is measured with its own weights, one trained on tiles with the clipped ones.
+        if name == DIGITAL and not self.loaded.config.on_tiles and self._analog is None:
+            yield
+            return
+        if self._analog is None:
+            self._analog = put_on_tiles(self.loaded, self.loaded.config.hardware)
+        if name == DIGITAL:
+            with self._analog.digital():
+                yield
+        elif name == CONVERTERS:
+            yield
+        else:
+            words = name.split()
+            seed, time = int(words[1]), float(words[3])
+            if self._chip is None or self._chip.seed != seed:
+                self._chip = self._analog.program(seed)
+            with self._analog.on_chip(self._chip, time, read=int(words[6]) if len(words) > 6 else 0):
+                yield
 
 
 @contextmanager

@@ -13,8 +13,7 @@ from transformers import TrainerCallback
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.tile.training_noise import derive_seed
-from analog_lora_cli.models.build import Built
-from analog_lora_cli.models.placement import clip_in_place
+from analog_lora_cli.models.tiling import AnalogModel, clip_in_place
 
 
 class TrainingReport(AbstractContextManager["TrainingReport"]):
@@ -59,17 +58,17 @@ class NoiseClock(TrainerCallback):
     The ramp: strength = min(1, step / (ramp * total steps)), from 0 at the first step.
 
     Args:
-        built: a model on tiles.
+        model: on tiles, with training noise.
         total_steps: optimizer steps of the whole run.
     """
 
-    def __init__(self, built: Built, total_steps: int) -> None:
-        assert built.noise is not None
-        self.built = built
-        self.noise = built.noise
-        self.hardware = built.config.hardware
+    def __init__(self, model: AnalogModel, total_steps: int) -> None:
+        assert model.noise is not None
+        self.model = model
+        self.noise = model.noise
+        self.hardware = model.hardware
         self.ramp_steps = self.hardware.weight_noise_ramp * total_steps
-        built.plain_model.register_forward_pre_hook(self._before_forward)
+        model.loaded.plain.register_forward_pre_hook(self._before_forward)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.noise.begin_step(state.global_step)
@@ -78,7 +77,7 @@ class NoiseClock(TrainerCallback):
             self._program_new_chip(state.global_step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.built.forget_chip()
+        self.model.use_exact_weights()
 
     def _before_forward(self, module: torch.nn.Module, inputs: Any) -> None:
         if module.training:
@@ -86,10 +85,10 @@ class NoiseClock(TrainerCallback):
 
     def _program_new_chip(self, step: int) -> None:
         seed = derive_seed(self.noise.seed, "training chip", step)
-        times = [seconds(label) for label in self.built.config.drift.times]
+        times = [seconds(label) for label in self.model.loaded.config.drift.times]
         low, high = math.log1p(min(times)), math.log1p(max(times))
         share = (derive_seed(seed, "age") % 10**9) / 10**9
-        Chip(seed, self.built.layers, self.hardware).age(math.expm1(low + share * (high - low)))
+        self.model.program(seed).age(math.expm1(low + share * (high - low)))
 
 
 class ChipInTheLoop(TrainerCallback):
@@ -99,7 +98,7 @@ class ChipInTheLoop(TrainerCallback):
     of them was trained on.
 
     Args:
-        built: a model on tiles.
+        model: on tiles, with training noise.
         seed: the chip's seed.
         age: seconds after programming.
     """
@@ -107,8 +106,8 @@ class ChipInTheLoop(TrainerCallback):
     READ_EVERY = 10
     FIRST_READING = 1_000_000
 
-    def __init__(self, built: Built, seed: int, age: float) -> None:
-        self.built = built
+    def __init__(self, model: AnalogModel, seed: int, age: float) -> None:
+        self.model = model
         self.seed = seed
         self.age = age
         self._chip: Chip | None = None
@@ -116,24 +115,24 @@ class ChipInTheLoop(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._chip is None:
-            self._chip = Chip(self.seed, self.built.layers, self.built.config.hardware)
+            self._chip = self.model.program(self.seed)
         reading = self.FIRST_READING + state.global_step // self.READ_EVERY
         if reading != self._reading:
             self._chip.age(self.age, read=reading)
             self._reading = reading
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.built.forget_chip()
+        self.model.use_exact_weights()
 
 
 class AfterEachStep(TrainerCallback):
     """`method: full`: the weights are clipped and mapped again after each optimizer step, as in the paper."""
 
-    def __init__(self, built: Built) -> None:
-        self.built = built
+    def __init__(self, model: AnalogModel) -> None:
+        self.model = model
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        clip_in_place(self.built.layers)
+        clip_in_place(self.model.layers)
 
 
 class AdaLoraBudget(TrainerCallback):

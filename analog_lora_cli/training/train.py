@@ -7,7 +7,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -17,7 +17,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback, Tra
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import AnaloraError, DiskFullError
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
-from analog_lora_cli.models.build import Built
+from analog_lora_cli.models.build import TrainingModel
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.storage.files import saving
 from analog_lora_cli.training.callbacks import (
@@ -31,6 +31,9 @@ from analog_lora_cli.training.callbacks import (
 from analog_lora_cli.training.interruption import SaveOnSignal
 from analog_lora_cli.training.sampling import EpochSampler, planned_steps
 from analog_lora_cli.training.saved_state import loading, mark_whole, newest_state, step_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 TRAINED = "trained.safetensors"
 """The trained parameters of a saved state, by their names in the model."""
@@ -147,7 +150,8 @@ def _trainable(model: Any) -> list[tuple[str, torch.nn.Parameter]]:
 
 
 def train(
-    built: Built,
+    model: TrainingModel,
+    features: Dataset,
     arguments: TrainingArguments,
     resume: bool,
     report: TrainingReport,
@@ -156,7 +160,8 @@ def train(
     """Train a built model in place.
 
     Args:
-        built: from `build`.
+        model: from `build`.
+        features: the task's training features.
         arguments: from `training_arguments`.
         resume: continue from the newest whole state in the folder, if there is one.
         report: told about each step.
@@ -167,17 +172,17 @@ def train(
         AnaloraError: out of memory, a full disk, or a loss that is not finite at the end.
         KeyboardInterrupt: a signal came; the state after the step that it came in is saved.
     """
-    config = built.config
+    loaded, config = model.loaded, model.loaded.config
     folder = Path(arguments.output_dir)
     state = newest_state(folder) if resume else None
-    total = planned_steps(config, len(built.train_features))
+    total = planned_steps(config, len(features))
     plus = config.adapter.lora_plus_ratio if config.has_adapter and config.adapter.variant == "lora+" else None
     trainer = _Trainer(
-        model=built.model,
+        model=loaded.module,
         args=arguments,
-        train_dataset=built.train_features,
-        data_collator=built.task.collator(built.tokenizer),
-        callbacks=_callbacks(built, total, report, aged_chip),
+        train_dataset=features,
+        data_collator=loaded.task.collator(loaded.tokenizer),
+        callbacks=_callbacks(model, total, report, aged_chip),
         lora_plus_ratio=plus,
     )
     trainer.remove_callback(PrinterCallback)
@@ -215,7 +220,7 @@ def train(
     return TrainingResult(
         steps=trainer.state.global_step,
         epochs=float(trainer.state.epoch or 0.0),
-        samples=len(built.train_features),
+        samples=len(features),
         final_loss=final_loss,
         seconds=elapsed,
         samples_per_second=seen / elapsed if elapsed > 0 else 0.0,
@@ -225,18 +230,18 @@ def train(
 
 
 def _callbacks(
-    built: Built, total_steps: int, report: TrainingReport, aged_chip: tuple[int, float] | None
+    model: TrainingModel, total_steps: int, report: TrainingReport, aged_chip: tuple[int, float] | None
 ) -> list[TrainerCallback]:
-    config = built.config
+    config, analog = model.loaded.config, model.analog
     callbacks: list[TrainerCallback] = [ProgressReport(report)]
-    if built.noise is not None:
-        callbacks.append(NoiseClock(built, total_steps))
-    if aged_chip is not None:
-        callbacks.append(ChipInTheLoop(built, *aged_chip))
-    if config.trains_base:
-        callbacks.append(AfterEachStep(built))
+    if analog is not None:
+        callbacks.append(NoiseClock(analog, total_steps))
+    if analog is not None and aged_chip is not None:
+        callbacks.append(ChipInTheLoop(analog, *aged_chip))
+    if analog is not None and config.trains_base:
+        callbacks.append(AfterEachStep(analog))
     elif config.adapter.variant == "adalora":
-        callbacks.append(AdaLoraBudget(built.model))
+        callbacks.append(AdaLoraBudget(model.loaded.module))
     return callbacks
 
 

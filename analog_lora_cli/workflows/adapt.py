@@ -14,7 +14,8 @@ from analog_lora_cli.config.load import differences, dump_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.errors import AnaloraError, UsageError
-from analog_lora_cli.models.build import Built, build
+from analog_lora_cli.models.adapter_variants import VARIANTS
+from analog_lora_cli.models.build import TrainingModel
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.numerics import arithmetic
@@ -26,7 +27,7 @@ from analog_lora_cli.storage.manifest import is_adapter_name, write_manifest
 from analog_lora_cli.storage.workspace import remove_left_overs
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.train import TrainingResult, train
-from analog_lora_cli.workflows.train import RunReport, data_hashes, parameter_counts, unchanged_layers
+from analog_lora_cli.workflows.train import RunReport, data_hashes, parameter_counts, prepare, unchanged_layers
 
 REQUEST = "adaptation.json"
 """In the training folder of an adaptation: what was asked for, so that `--resume` continues that and nothing else."""
@@ -122,7 +123,7 @@ def _check_start(adaptation: Adaptation, start: str) -> None:
             f"--from {start}: was trained for {old.task.name}, with a head that {new.task.name} cannot use; leave "
             "--from out"
         )
-    if new.adapter.variant == "adalora":
+    if not VARIANTS[new.adapter.variant].continues:
         raise UsageError(
             f"--from {start}: AdaLoRA has spread its ranks already and cannot start from there; leave --from out, or "
             "use another adapter.variant from the beginning"
@@ -195,15 +196,15 @@ def run_adaptation(
         return adaptation.checkpoint
     report.stage("reading data and model")
     arguments = training_arguments(adaptation.config, adaptation.trainer_folder)
-    built = build(adaptation.config, adaptation.checkpoint, adaptation.start)
-    report.built(built)
+    setup = prepare(adaptation.config, adaptation.checkpoint, adaptation.start)
+    report.built(setup.model)
     chip = None if adaptation.chip is None else (adaptation.chip.seed, adaptation.chip.age)
     with _open(adaptation, resume):
         processes.wait_for_all()
-        training = train(built, arguments, resume, report.training, chip)
+        training = train(setup.model, setup.features, arguments, resume, report.training, chip)
         if processes.is_main():
             report.stage(f"writing adapter {adaptation.name}")
-            _store(adaptation, built, training)
+            _store(adaptation, setup.model, training)
         processes.wait_for_all()
     return read_checkpoint(adaptation.checkpoint.folder)
 
@@ -226,21 +227,21 @@ def _open(adaptation: Adaptation, resume: bool) -> Iterator[None]:
         (folder / REQUEST).unlink()
 
 
-def _store(adaptation: Adaptation, built: Built, training: TrainingResult) -> None:
+def _store(adaptation: Adaptation, model: TrainingModel, training: TrainingResult) -> None:
     """Put the adapter into the checkpoint: first its folder, then the manifest that names it."""
-    folder, name = adaptation.checkpoint.folder, adaptation.name
+    folder, name, loaded = adaptation.checkpoint.folder, adaptation.name, model.loaded
     entry = {
-        "task": built.config.task.name,
-        "base_sha256": built.base_sha256,
+        "task": loaded.config.task.name,
+        "base_sha256": loaded.fingerprint.base_sha256,
         **adaptation.request(),
-        "data": data_hashes(built),
-        "parameters": parameter_counts(built),
+        "data": data_hashes(loaded),
+        "parameters": parameter_counts(model),
         "training": asdict(training),
         "environment": environment(),
         "arithmetic": arithmetic(),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    layers = unchanged_layers(built)
+    layers = unchanged_layers(model)
     with locked(folder, wait=True):
         manifest = dict(read_checkpoint(folder).manifest)
         if manifest["adapters"][store.FIRST_ADAPTER] != adaptation.checkpoint.entry(store.FIRST_ADAPTER):
@@ -251,7 +252,7 @@ def _store(adaptation: Adaptation, built: Built, training: TrainingResult) -> No
         if name in manifest["adapters"]:
             write_manifest(folder, {**manifest, "adapters": adapters})
             shutil.rmtree(folder / "drift" / name, ignore_errors=True)
-        store.write_adapter(folder, name, built.model, built.frozen_head, dump_config(built.config))
+        store.write_adapter(folder, name, loaded.module, dict(loaded.head.frozen), dump_config(loaded.config))
         adapters[name] = {**entry, "files": store.adapter_files(folder, name)}
         held = manifest.get("analog_layers") or layers
         write_manifest(folder, {**manifest, "adapters": adapters, "analog_layers": held})

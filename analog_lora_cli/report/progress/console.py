@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from analog_lora_cli.models.build import Built
+from analog_lora_cli.models.build import TrainingModel
 from analog_lora_cli.report.progress.meter import Meter
 from analog_lora_cli.report.tiles.placement import placement_table
 from analog_lora_cli.runtime import console
@@ -54,11 +54,11 @@ class ConsoleReport:
         run_log.record("stage", text)
         console.note(f"[dim]{text} ...[/dim]")
 
-    def built(self, built: Built) -> None:
+    def built(self, model: TrainingModel) -> None:
         """Show what became analog."""
-        self._metric = built.task.metric
-        if built.placement is not None:
-            console.note(placement_table(built.placement))
+        self._metric = model.loaded.task.metric
+        if model.analog is not None:
+            console.note(placement_table(model.analog.placement))
 
     def measured(self, done: int, total: int, name: str, metrics: dict[str, float]) -> None:
         """Show one finished measurement."""
