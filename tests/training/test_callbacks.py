@@ -11,16 +11,24 @@ import pytest
 import torch
 
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.models.build import build
+from analog_lora_cli.models.build import TrainingModel, build, load_base
+from analog_lora_cli.models.tiling import AnalogModel
 from analog_lora_cli.training.additions import additions
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.callbacks.adalora import AdaLoraBudget
 from analog_lora_cli.training.callbacks.noise import ChipEachStep, WeightNoiseSchedule
 from analog_lora_cli.training.callbacks.progress import TrainingObserver
 from analog_lora_cli.training.train import train
+from analog_lora_cli.workflows.train import prepare
 from tests.training.conftest import Interrupted
 
 MakeConfig = Callable[..., Config]
+
+
+def built_on_tiles(config: Config) -> tuple[TrainingModel, AnalogModel]:
+    model = build(load_base(config))
+    assert model.analog is not None
+    return model, model.analog
 
 
 def at(step: int, total: int = 100) -> Any:
@@ -28,15 +36,15 @@ def at(step: int, total: int = 100) -> Any:
 
 
 def test_the_noise_grows_over_its_share_of_the_steps(make_config: MakeConfig) -> None:
-    built = build(make_config())
-    assert built.noise is not None
-    schedule = WeightNoiseSchedule(built.plain_model, built.noise, ramp=0.2)
+    model, analog = built_on_tiles(make_config())
+    assert analog.noise is not None
+    schedule = WeightNoiseSchedule(model.loaded.plain, analog.noise, ramp=0.2)
     strengths = []
     for step in (0, 5, 20, 99):
         schedule.on_step_begin(None, at(step), None)  # type: ignore[arg-type]
-        strengths.append(built.noise.strength)
+        strengths.append(analog.noise.strength)
     assert strengths == [0.0, 0.25, 1.0, 1.0]
-    assert built.noise.step == 99
+    assert analog.noise.step == 99
 
 
 class Interrupts(TrainingObserver):
@@ -50,27 +58,28 @@ def test_a_training_leaves_no_hook_and_no_chip(
     noise: str, interrupted: bool, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = make_config(hardware={"weight_noise_type": noise}, train={"max_steps": 2})
-    built = build(config)
+    setup = prepare(config)
+    model, analog = setup.model, setup.model.analog
     arguments = training_arguments(config, tmp_path)
     if interrupted:
         with pytest.raises(Interrupted):
-            train(built, arguments, resume=False, observer=Interrupts())
+            train(model, setup.features, arguments, resume=False, observer=Interrupts())
     else:
-        train(built, arguments, resume=False, observer=TrainingObserver())
-    assert not built.plain_model._forward_pre_hooks
-    assert all(layer.state is None for layer in built.layers.values())
-    assert built.noise is not None
-    passes = built.noise.forward_pass
+        train(model, setup.features, arguments, resume=False, observer=TrainingObserver())
+    assert analog is not None and analog.noise is not None
+    assert not model.loaded.plain._forward_pre_hooks
+    assert all(layer.state is None for layer in analog.layers.values())
+    passes = analog.noise.forward_pass
     assert passes == 1, "the hook was there during the training"
-    built.model.train()(**{key: torch.ones(1, 4, dtype=torch.long) for key in ("input_ids", "attention_mask")})
-    assert built.noise.forward_pass == passes
+    model.loaded.module.train()(**{key: torch.ones(1, 4, dtype=torch.long) for key in ("input_ids", "attention_mask")})
+    assert analog.noise.forward_pass == passes
 
 
 def test_the_device_programs_another_chip_at_each_step(make_config: MakeConfig) -> None:
-    built = build(make_config())
-    layer = next(iter(built.layers.values()))
+    _, analog = built_on_tiles(make_config())
+    layer = next(iter(analog.layers.values()))
     weights = []
-    with ChipEachStep(built.layers, built.config.hardware, seed=1, ages=[0.0, 3.0e7]) as chips:
+    with ChipEachStep(analog.layers, analog.hardware, seed=1, ages=[0.0, 3.0e7]) as chips:
         for step in (0, 1, 0):
             chips.on_step_begin(None, at(step), None)  # type: ignore[arg-type]
             assert layer.state is not None
@@ -82,7 +91,7 @@ def test_the_device_programs_another_chip_at_each_step(make_config: MakeConfig) 
 def test_adalora_spreads_its_budget_over_the_steps_of_the_training(make_config: MakeConfig, tmp_path: Path) -> None:
     """What the model was built with says nothing of them; a saved state does."""
     config = make_config(adapter={"variant": "adalora"})
-    models = [build(config).model for _ in range(2)]
+    models = [build(load_base(config)).loaded.module for _ in range(2)]
     first, second = map(AdaLoraBudget, models)
     first.on_train_begin(None, at(0, total=50), None)  # type: ignore[arg-type]
     first._allocator.exp_avg_ipt["layer"] = torch.tensor([0.5, 0.25])
@@ -110,17 +119,17 @@ def test_what_a_configuration_adds(
     sections: dict[str, Any], expected: list[str], make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = make_config(**sections)
-    added = additions(build(config), training_arguments(config, tmp_path), None)
+    added = additions(build(load_base(config)), training_arguments(config, tmp_path), None)
     assert [type(callback).__name__ for callback in added.callbacks] == expected
     assert added.optimizer is None
 
 
 def test_lora_plus_trains_b_faster(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(adapter={"variant": "lora+", "lora_plus_ratio": 8.0}, train={"learning_rate": 0.001})
-    built = build(config)
-    added = additions(built, training_arguments(config, tmp_path), None)
+    model = build(load_base(config))
+    added = additions(model, training_arguments(config, tmp_path), None)
     assert added.optimizer is not None
     rates = {id(p): group["lr"] for group in added.optimizer.param_groups for p in group["params"]}
-    named = {name: rates[id(p)] for name, p in built.model.named_parameters() if p.requires_grad}
+    named = {name: rates[id(p)] for name, p in model.loaded.module.named_parameters() if p.requires_grad}
     assert {rate for name, rate in named.items() if "lora_A" in name} == {0.001}
     assert {rate for name, rate in named.items() if "lora_B" in name} == {0.008}

@@ -215,14 +215,14 @@ def test_what_comes_before_the_backward_changes_no_gradient(checkpointed: bool) 
 @pytest.mark.parametrize("interrupt", [False, True])
 def test_gradient_checkpointing_of_transformers(interrupt: bool, make_config: Callable[..., Config]) -> None:
     """The contexts reach torch's checkpoint through transformers' option."""
-    from analog_lora_cli.models.build import build
+    from analog_lora_cli.models.build import build, load_base
 
     inputs = {"input_ids": torch.tensor([[2, 7, 3, 8, 9, 3]]), "attention_mask": torch.ones(1, 6, dtype=torch.long)}
     found = []
     for checkpointed in (False, True):
-        built = build(make_config("sst2", adapter={"dropout": 0.0}))
-        noise, model = built.noise, built.plain_model.train()
-        assert noise is not None
+        built = build(load_base(make_config("sst2", adapter={"dropout": 0.0})))
+        assert built.analog is not None and built.analog.noise is not None
+        noise, model = built.analog.noise, built.loaded.plain.train()
         if checkpointed:
             options = {"use_reentrant": False, "context_fn": noise.checkpoint_contexts}
             model.gradient_checkpointing_enable(options)  # type: ignore[operator]
