@@ -13,7 +13,7 @@ import pytest
 from analog_lora_cli.config.load import load_config
 from analog_lora_cli.config.presets import preset_folder, preset_names
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.models.build import build
+from analog_lora_cli.workflows.train import prepare
 
 PAPER_TIMES = ["0s", "1h", "1d", "1w", "30d", "1y", "10y"]
 GLUE = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
@@ -97,9 +97,9 @@ def test_preset_builds(name: str, architectures: dict[str, Path], data: dict[str
     config = load_config(preset=name)
     assert config.description
     folder = architectures["mobilebert" if "mobilebert" in config.model.name else "bert"]
-    built = build(tiny_variant(config, folder, data[config.task.name]))
-    assert built.trainable_parameters > 0
-    assert bool(built.layers) == (config.method != "digital")
+    model = prepare(tiny_variant(config, folder, data[config.task.name])).model
+    assert model.loaded.trainable_parameters > 0
+    assert (model.analog is not None) == (config.method != "digital")
 
 
 @pytest.mark.parametrize("name", preset_names())

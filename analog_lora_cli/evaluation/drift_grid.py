@@ -17,7 +17,8 @@ from analog_lora_cli.evaluation.measurement import CONVERTERS_ONLY, DIGITAL, WIT
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.physics.devices import undefined_times
 from analog_lora_cli.hardware.seeds import derive_seed
-from analog_lora_cli.models.build import Built, place
+from analog_lora_cli.models.loaded import LoadedModel
+from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.tasks.base import Task
 
@@ -45,7 +46,7 @@ def check_times(hardware: HardwareConfig, times: list[str], origin: str = "drift
 
 
 def evaluate_drift(
-    built: Built,
+    loaded: LoadedModel,
     evaluator: Evaluator,
     drift: DriftConfig,
     adapter: str,
@@ -55,7 +56,7 @@ def evaluate_drift(
     """Measure a model over chips and times; several processes share the work.
 
     Args:
-        built: from `build_from`; it is put onto tiles if it is not.
+        loaded: the model; it is put onto tiles.
         evaluator: the validation data.
         drift: chips, times and the first chip's seed.
         adapter: name, for the result.
@@ -65,9 +66,9 @@ def evaluate_drift(
     Raises:
         UsageError: the device is not defined at a time, or the log belongs to other settings.
     """
-    check_times(built.config.hardware, drift.times)
-    finished = measure(built, evaluator, drift_measurements(drift), log, progress)
-    return drift_result(built.config, built.task, drift, adapter, finished)
+    check_times(loaded.config.hardware, drift.times)
+    finished = measure(loaded, evaluator, drift_measurements(drift), log, progress)
+    return drift_result(loaded.config, loaded.task, drift, adapter, finished)
 
 
 def drift_measurements(drift: DriftConfig) -> list[Measurement]:
@@ -111,7 +112,7 @@ def _chip_measurements(drift: DriftConfig) -> list[Measurement]:
 
 
 def measure(
-    built: Built,
+    loaded: LoadedModel,
     evaluator: Evaluator,
     measurements: list[Measurement],
     log: MeasurementLog | None = None,
@@ -120,7 +121,7 @@ def measure(
     """The metrics of some measurements: those that are in the log, and the others measured now.
 
     Args:
-        built: from `build_from`; it is put onto tiles once the digital measurement is done.
+        loaded: the model; it is put onto tiles, with `method: digital` after the digital measurement.
         evaluator: the validation data.
         measurements: such as those of `drift_measurements`.
         log: keeps finished measurements.
@@ -136,19 +137,16 @@ def measure(
     if log is not None and todo and processes.is_main():
         log.start()
     processes.wait_for_all()
-    chip: Chip | None = None
+    bench = _Bench(loaded)
     measured: dict[Measurement, Metrics] = {}
     for measurement in _share(todo):
-        chip = _set_up(built, measurement, chip)
-        with _output_noise_of(measurement):
-            metrics = measured[measurement] = evaluator.run(built.model)
+        with bench.conditions(measurement), _output_noise_of(measurement):
+            metrics = measured[measurement] = evaluator.run(loaded.module)
         if log is not None:
             log.append(measurement, metrics)
         if progress is not None:
             total = len(measurements)
             progress(min(len(finished) + len(measured) * processes.world_size(), total), total, measurement, metrics)
-    built.set_analog(True)
-    built.forget_chip()
     for part in processes.gather(measured):
         finished |= part
     return finished
@@ -163,19 +161,33 @@ def _share(measurements: list[Measurement]) -> list[Measurement]:
     return [measurement for group in ranked for measurement in group]
 
 
-def _set_up(built: Built, measurement: Measurement, chip: Chip | None) -> Chip | None:
-    # A model trained digitally is measured with its own weights, one trained on tiles with the clipped ones.
-    if not built.layers and not (measurement == DIGITAL and not built.config.on_tiles):
-        place(built, built.config.hardware)
-        built.model.eval()
-    built.set_analog(measurement != DIGITAL)
-    if measurement.kind != "chip":
-        built.forget_chip()
-        return chip
-    if chip is None or chip.seed != measurement.chip:
-        chip = Chip(measurement.chip, built.layers, built.config.hardware)
-    chip.age(measurement.seconds, read=measurement.read)
-    return chip
+class _Bench:
+    """Gives a model the conditions of one measurement after another; puts it onto tiles and programs chips once."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.loaded = loaded
+        self._analog: AnalogModel | None = None
+        self._chip: Chip | None = None
+
+    @contextmanager
+    def conditions(self, measurement: Measurement) -> Iterator[None]:
+        """Give the model what a measurement asks for, inside the block."""
+        # A model trained digitally is measured with its own weights, one trained on tiles with the clipped ones.
+        if measurement == DIGITAL and not self.loaded.config.on_tiles and self._analog is None:
+            yield
+            return
+        if self._analog is None:
+            self._analog = put_on_tiles(self.loaded, self.loaded.config.hardware)
+        if measurement == DIGITAL:
+            with self._analog.digital():
+                yield
+        elif measurement == CONVERTERS_ONLY:
+            yield
+        else:
+            if self._chip is None or self._chip.seed != measurement.chip:
+                self._chip = self._analog.program(measurement.chip)
+            with self._analog.on_chip(self._chip, measurement.seconds, measurement.read):
+                yield
 
 
 @contextmanager

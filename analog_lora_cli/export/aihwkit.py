@@ -8,8 +8,9 @@ from analog_lora_cli.config.times import seconds
 from analog_lora_cli.export import aihwkit_loader
 from analog_lora_cli.export.description import Description, auto_class, example_code
 from analog_lora_cli.export.peft import BASE, copy_adapter
-from analog_lora_cli.export.source import Source, build_clipped, without_adapter
+from analog_lora_cli.export.source import Source, clip_weights, without_adapter
 from analog_lora_cli.hardware.physics.aihwkit_tiles import rpu_description
+from analog_lora_cli.storage.checkpoint import write_tokenizer
 from analog_lora_cli.storage.files import write_json
 
 ADAPTER = "adapter"
@@ -22,10 +23,10 @@ def write_aihwkit(source: Source, folder: Path) -> Description:
         CheckpointError: the base is another one than at the training.
     """
     hardware = source.config.hardware
-    built = source.build()
-    layers = build_clipped(built)
-    built.tokenizer.save_pretrained(str(folder))
-    without_adapter(built).save_pretrained(str(folder / BASE))
+    loaded = source.build()
+    layers = [layer.name for layer in clip_weights(loaded).analog]
+    write_tokenizer(folder, loaded.tokenizer)
+    without_adapter(loaded).save_pretrained(str(folder / BASE))
     if source.has_adapter:
         copy_adapter(source, folder / ADAPTER, BASE)
     content = {

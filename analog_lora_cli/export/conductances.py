@@ -13,10 +13,10 @@ from analog_lora_cli.export.description import Description, auto_class, example_
 from analog_lora_cli.export.manifest import verify_export
 from analog_lora_cli.export.peft import copy_adapter
 from analog_lora_cli.export.source import Source, without_adapter
-from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.physics.conductance_file import CHIP, MAP, TARGETS, ChipMoment, read_layers, write_layers
-from analog_lora_cli.models.build import place
-from analog_lora_cli.models.placement import replace_layer
+from analog_lora_cli.models.modules import replace_layer
+from analog_lora_cli.models.tiling import put_on_tiles
+from analog_lora_cli.storage.checkpoint import write_tokenizer
 from analog_lora_cli.storage.files import read_json, write_json
 
 DIGITAL = "digital"
@@ -38,12 +38,12 @@ def write_conductances(source: Source, folder: Path, chip: tuple[int, float] | N
     """
     from safetensors.torch import save_file
 
-    built = source.build()
-    place(built, built.config.hardware)
-    moment = None if chip is None else ChipMoment(Chip(chip[0], built.layers, built.config.hardware), chip[1])
-    write_layers(folder, built.layers, built.config.hardware, moment)
-    on_tiles = {f"{name}.{part}" for name in built.layers for part in ("weight", "bias")}
-    plain = without_adapter(built)
+    loaded = source.build()
+    analog = put_on_tiles(loaded, loaded.config.hardware)
+    moment = None if chip is None else ChipMoment(analog.program(chip[0]), chip[1])
+    write_layers(folder, dict(analog.layers), analog.hardware, moment)
+    on_tiles = {f"{name}.{part}" for name in analog.layers for part in ("weight", "bias")}
+    plain = without_adapter(loaded)
     (folder / DIGITAL).mkdir()
     plain.config.save_pretrained(str(folder / DIGITAL))
     rest = {name: tensor.clone() for name, tensor in plain.state_dict().items() if name not in on_tiles}
@@ -52,7 +52,7 @@ def write_conductances(source: Source, folder: Path, chip: tuple[int, float] | N
         copy_adapter(source, folder / ADAPTERS / source.adapter, source.base_name)
     adapter = source.adapter if source.has_adapter else None
     write_json(folder / DIGITAL / MODEL, {"auto_class": auto_class(source), "adapter": adapter})
-    built.tokenizer.save_pretrained(str(folder))
+    write_tokenizer(folder, loaded.tokenizer)
     return _describe(source, moment)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from analog_lora_cli.export.description import Description, auto_class, clipping_note, example_code
 from analog_lora_cli.export.source import Source, build_digital
+from analog_lora_cli.storage.checkpoint import write_tokenizer
 
 
 def write_merged(source: Source, folder: Path) -> Description:
@@ -15,10 +16,10 @@ def write_merged(source: Source, folder: Path) -> Description:
     Raises:
         CheckpointError: the base is another one than at the training.
     """
-    built = build_digital(source)
-    model = built.model.merge_and_unload(safe_merge=True) if source.has_adapter else built.model
+    loaded, placement = build_digital(source)
+    model = loaded.module.merge_and_unload(safe_merge=True) if source.has_adapter else loaded.plain
     model.save_pretrained(str(folder))
-    built.tokenizer.save_pretrained(str(folder))
+    write_tokenizer(folder, loaded.tokenizer)
     kind = auto_class(source)
     what = "with its adapter merged into the weights" if source.has_adapter else "trained for analog tiles"
     return Description(
@@ -34,7 +35,7 @@ folder = "."
 model = {kind}.from_pretrained(folder).eval()
 tokenizer = AutoTokenizer.from_pretrained(folder)
 {example_code(source)}""",
-        notes=" ".join(_notes(source, clipping_note(built.placement))),
+        notes=" ".join(_notes(source, clipping_note(placement))),
     )
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from analog_lora_cli.export.description import Description, auto_class, clipping_note, example_code
 from analog_lora_cli.export.source import Source, build_digital, without_adapter
-from analog_lora_cli.models.build import Built
-from analog_lora_cli.storage.checkpoint import FROZEN_HEAD_FILE
+from analog_lora_cli.models.loaded import LoadedModel
+from analog_lora_cli.models.modules import is_inside
+from analog_lora_cli.models.placement import Placement
+from analog_lora_cli.storage.checkpoint import FROZEN_HEAD_FILE, write_tokenizer
 
 BASE = "base"
 
@@ -23,15 +25,15 @@ def write_peft(source: Source, folder: Path) -> Description:
     Raises:
         CheckpointError: the base is another one than at the training.
     """
-    built = build_digital(source)
-    built.tokenizer.save_pretrained(str(folder))
-    base = _base_reference(source, built)
+    loaded, placement = build_digital(source)
+    write_tokenizer(folder, loaded.tokenizer)
+    base = _base_reference(source, loaded, placement)
     copy_adapter(source, folder, base or BASE)
-    clipping = clipping_note(built.placement)
+    clipping = clipping_note(placement)
     if base is None:
-        without_adapter(built).save_pretrained(str(folder / BASE))
+        without_adapter(loaded).save_pretrained(str(folder / BASE))
         return _with_base(source, clipping)
-    return _on_hub(source, built, base)
+    return _on_hub(source, loaded, base)
 
 
 def copy_adapter(source: Source, folder: Path, base: str) -> None:
@@ -52,11 +54,10 @@ def copy_adapter(source: Source, folder: Path, base: str) -> None:
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def _base_reference(source: Source, built: Built) -> str | None:
+def _base_reference(source: Source, loaded: LoadedModel, placement: Placement | None) -> str | None:
     """Name of the base on the hub, if the adapter gives the same outputs there; else None."""
-    trained = built.heads if source.config.adapter.train_head else []
-    random = [name for name in built.new_parameters if name.partition(".")[0] not in trained]
-    changed = built.placement is not None and any(layer.clipped for layer in built.placement.layers)
+    random = [name for name in loaded.head.new_parameters if not is_inside(name, loaded.digital_heads)]
+    changed = placement is not None and any(layer.clipped for layer in placement.layers)
     return None if changed or random or not source.base_on_hub else source.base_name
 
 
@@ -87,11 +88,11 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
     )
 
 
-def _on_hub(source: Source, built: Built, base: str) -> Description:
+def _on_hub(source: Source, loaded: LoadedModel, base: str) -> Description:
     kind = auto_class(source)
     revision = source.config.model.revision
     options = [] if revision is None else [f"revision={revision!r}"]
-    options += [f"{name}={value!r}" for name, value in built.task.model_options().items()]
+    options += [f"{name}={value!r}" for name, value in loaded.task.model_options().items()]
     arguments = ", ".join([repr(base), *options])
     return Description(
         title=f"LoRA adapter for {source.config.task.name}",

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.models.build import Built, build_from, place
-from analog_lora_cli.models.placement import replace_layer
+from analog_lora_cli.models.build import build_from
+from analog_lora_cli.models.loaded import LoadedModel
+from analog_lora_cli.models.modules import replace_layer
+from analog_lora_cli.models.placement import Placement
+from analog_lora_cli.models.tiling import put_on_tiles
 from analog_lora_cli.runtime.package_files import is_package_path
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.tasks import Task, make_task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Source:
         name = self.config.model.name
         return name if self.base_on_hub or is_package_path(name) else Path(name).expanduser().resolve().name
 
-    def build(self) -> Built:
+    def build(self) -> LoadedModel:
         """The model with this adapter, nothing on tiles; the one place where an export turns files into a model.
 
         Raises:
@@ -80,35 +86,34 @@ class Source:
         return build_from(self.checkpoint, self.adapter, self.config)
 
 
-def build_digital(source: Source) -> Built:
+def build_digital(source: Source) -> tuple[LoadedModel, Placement | None]:
     """The model whose outputs are those of the tool's digital evaluation, from plain linear layers.
 
-    With `method: lora` the weights are the clipped ones, which the adapter was trained for; `placement` tells how far
-    they are from the base's own. With `method: digital` they are the base's own.
+    With `method: lora` the weights are the clipped ones, which the adapter was trained for; with `method: digital`
+    they are the base's own.
+
+    Returns:
+        the model, and how far clipping has moved its weights from the base's own; None if it has not.
     """
-    built = source.build()
-    if source.config.has_adapter and source.config.on_tiles:
-        build_clipped(built)
-    return built
+    loaded = source.build()
+    return loaded, clip_weights(loaded) if source.has_adapter and source.config.on_tiles else None
 
 
-def build_clipped(built: Built) -> list[str]:
+def clip_weights(loaded: LoadedModel) -> Placement:
     """Give a model the weights that tiles hold, in plain linear layers.
 
     Returns:
-        the names of the layers that lie on tiles.
+        which layers those are, and what clipping did to them.
     """
-    place(built, built.config.hardware)
-    names = list(built.layers)
-    for name, layer in built.layers.items():
+    analog = put_on_tiles(loaded, loaded.config.hardware)
+    for name, layer in analog.layers.items():
         linear = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
         linear.weight, linear.bias = layer.weight, layer.bias
         linear.requires_grad_(False)
-        replace_layer(built.plain_model, name, linear)
-    built.layers = {}
-    return names
+        replace_layer(loaded.plain, name, linear)
+    return analog.placement
 
 
-def without_adapter(built: Built) -> Any:
-    """The transformers model alone, the trained head in its place, the adapter taken away. Changes `built`."""
-    return built.model.unload() if built.config.has_adapter else built.model
+def without_adapter(loaded: LoadedModel) -> PreTrainedModel:
+    """The transformers model alone, the trained head in its place, the adapter taken away; changes the model."""
+    return loaded.module.unload() if loaded.config.has_adapter else loaded.plain

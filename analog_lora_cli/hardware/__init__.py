@@ -1,1 +1,1 @@
-"""The simulated analog hardware: tiles, how weights lie on them, and chips that are programmed and age."""
+"""The simulated analog hardware, in three floors: kernels, tiles, and the physics of chips that age."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
@@ -24,14 +23,15 @@ from analog_lora_cli.inspection.tile_statistics import (
     devices_per_weight,
     weight_statistics,
 )
-from analog_lora_cli.models.build import Built, place
-from analog_lora_cli.models.placement import ModuleFacts, PlacedLayer, Placement, linear_modules, module_facts, plan
+from analog_lora_cli.models.modules import ModuleFacts, linear_modules, module_facts
+from analog_lora_cli.models.placement import PlacedLayer, Placement, plan
+from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.storage import checkpoint as store
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What to find out besides the shapes."""
+class InspectionRequest:
+    """What to find out of a model besides its shapes."""
 
     statistics: bool = False
     """Weights and conductances; loads the weights."""
@@ -55,7 +55,7 @@ class WeightReport:
 
 @dataclass
 class Inspection:
-    """What was found."""
+    """How a model lies on tiles, and what else was asked for."""
 
     source: Source
     placement: Placement
@@ -112,45 +112,48 @@ def tile_cells(block: Block, hardware: HardwareConfig) -> int:
     return (hardware.tile_rows or block.inputs) * (hardware.tile_columns or block.outputs)
 
 
-def inspect(source: Source, wanted: Wanted, progress: Callable[[int, int], None] | None = None) -> Inspection:
+def inspect(
+    source: Source, request: InspectionRequest, progress: Callable[[int, int], None] | None = None
+) -> Inspection:
     """Look at a model.
 
     Args:
         source: the model and its configuration.
-        wanted: what to find out.
+        request: what to find out.
         progress: told how many of the layers have been looked at.
 
     Raises:
         HubError, UsageError, CheckpointError: the model cannot be had, or the hardware does not suit it.
     """
     hardware = source.config.hardware
-    if wanted.errors:
+    if request.errors:
         check_times(hardware, source.config.drift.times, "--times")
-    if wanted.pack and not (hardware.tile_rows and hardware.tile_columns):
+    if request.pack and not (hardware.tile_rows and hardware.tile_columns):
         raise UsageError("--pack: tiles without a limit cannot be shared; set hardware.tile_rows and tile_columns")
     if source.checkpoint is not None:
         store.verify_adapter(source.checkpoint, source.adapter)
-    if not (wanted.statistics or wanted.errors):
+    if not (request.statistics or request.errors):
         shapes = shapes_of(source)
-        return _described(source, plan(shapes.modules, shapes.heads, hardware, shapes.on_chip), shapes.modules, wanted)
-    built = weights_of(_few_samples(source), wanted.real_inputs)
-    modules = module_facts(built.plain_model)
-    originals = {name: module.weight.detach() for name, module in linear_modules(built.plain_model).items()}
-    place(built, built.config.hardware)
-    assert built.placement is not None
-    found = _described(source, built.placement, modules, wanted)
-    _measure(found, built, originals, wanted, progress)
-    return found
+        return _described(source, plan(shapes.modules, shapes.heads, hardware, shapes.on_chip), shapes.modules, request)
+    loaded = weights_of(_few_samples(source), request.real_inputs)
+    modules = module_facts(loaded.plain)
+    originals = {name: module.weight.detach() for name, module in linear_modules(loaded.plain).items()}
+    model = put_on_tiles(loaded, loaded.config.hardware)
+    inspection = _described(source, model.placement, modules, request)
+    _measure(inspection, model, originals, request, progress)
+    return inspection
 
 
-def _described(source: Source, placement: Placement, modules: list[ModuleFacts], wanted: Wanted) -> Inspection:
+def _described(
+    source: Source, placement: Placement, modules: list[ModuleFacts], request: InspectionRequest
+) -> Inspection:
     hardware = source.config.hardware
     ranks = {module.name: module.rank for module in modules if module.rank}
-    found = Inspection(source, placement, ranks, devices_per_weight(hardware), _blocks(placement, hardware))
-    if wanted.pack:
-        every = [block for blocks in found.blocks.values() for block in blocks]
-        found.packed = pack(every, hardware.tile_rows, hardware.tile_columns)
-    return found
+    inspection = Inspection(source, placement, ranks, devices_per_weight(hardware), _blocks(placement, hardware))
+    if request.pack:
+        every = [block for blocks in inspection.blocks.values() for block in blocks]
+        inspection.packed = pack(every, hardware.tile_rows, hardware.tile_columns)
+    return inspection
 
 
 def _few_samples(source: Source) -> Source:
@@ -170,35 +173,35 @@ def _blocks(placement: Placement, hardware: HardwareConfig) -> dict[str, list[Bl
 
 
 def _measure(
-    found: Inspection,
-    built: Built,
+    inspection: Inspection,
+    model: AnalogModel,
     originals: dict[str, Tensor],
-    wanted: Wanted,
+    request: InspectionRequest,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    drift = built.config.drift
+    drift = model.loaded.config.drift
     inputs: dict[str, Tensor] = {}
-    if wanted.errors:
-        inputs = _inputs(built, wanted, drift.seed)
-        found.inputs = _inputs_in_words(built, wanted, inputs)
+    if request.errors:
+        inputs = _inputs(model, request, drift.seed)
+        inspection.inputs = _inputs_in_words(model, request, inputs)
     seeds = [drift.seed + index for index in range(drift.chips)]
-    for done, (name, layer) in enumerate(built.layers.items(), start=1):
-        statistics = conductance_statistics(layer, built.config.hardware)
-        found.weights[name] = WeightReport(weight_statistics(originals[name]), statistics)
+    for done, (name, layer) in enumerate(model.layers.items(), start=1):
+        statistics = conductance_statistics(layer, model.hardware)
+        inspection.weights[name] = WeightReport(weight_statistics(originals[name]), statistics)
         if name in inputs:
-            found.errors[name] = layer_errors(name, layer, originals[name], inputs[name], seeds, drift.times)
+            inspection.errors[name] = layer_errors(name, layer, originals[name], inputs[name], seeds, drift.times)
         if progress is not None:
-            progress(done, len(built.layers))
+            progress(done, len(model.layers))
 
 
-def _inputs(built: Built, wanted: Wanted, seed: int) -> dict[str, Any]:
-    if wanted.real_inputs:
-        return recorded_inputs(built, wanted.tokens)
-    return random_inputs(built.layers, wanted.tokens, seed)
+def _inputs(model: AnalogModel, request: InspectionRequest, seed: int) -> dict[str, Tensor]:
+    if request.real_inputs:
+        return recorded_inputs(model, request.tokens)
+    return random_inputs(model.layers, request.tokens, seed)
 
 
-def _inputs_in_words(built: Built, wanted: Wanted, inputs: dict[str, Tensor]) -> str:
+def _inputs_in_words(model: AnalogModel, request: InspectionRequest, inputs: dict[str, Tensor]) -> str:
     most = max(len(x) for x in inputs.values())
-    if not wanted.real_inputs:
+    if not request.real_inputs:
         return f"{most} random inputs (standard normal)"
-    return f"{most} tokens of {built.task.config.name}'s validation data"
+    return f"{most} tokens of {model.loaded.task.config.name}'s validation data"

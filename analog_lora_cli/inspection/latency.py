@@ -24,12 +24,12 @@ from analog_lora_cli.config.latency import ORIGIN, LatencyConfig
 
 @dataclass(frozen=True)
 class LayerWork:
-    """What a layer asks of tile and cluster."""
+    """The work of one layer for tile and cluster."""
 
     inputs: int
     outputs: int
     rank: int
-    """Of the adapter; 0: none."""
+    """Adapter rank; 0 if the layer has no adapter."""
     tiles: int = 1
 
 
@@ -39,21 +39,21 @@ class BatchTiming:
 
     integration_ns: float
     tokens: int
-    """Of a batch."""
+    """Tokens of one batch."""
     analog_ns: float
-    """The tile's time for a batch."""
+    """Time of the tile for a batch, in ns."""
     digital_ns: float
-    """The cluster's time for a batch."""
+    """Time of the cluster for a batch, in ns."""
     sequence_ns: float
-    """Both stages, pipelined, for the whole sequence."""
+    """Time of both stages, pipelined, for the whole sequence, in ns."""
     overhead: float
-    """`sequence_ns` over the time that the tile alone would take, without unit."""
+    """Ratio of `sequence_ns` to the time that the tile alone would take, without unit."""
     memory_bytes: int
-    """What one cluster needs to hold: inputs, outputs, and the adapter's two matrices."""
+    """Memory that one cluster needs: inputs, outputs, and the adapter's two matrices, in bytes."""
 
     @property
     def ratio(self) -> float:
-        """Digital over analog time of a batch, without unit; at 1 neither stage waits."""
+        """Ratio of digital to analog time of a batch, without unit; at 1 neither stage waits."""
         return self.digital_ns / self.analog_ns
 
 
@@ -121,13 +121,13 @@ def _memory(work: LayerWork, tokens: int, config: LatencyConfig) -> int:
 
 
 def _pipelined(work: LayerWork, integration_ns: float, tokens: int, config: LatencyConfig) -> float:
-    """When the cluster has finished the last batch, in ns; the last batch may have fewer tokens."""
-    tile_done = cluster_done = 0.0
+    """Time at which the cluster finishes the last batch, in ns; the last batch may have fewer tokens."""
+    tile_end = cluster_end = 0.0
     for start in range(0, config.sequence_tokens, tokens):
         batch = min(tokens, config.sequence_tokens - start)
-        tile_done += batch * integration_ns
-        cluster_done = max(tile_done, cluster_done) + _digital(work, batch, config)
-    return cluster_done
+        tile_end += batch * integration_ns
+        cluster_end = max(tile_end, cluster_end) + _digital(work, batch, config)
+    return cluster_end
 
 
 @dataclass(frozen=True)
@@ -136,15 +136,15 @@ class ModelTiming:
 
     integration_ns: float
     analog_ns: float
-    """The tiles alone, for the whole sequence."""
+    """Time of the tiles alone for the whole sequence, in ns."""
     sequence_ns: float
-    """With the adapters."""
+    """Time with the adapters, in ns."""
     memory_bytes: int
-    """Of the cluster that needs most."""
+    """Memory of the cluster that needs most, in bytes."""
 
     @property
     def overhead(self) -> float:
-        """`sequence_ns` over `analog_ns`, without unit."""
+        """Ratio of `sequence_ns` to `analog_ns`, without unit."""
         return self.sequence_ns / self.analog_ns
 
 
@@ -176,8 +176,8 @@ PUBLISHED_RATIO: dict[tuple[int, int, float], float] = {
     (128, 512, 256.0): 1.29,
     (128, 512, 512.0): 0.7,
 }
-"""Digital over analog time at the most balanced t, by the layer's smaller and larger side and T_int in ns, for rank 8
-and one tile: what the constants were fitted to (arXiv 2411.17367v4, section on latency)."""
+"""Ratios of digital to analog time at the most balanced t, by the layer's smaller and larger side and T_int in ns, for
+rank 8 and one tile: what the constants were fitted to (arXiv 2411.17367v4, section on latency)."""
 
 
 def published_ratio(work: LayerWork, integration_ns: float) -> float | None:
@@ -190,9 +190,9 @@ def published_ratio(work: LayerWork, integration_ns: float) -> float | None:
 
 def origins(config: LatencyConfig) -> dict[str, dict[str, object]]:
     """The constants by where they come from: the paper, the fit to it, an assumption, or the user's settings."""
-    usual = LatencyConfig()
+    defaults = LatencyConfig()
     sorted_by: dict[str, dict[str, object]] = {}
     for key, value in config.model_dump().items():
-        origin = ORIGIN[key] if value == getattr(usual, key) else "set"
+        origin = ORIGIN[key] if value == getattr(defaults, key) else "set"
         sorted_by.setdefault(origin, {})[key] = value
     return sorted_by

@@ -12,12 +12,13 @@ class Block:
 
     layer: str
     row: int
-    """Of the tile in its layer's grid."""
+    """Row of the tile in its layer's grid."""
     column: int
+    """Column of the tile in its layer's grid."""
     inputs: int
-    """Word lines it takes."""
+    """Word lines that it takes."""
     outputs: int
-    """Bit lines it takes."""
+    """Bit lines that it takes."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def pack(blocks: Sequence[Block], rows: int, columns: int) -> list[PackedBlock]:
     """Put blocks into as few arrays as a simple rule finds: tallest first, each on the first shelf with room.
 
     Blocks of one array can only be read one after the other: their word lines or bit lines are shared. Each keeps its
-    own column scales and its own factor against drift. (First-fit decreasing height: Coffman, Garey, Johnson and
+    own column scales and its own drift-compensation factor. (First-fit decreasing height: Coffman, Garey, Johnson and
     Tarjan, SIAM J. Comput. 9 (1980) 808.)
 
     Args:

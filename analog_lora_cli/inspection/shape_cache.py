@@ -17,7 +17,7 @@ from pathlib import Path
 from analog_lora_cli import __version__
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.models.loading import model_source
-from analog_lora_cli.models.placement import ModuleFacts
+from analog_lora_cli.models.modules import ModuleFacts
 from analog_lora_cli.storage.files import write_json
 from analog_lora_cli.tasks import make_task
 

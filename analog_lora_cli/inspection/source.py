@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.inspection.shape_cache import keep_shapes, read_shapes, shape_key
 from analog_lora_cli.models.adapters import add_adapter, load_adapter
-from analog_lora_cli.models.build import Built, build_from
-from analog_lora_cli.models.loading import head_modules, load_model, load_shapes, load_tokenizer, model_source
-from analog_lora_cli.models.placement import ModuleFacts, module_facts
+from analog_lora_cli.models.build import build_from, load_plain
+from analog_lora_cli.models.families import family_of
+from analog_lora_cli.models.loaded import LoadedModel, plain_model
+from analog_lora_cli.models.loading import load_shapes, load_tokenizer, model_source
+from analog_lora_cli.models.modules import ModuleFacts, module_facts
 from analog_lora_cli.runtime.libraries import prepare_libraries
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage.files import read_json
 from analog_lora_cli.tasks import make_task
+from analog_lora_cli.tasks.base import Task
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Shapes:
     modules: list[ModuleFacts]
     heads: list[str]
     """Names of the head's modules that never lie on tiles."""
-    on_chip: set[str] | None = None
+    on_chip: frozenset[str] | None = None
     """Names of the layers that a checkpoint's chip holds; None: no limit."""
 
 
@@ -52,7 +59,8 @@ def shapes_of(source: Source) -> Shapes:
     """
     checkpoint = source.checkpoint
     if checkpoint is not None:
-        return replace(_shapes(source), on_chip=checkpoint.layers_on_chip(source.adapter, source.config))
+        only = checkpoint.layers_on_chip(source.adapter, source.config)
+        return replace(_shapes(source), on_chip=None if only is None else frozenset(only))
     key = shape_key(source.config)
     kept = read_shapes(key)
     if kept is not None:
@@ -66,20 +74,20 @@ def _shapes(source: Source) -> Shapes:
     prepare_libraries()
     config, checkpoint = source.config, source.checkpoint
     if checkpoint is not None and config.has_adapter and _pruned_by_rank(source):
-        built = weights_of(source, with_tokenizer=False)
-        return Shapes(module_facts(built.plain_model), built.digital_heads)
+        loaded = weights_of(source, with_tokenizer=False)
+        return Shapes(module_facts(loaded.plain), loaded.digital_heads)
     task = make_task(config.task, config.train.seed)
     if checkpoint is not None and config.trains_base:
         model = load_shapes(task, str(checkpoint.folder / store.MODEL))
     else:
         model = load_shapes(task, model_source(config.model), config.model.revision)
-    built = Built(config, task, tokenizer=None, model=model, heads=head_modules(model), new_parameters=[])
-    if config.has_adapter:
-        built.model = _with_adapter(source, built)
-    return Shapes(module_facts(built.plain_model), built.digital_heads)
+    family = family_of(model.config)
+    heads = family.head_modules(model)
+    plain = plain_model(_with_adapter(source, model, task, heads)) if config.has_adapter else model
+    return Shapes(module_facts(plain), family.digital_heads(config, heads))
 
 
-def weights_of(source: Source, with_tokenizer: bool) -> Built:
+def weights_of(source: Source, with_tokenizer: bool) -> LoadedModel:
     """The model with its weights and adapters, nothing on tiles: that of a checkpoint, or as a training would start.
 
     Args:
@@ -87,24 +95,20 @@ def weights_of(source: Source, with_tokenizer: bool) -> Built:
         with_tokenizer: for data; a model's folder need not have one otherwise.
 
     Raises:
-        HubError, UsageError, CheckpointError: as `build` and `build_from`.
+        HubError, UsageError, CheckpointError: as `load_base`, `build` and `build_from`.
     """
     prepare_libraries()
     config, checkpoint = source.config, source.checkpoint
     if checkpoint is not None:
         return build_from(checkpoint, source.adapter, config)
-    from transformers import set_seed
-
-    task = make_task(config.task, config.train.seed)
-    place = model_source(config.model)
-    tokenizer = load_tokenizer(place, config.model.revision) if with_tokenizer else None
-    set_seed(config.train.seed)
-    model, new = load_model(task, place, config.model.revision)
-    built = Built(config, task, tokenizer, model, head_modules(model), new)
+    folder, revision = model_source(config.model), config.model.revision
+    tokenizer = load_tokenizer(folder, revision) if with_tokenizer else None
+    loaded = load_plain(config, folder, revision, tokenizer)
     if config.has_adapter:
-        built.model = _with_adapter(source, built)
-    built.model.eval()
-    return built
+        module = _with_adapter(source, loaded.plain, loaded.task, loaded.head.modules)
+        loaded = replace(loaded, module=module)
+    loaded.module.eval()
+    return loaded
 
 
 def _pruned_by_rank(source: Source) -> bool:
@@ -114,10 +118,10 @@ def _pruned_by_rank(source: Source) -> bool:
     return bool(read_json(file).get("peft_type") == "ADALORA")
 
 
-def _with_adapter(source: Source, built: Built) -> Any:
+def _with_adapter(source: Source, model: PreTrainedModel, task: Task, heads: list[str]) -> PeftModel:
     if source.checkpoint is None:
-        return add_adapter(built.model, source.config, built.task, built.heads)
+        return add_adapter(model, source.config, task, heads)
     with warnings.catch_warnings():
         # The stored tensors go nowhere on the meta device, which is what is wanted.
         warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter.*")
-        return load_adapter(built.model, source.checkpoint.adapter_folder(source.adapter), trainable=False)
+        return load_adapter(model, source.checkpoint.adapter_folder(source.adapter), trainable=False)

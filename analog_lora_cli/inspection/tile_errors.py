@@ -1,4 +1,4 @@
-"""How far a layer's matrix-vector product on a chip is from the exact one, and which effect is to blame."""
+"""The error of a layer's analog matrix-vector product on a chip, and the part of each effect in it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Effect:
     """||y - y_exact|| / ||y_exact|| over all tokens, with this and the effects before it; mean over the chips. A time
     has drift and the read noise of that time over `programming`."""
     std: float | None
-    """Of `error` over the chips; None with one chip."""
+    """Standard deviation of `error` over the chips; None with one chip."""
     added: float
     """sqrt(error^2 - error_before^2): this effect's part if the parts are independent. For times, before is `read
     noise`; 0 where the error did not grow."""

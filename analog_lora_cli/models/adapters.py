@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from analog_lora_cli.config.schema import AdapterConfig, Config
 from analog_lora_cli.errors import CheckpointError, UsageError
-from analog_lora_cli.models.placement import linear_names, match_names
+from analog_lora_cli.models.adapter_variants import VARIANTS, AdapterRequest
+from analog_lora_cli.models.modules import is_inside, linear_modules, match_names
 from analog_lora_cli.storage.checkpoint import FROZEN_HEAD_FILE
 from analog_lora_cli.tasks.base import Task
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
-def add_adapter(model: nn.Module, config: Config, task: Task, heads: list[str]) -> Any:
+
+def add_adapter(model: PreTrainedModel, config: Config, task: Task, heads: list[str]) -> PeftModel:
     """Wrap a plain model with a new adapter.
 
     Args:
@@ -29,12 +34,14 @@ def add_adapter(model: nn.Module, config: Config, task: Task, heads: list[str]) 
     """
     from peft import get_peft_model
 
-    targets, excluded = adapter_targets(model, config.adapter, heads)
-    peft_config = _peft_config(config.adapter, targets, excluded, task, heads)
-    return get_peft_model(model, peft_config)  # type: ignore[arg-type]
+    adapter = config.adapter
+    targets, excluded = adapter_targets(model, adapter, heads)
+    task_type = task.peft_task_type if adapter.train_head else None
+    request = AdapterRequest(adapter, targets, excluded, task_type, heads)
+    return get_peft_model(model, VARIANTS[adapter.variant].peft_config(request))
 
 
-def load_adapter(model: nn.Module, folder: Path, trainable: bool) -> Any:
+def load_adapter(model: PreTrainedModel, folder: Path, trainable: bool) -> PeftModel:
     """Wrap a plain model with a stored adapter, its head included.
 
     Raises:
@@ -47,7 +54,7 @@ def load_adapter(model: nn.Module, folder: Path, trainable: bool) -> Any:
             f"{folder}: not an adapter folder: adapter_config.json or adapter_model.safetensors is missing"
         )
     try:
-        wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)  # type: ignore[arg-type]
+        wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
         load_frozen_head(model, folder)
     except Exception as error:  # PEFT and safetensors raise whatever a damaged file makes them stumble over.
         raise CheckpointError(f"{folder}: the adapter cannot be loaded: {str(error).splitlines()[0]}") from error
@@ -59,11 +66,12 @@ def load_frozen_head(model: nn.Module, folder: Path) -> None:
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, tensor in read_frozen_head(folder).items():
-            wrapped = name.rpartition(".")
-            parameters.get(name, parameters.get(f"{wrapped[0]}.base_layer.{wrapped[2]}")).copy_(tensor)  # type: ignore[union-attr]
+            module, _, kind = name.rpartition(".")
+            parameter = parameters[name if name in parameters else f"{module}.base_layer.{kind}"]
+            parameter.copy_(tensor)
 
 
-def read_frozen_head(folder: Path) -> dict[str, torch.Tensor]:
+def read_frozen_head(folder: Path) -> dict[str, Tensor]:
     """The tensors of a frozen random head by their names; empty if the adapter has none."""
     from safetensors.torch import load_file
 
@@ -76,8 +84,8 @@ def adapter_targets(model: nn.Module, adapter: AdapterConfig, heads: list[str]) 
     Raises:
         UsageError: a target matches no linear layer, or only the trained head.
     """
-    names = linear_names(model)
-    in_head = {name for name in names if any(name == head or name.startswith(f"{head}.") for head in heads)}
+    names = list(linear_modules(model))
+    in_head = {name for name in names if is_inside(name, heads)}
     patterns = adapter.targets
     if patterns is None:
         patterns = sorted({name.rpartition(".")[2] for name in names if name not in in_head or not adapter.train_head})
@@ -89,38 +97,3 @@ def adapter_targets(model: nn.Module, adapter: AdapterConfig, heads: list[str]) 
         )
     kept = [p for p in patterns if any(n == p or n.endswith(f".{p}") for n in chosen - set(excluded))]
     return kept, [name for name in excluded if any(name == p or name.endswith(f".{p}") for p in kept)]
-
-
-def _peft_config(adapter: AdapterConfig, targets: list[str], excluded: list[str], task: Task, heads: list[str]) -> Any:
-    import peft
-
-    common: dict[str, Any] = {"target_modules": targets}
-    if excluded:
-        common["exclude_modules"] = excluded
-    if adapter.train_head:
-        common["modules_to_save"] = heads
-        if task.peft_task_type is not None:
-            common["task_type"] = task.peft_task_type
-    if adapter.variant == "vera":
-        if common.pop("exclude_modules", None):
-            raise UsageError("adapter.targets: PEFT's VeRA cannot leave the trained head out; name targets outside it")
-        return peft.VeraConfig(r=adapter.rank, vera_dropout=adapter.dropout, **common)
-    common |= {
-        "r": adapter.rank,
-        "lora_alpha": _whole(adapter.alpha),
-        "lora_dropout": adapter.dropout,
-        "init_lora_weights": "gaussian" if adapter.init == "gaussian" else True,
-    }
-    if adapter.variant == "adalora":
-        return peft.AdaLoraConfig(
-            init_r=adapter.adalora_init_rank or -(-3 * adapter.rank // 2),
-            target_r=adapter.rank,
-            # PEFT insists on a number; the training spreads the budget over its steps when it begins.
-            total_step=1,
-            **common,
-        )
-    return peft.LoraConfig(use_rslora=adapter.variant == "rslora", use_dora=adapter.variant == "dora", **common)
-
-
-def _whole(alpha: float) -> float | int:
-    return int(alpha) if alpha == int(alpha) else alpha

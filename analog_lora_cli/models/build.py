@@ -1,169 +1,112 @@
-"""From a configuration to a model that is ready to train or to evaluate."""
+"""From a configuration to a model that is ready to train, or from a checkpoint to one that is ready to evaluate."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from analog_lora_cli.config.schema import Config, HardwareConfig
+from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.hardware.kernels.dropout import install_fast_dropout
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 from analog_lora_cli.models.adapters import add_adapter, load_adapter, load_frozen_head, read_frozen_head
-from analog_lora_cli.models.loading import (
-    body_config,
-    body_sha256,
-    head_modules,
-    load_model,
-    load_tokenizer,
-    model_source,
-    weights_sha256,
-)
-from analog_lora_cli.models.placement import Placement, put_on_tiles
+from analog_lora_cli.models.families import family_of
+from analog_lora_cli.models.fingerprints import fingerprint
+from analog_lora_cli.models.loaded import Head, LoadedModel, ParameterCounts, Programmed
+from analog_lora_cli.models.loading import load_model, load_tokenizer, model_source
+from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, MODEL, Checkpoint
 from analog_lora_cli.tasks import make_task
-from analog_lora_cli.tasks.base import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-@dataclass
-class Built:
-    """A model with all that belongs to it."""
+@dataclass(frozen=True)
+class TrainingModel:
+    """A model that is ready to train."""
 
-    config: Config
-    task: Task
-    tokenizer: Any
-    model: Any
-    """A PEFT model, or for `method: full` the plain model."""
-    heads: list[str]
-    """Names of the head's modules in the plain model."""
-    new_parameters: list[str]
-    """Names of the parameters that the pretrained model does not have."""
-    base_sha256: str = ""
-    """Of the pretrained weights, before clipping, without what is new in this model."""
-    body_sha256: str = ""
-    """Of that part of them which the models of all tasks have: without head and pooler."""
-    body_config: dict[str, Any] = field(default_factory=dict)
-    """What its configuration says of that part, before anything is trained."""
-    plain_parameters: int = 0
-    """Of the plain model, head included, adapters not."""
-    head_parameters: int = 0
-    layers: dict[str, Any] = field(default_factory=dict)
-    """The analog layers by their name in the plain model; empty while nothing lies on tiles."""
-    placement: Placement | None = None
-    programmed: dict[str, str] = field(default_factory=dict)
-    """What must lie on the tiles: sha256 of each layer's weights by its name; empty where nothing is known."""
-    on_chip: set[str] | None = None
-    """Names of the layers that the chip holds, so that no others can be put on tiles; None: no limit."""
-    frozen_head: dict[str, torch.Tensor] = field(default_factory=dict)
-    """A random head that is never trained (`train_head: false`), by parameter name, before clipping."""
-    noise: TrainingNoise | None = None
-    train_features: Any = None
-    """The task's training features; None where only an evaluation was asked for."""
-
-    @property
-    def plain_model(self) -> nn.Module:
-        """The transformers model inside PEFT's wrapper; the model itself if there is none."""
-        model: nn.Module = self.model
-        return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator, no-any-return]
-
-    @property
-    def digital_heads(self) -> list[str]:
-        """Names of the head's modules that never lie on tiles."""
-        return self.heads if self.config.trains_base or self.config.adapter.train_head else []
-
-    @property
-    def trainable_parameters(self) -> int:
-        """Parameters that the optimizer sees."""
-        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-
-    def to(self, device: torch.device) -> Built:
-        """Move the model."""
-        self.model.to(device)
-        return self
-
-    def analog_sha256(self) -> dict[str, str]:
-        """sha256 of the weights of each layer on tiles, by the layer's name."""
-        return {
-            name: hashlib.sha256(self.layers[name].weight.detach().cpu().contiguous().numpy().data).hexdigest()
-            for name in sorted(self.layers)
-        }
-
-    def forget_chip(self) -> None:
-        """Let all layers hold their exact weights again."""
-        for layer in self.layers.values():
-            layer.state = None
-
-    def set_analog(self, analog: bool) -> None:
-        """Simulate the tiles, or compute all layers digitally with the same weights."""
-        for layer in self.layers.values():
-            layer.analog = analog
+    loaded: LoadedModel
+    analog: AnalogModel | None
+    """The same model with its layers on tiles; None with `method: digital`, which has none there."""
 
 
-def build(config: Config, ground: Checkpoint | None = None, start: str | None = None) -> Built:
-    """Build a model for training.
+def load_base(config: Config, base_checkpoint: Checkpoint | None = None) -> LoadedModel:
+    """Load the pretrained model that a training starts from; it has no adapter yet.
 
-    The head and the adapter start from `train.seed`. With `method: digital` nothing lies on tiles.
+    The head starts from `train.seed`, as does what is drawn from torch's global generator next: the adapter.
 
     Args:
         config: the configuration.
-        ground: the checkpoint whose programmed weights a further adapter is trained for; None: a new deployment.
-        start: the adapter of `ground` to start from; None: a new one.
+        base_checkpoint: the checkpoint whose programmed weights a further adapter is trained for; None: a new
+            deployment.
 
     Raises:
-        DataError: the training data are missing or malformed.
         UsageError: the configuration does not fit the model.
         HubError: model or tokenizer cannot be fetched.
-        CheckpointError: the pretrained weights are not those of `ground`.
+        CheckpointError: the pretrained weights are not those of `base_checkpoint`.
     """
     if config.trains_base and config.hardware.simulator == "aihwkit":
         raise UsageError(
             "hardware.simulator: aihwkit's tiles cannot be trained here; use simulator fast with method full"
         )
-    tokenizer_source = None if ground is None else str(ground.folder)
-    built = _plain(config, model_source(config.model), config.model.revision, tokenizer_source)
-    if ground is not None:
-        _require_hash(built.body_sha256, str(ground.manifest["body_sha256"]), config.model.name, ground)
-        _require_same_config(built, ground)
-        built.programmed = ground.analog_layers
-        built.on_chip = set(ground.analog_layers) or None
-    built.train_features = built.task.train_features(built.tokenizer)
-    # What is wrong with the validation data should be known before the training, not after.
-    built.task.eval_sets(built.tokenizer)
-    if config.has_adapter:
-        _give_adapter(built, ground, start)
+    source, revision = model_source(config.model), config.model.revision
+    if base_checkpoint is None:
+        return load_plain(config, source, revision, load_tokenizer(source, revision))
+    loaded = load_plain(config, source, revision, load_tokenizer(str(base_checkpoint.folder)))
+    expected = str(base_checkpoint.manifest["body_sha256"])
+    _require_hash(loaded.fingerprint.body_sha256, expected, config.model.name, base_checkpoint)
+    _require_same_config(loaded, base_checkpoint)
+    layers = base_checkpoint.analog_layers
+    return replace(loaded, programmed=Programmed(layers, frozenset(layers) or None))
+
+
+def build(base: LoadedModel, base_checkpoint: Checkpoint | None = None, start: str | None = None) -> TrainingModel:
+    """Make a pretrained model ready to train: adapters first, then tiles in the place of what they wrap.
+
+    Args:
+        base: from `load_base`; its module is changed.
+        base_checkpoint: as for `load_base`.
+        start: the adapter of `base_checkpoint` to start from; None: a new one.
+
+    Raises:
+        UsageError: the configuration does not fit the model.
+        CheckpointError: the weights on tiles are not those of the chip, or the adapter is damaged.
+    """
+    config = base.config
+    loaded = with_adapter(base, base_checkpoint, start) if config.has_adapter else base
+    analog = None
     if config.on_tiles:
-        built.noise = TrainingNoise(config.train.seed, processes.rank())
-        place(built, config.hardware)
-    if config.trains_base:
-        for layer in built.layers.values():
-            layer.weight.requires_grad_(True)
-            if layer.bias is not None:
-                layer.bias.requires_grad_(True)
-    install_fast_dropout(built.model, config.hardware)
-    return built
+        noise = TrainingNoise(config.train.seed, processes.rank())
+        analog = put_on_tiles(loaded, config.hardware, noise)
+        if config.trains_base:
+            for layer in analog.layers.values():
+                layer.requires_grad_(True)
+    install_fast_dropout(loaded.module, config.hardware)
+    return TrainingModel(loaded, analog)
 
 
-def _give_adapter(built: Built, ground: Checkpoint | None, start: str | None) -> None:
-    config = built.config
-    if ground is not None and start is not None:
-        folder = ground.adapter_folder(start)
-        built.model = load_adapter(built.model, folder, trainable=True)
-        built.frozen_head = read_frozen_head(folder)
-        return
+def with_adapter(base: LoadedModel, base_checkpoint: Checkpoint | None = None, start: str | None = None) -> LoadedModel:
+    """Wrap a pretrained model with an adapter to train; arguments and errors as for `build`."""
+    config, heads = base.config, base.head
+    if base_checkpoint is not None and start is not None:
+        folder = base_checkpoint.adapter_folder(start)
+        module = load_adapter(base.plain, folder, trainable=True)
+        return replace(base, module=module, head=replace(heads, frozen=read_frozen_head(folder)))
     if not config.adapter.train_head:
-        if ground is not None:
-            load_frozen_head(built.model, ground.adapter_folder(FIRST_ADAPTER))
-        built.frozen_head = _copies(built.model, built.new_parameters)
-    built.model = add_adapter(built.model, config, built.task, built.heads)
+        if base_checkpoint is not None:
+            load_frozen_head(base.plain, base_checkpoint.adapter_folder(FIRST_ADAPTER))
+        new = set(heads.new_parameters)
+        frozen = {name: p.detach().clone().contiguous() for name, p in base.plain.named_parameters() if name in new}
+        heads = replace(heads, frozen=frozen)
+    module = add_adapter(base.plain, config, base.task, heads.modules)
+    return replace(base, module=module, head=heads)
 
 
-def build_from(checkpoint: Checkpoint, adapter: str, config: Config) -> Built:
-    """Build the model of a checkpoint for evaluation; nothing lies on tiles yet, see `place`.
+def build_from(checkpoint: Checkpoint, adapter: str, config: Config) -> LoadedModel:
+    """Load the model of a checkpoint for evaluation.
 
     Args:
         checkpoint: the checkpoint.
@@ -173,77 +116,78 @@ def build_from(checkpoint: Checkpoint, adapter: str, config: Config) -> Built:
     Raises:
         CheckpointError: the pretrained weights are others than those of the training, or the adapter is damaged.
     """
-    folder = checkpoint.folder
-    if config.trains_base:
-        # The stored weights are clipped already; clipping them again would change them.
-        config = config.model_copy(update={"hardware": config.hardware.model_copy(update={"clip_sigma": 0.0})})
-        built = _plain(config, str(folder / MODEL), None, str(folder))
-        _require_hash(built.base_sha256, checkpoint.manifest["model_sha256"], str(folder / MODEL), checkpoint)
-    else:
-        built = _plain(config, model_source(config.model), config.model.revision, str(folder))
-        _require_hash(built.base_sha256, checkpoint.entry(adapter)["base_sha256"], config.model.name, checkpoint)
-        _require_same_config(built, checkpoint)
-        built.model = load_adapter(built.model, checkpoint.adapter_folder(adapter), trainable=False)
-        trained_with = checkpoint.config_of(adapter)
-        built.on_chip = checkpoint.layers_on_chip(adapter, config)
-        if _mapping(config) == _mapping(trained_with):
-            built.programmed = checkpoint.analog_layers
-    built.model.eval()
-    return built
+    tokenizer = load_tokenizer(str(checkpoint.folder))
+    loaded = (_trained_base if config.trains_base else _adapted_base)(checkpoint, adapter, config, tokenizer)
+    loaded.module.eval()
+    return loaded
 
 
-def _require_hash(found: str, expected: str, where: str, checkpoint: Checkpoint) -> None:
-    if found != expected:
-        raise CheckpointError(
-            f"{where}: these are not the weights that {checkpoint.folder} was trained with (sha256 {found[:12]}..., "
-            f"the manifest says {expected[:12]}...). Give the revision of the training with model.revision, or "
-            "train again"
-        )
+def _trained_base(
+    checkpoint: Checkpoint, adapter: str, config: Config, tokenizer: PreTrainedTokenizerBase
+) -> LoadedModel:
+    folder = str(checkpoint.folder / MODEL)
+    # The stored weights are clipped already; clipping them again would change them.
+    config = config.model_copy(update={"hardware": config.hardware.model_copy(update={"clip_sigma": 0.0})})
+    loaded = load_plain(config, folder, None, tokenizer)
+    _require_hash(loaded.fingerprint.base_sha256, checkpoint.manifest["model_sha256"], folder, checkpoint)
+    return loaded
 
 
-def _require_same_config(built: Built, checkpoint: Checkpoint) -> None:
-    found, expected = built.body_config, checkpoint.manifest["base_config"]
-    # A key that one release of transformers knows and the other does not says nothing.
-    changed = sorted(key for key in found.keys() & expected.keys() if found[key] != expected[key])
-    if changed:
-        key = changed[0]
-        raise CheckpointError(
-            f"{built.config.model.name}: config.json is not that of the training of {checkpoint.folder}: {key} is "
-            f"{found[key]!r}, the manifest says {expected[key]!r}; restore the model, or train again"
-        )
+def _adapted_base(
+    checkpoint: Checkpoint, adapter: str, config: Config, tokenizer: PreTrainedTokenizerBase
+) -> LoadedModel:
+    loaded = load_plain(config, model_source(config.model), config.model.revision, tokenizer)
+    expected = checkpoint.entry(adapter)["base_sha256"]
+    _require_hash(loaded.fingerprint.base_sha256, expected, config.model.name, checkpoint)
+    _require_same_config(loaded, checkpoint)
+    module = load_adapter(loaded.plain, checkpoint.adapter_folder(adapter), trainable=False)
+    same_mapping = _mapping(config) == _mapping(checkpoint.config_of(adapter))
+    only = checkpoint.layers_on_chip(adapter, config)
+    programmed = Programmed(checkpoint.analog_layers if same_mapping else {}, None if only is None else frozenset(only))
+    return replace(loaded, module=module, programmed=programmed)
 
 
-def _mapping(config: Config) -> dict[str, Any]:
-    """What decides which weights lie on the tiles."""
-    return config.hardware.model_dump(include={"layers", "tile_rows", "tile_columns", "clip_sigma", "clip_scope"})
+def load_plain(
+    config: Config, source: str, revision: str | None, tokenizer: PreTrainedTokenizerBase | None
+) -> LoadedModel:
+    """Load pretrained weights with the task's head, drawn from `train.seed` where it is new.
 
-
-def place(built: Built, hardware: HardwareConfig) -> None:
-    """Put the model's layers onto tiles.
+    Args:
+        config: the configuration.
+        source: folder or hub id of the weights.
+        revision: of a repository on the hub.
+        tokenizer: the model's; None where only the weights are asked for.
 
     Raises:
-        CheckpointError: the weights on tiles are not those that the adapter was trained with.
+        HubError: the model is not to be had.
+        UsageError: the weights do not fit the architecture, or tokenizer or `task.max_length` the model.
     """
-    built.layers, built.placement = put_on_tiles(
-        built.plain_model, built.digital_heads, hardware, built.noise, built.on_chip
-    )
-    placed = built.analog_sha256()
-    for name, expected in built.programmed.items():
-        if name in placed and placed[name] != expected:
-            raise CheckpointError(
-                f"{name}: the weights on tiles are not those of the training (sha256 {placed[name][:12]}..., the "
-                f"manifest says {expected[:12]}...); the base model or this tool has changed, train again"
-            )
-    built.programmed = placed
-
-
-def _plain(config: Config, source: str, revision: str | None, tokenizer_source: str | None = None) -> Built:
     from transformers import set_seed
 
     task = make_task(config.task, config.train.seed)
-    tokenizer = load_tokenizer(tokenizer_source or source, None if tokenizer_source else revision)
     set_seed(config.train.seed)
     model, new = load_model(task, source, revision)
+    family = family_of(model.config)
+    if tokenizer is not None:
+        _check_lengths(config, source, model, tokenizer)
+        tokenizer.padding_side = family.padding_side
+    heads = family.head_modules(model)
+    return LoadedModel(
+        config=config,
+        task=task,
+        tokenizer=tokenizer,
+        module=model,
+        family=family,
+        head=Head(heads, new),
+        fingerprint=fingerprint(model, heads, new),
+        parameters=ParameterCounts(
+            total=sum(p.numel() for p in model.parameters()),
+            head=sum(p.numel() for head in heads for p in model.get_submodule(head).parameters()),
+        ),
+    )
+
+
+def _check_lengths(config: Config, source: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     longest = getattr(model.config, "max_position_embeddings", None)
     if longest is not None and config.task.max_length > longest:
         raise UsageError(
@@ -252,14 +196,30 @@ def _plain(config: Config, source: str, revision: str | None, tokenizer_source: 
     known = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > known:
         raise UsageError(f"model.name: {source}: the tokenizer has {len(tokenizer)} tokens, the model only {known}")
-    heads = head_modules(model)
-    sha256 = weights_sha256(model, leave_out=set(new))
-    plain_parameters = sum(p.numel() for p in model.parameters())
-    head_parameters = sum(p.numel() for head in heads for p in model.get_submodule(head).parameters())
-    body = body_sha256(model, heads)
-    shared = body_config(model)
-    return Built(config, task, tokenizer, model, heads, new, sha256, body, shared, plain_parameters, head_parameters)
 
 
-def _copies(model: nn.Module, names: list[str]) -> dict[str, torch.Tensor]:
-    return {name: p.detach().clone().contiguous() for name, p in model.named_parameters() if name in names}
+def _require_hash(actual: str, expected: str, where: str, checkpoint: Checkpoint) -> None:
+    if actual != expected:
+        raise CheckpointError(
+            f"{where}: these are not the weights that {checkpoint.folder} was trained with (sha256 {actual[:12]}..., "
+            f"the manifest says {expected[:12]}...). Give the revision of the training with model.revision, or "
+            "train again"
+        )
+
+
+def _require_same_config(loaded: LoadedModel, checkpoint: Checkpoint) -> None:
+    actual: Mapping[str, Any] = loaded.fingerprint.body_config
+    expected: Mapping[str, Any] = checkpoint.manifest["base_config"]
+    # A key that one release of transformers knows and the other does not says nothing.
+    changed = sorted(key for key in actual.keys() & expected.keys() if actual[key] != expected[key])
+    if changed:
+        key = changed[0]
+        raise CheckpointError(
+            f"{loaded.config.model.name}: config.json is not that of the training of {checkpoint.folder}: {key} is "
+            f"{actual[key]!r}, the manifest says {expected[key]!r}; restore the model, or train again"
+        )
+
+
+def _mapping(config: Config) -> dict[str, Any]:
+    """What decides which weights lie on the tiles."""
+    return config.hardware.model_dump(include={"layers", "tile_rows", "tile_columns", "clip_sigma", "clip_scope"})

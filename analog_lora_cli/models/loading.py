@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from analog_lora_cli.config.schema import ModelConfig
 from analog_lora_cli.errors import HubError, UsageError
+from analog_lora_cli.models.families import family_of, is_decoder
 from analog_lora_cli.runtime.package_files import resolve_package_path
 from analog_lora_cli.tasks.base import Task
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def model_source(config: ModelConfig) -> str:
@@ -36,7 +37,7 @@ def model_source(config: ModelConfig) -> str:
     return str(folder)
 
 
-def load_tokenizer(source: str, revision: str | None = None) -> Any:
+def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a model.
 
     Raises:
@@ -58,8 +59,8 @@ def load_tokenizer(source: str, revision: str | None = None) -> Any:
     return tokenizer
 
 
-def load_model(task: Task, source: str, revision: str | None = None) -> tuple[Any, list[str]]:
-    """The pretrained model with the task's head, in float32.
+def load_model(task: Task, source: str, revision: str | None = None) -> tuple[PreTrainedModel, list[str]]:
+    """The pretrained model with the task's head, in the type of its family.
 
     Returns:
         the model, and the names of the parameters that the pretrained weights do not have: the new head.
@@ -68,44 +69,53 @@ def load_model(task: Task, source: str, revision: str | None = None) -> tuple[An
         HubError: it is not to be had.
         UsageError: the pretrained weights do not fit the architecture.
     """
+    config = load_config(task, source, revision)
+    family = family_of(config)
     try:
         auto_class: Any = task.auto_class()
         model, info = auto_class.from_pretrained(
             source,
+            config=config,
             revision=revision,
-            dtype=torch.float32,
+            dtype=family.dtype,
             output_loading_info=True,
             ignore_mismatched_sizes=False,
-            **task.model_options(),
         )
     except RuntimeError as error:
         raise UsageError(f"model.name: {source}: the weights do not fit: {_first_line(error)}") from error
     except Exception as error:  # As above; safetensors has an error of its own.
         raise _not_loadable("model", source, error) from error
     new = sorted(info["missing_keys"])
-    heads = head_modules(model)
-    body = [name for name in new if not _in_head(name, heads) and "pooler" not in name]
+    heads = family.head_modules(model)
+    body = [name for name in new if not family.may_be_new(name, heads)]
     if body:
-        raise UsageError(
-            f"model.name: {source}: {len(body)} weights of the model itself are missing, such as {body[0]}: "
-            "the folder is incomplete, or holds another architecture"
-        )
+        raise UsageError(_body_is_missing(source, task, config, body))
     return model, new
 
 
-def load_shapes(task: Task, source: str, revision: str | None = None) -> Any:
+def load_config(task: Task, source: str, revision: str | None = None) -> PretrainedConfig:
+    """The model's configuration, with what the task makes of its head.
+
+    Raises:
+        HubError: it is not to be had.
+        UsageError: it is damaged.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source, revision=revision, **task.model_options())
+    except Exception as error:  # As for the tokenizer.
+        raise _not_loadable("configuration", source, error) from error
+
+
+def load_shapes(task: Task, source: str, revision: str | None = None) -> PreTrainedModel:
     """The model with the task's head on torch's meta device: all shapes, no weights; only config.json is read.
 
     Raises:
         HubError: the configuration is not to be had.
         UsageError: the configuration is damaged, or transformers has no such head for it.
     """
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(source, revision=revision, **task.model_options())
-    except Exception as error:  # As for the weights.
-        raise _not_loadable("configuration", source, error) from error
+    config = load_config(task, source, revision)
     try:
         auto_class: Any = task.auto_class()
         with torch.device("meta"):
@@ -117,50 +127,16 @@ def load_shapes(task: Task, source: str, revision: str | None = None) -> Any:
         ) from error
 
 
-_HEADS_OWN = {"num_labels", "id2label", "label2id", "problem_type"}
-_NOT_COMPUTED = {"transformers_version", "architectures", "dtype", "torch_dtype"}
-
-
-def body_config(model: Any) -> dict[str, Any]:
-    """What the model's configuration says of its body, such as activation and layer norm: weights alone do not tell."""
-    content = json.loads(model.config.to_json_string(use_diff=False))
-    return {
-        key: value
-        for key, value in content.items()
-        if not key.startswith("_") and key not in _HEADS_OWN | _NOT_COMPUTED
-    }
-
-
-def head_modules(model: nn.Module) -> list[str]:
-    """Names of the modules that are the task's head: all that stands beside the pretrained body."""
-    body = model.base_model_prefix
-    return [name for name, child in model.named_children() if name != body and any(True for _ in child.parameters())]
-
-
-def _in_head(name: str, heads: list[str]) -> bool:
-    return any(name == head or name.startswith(f"{head}.") for head in heads)
-
-
-def weights_sha256(model: nn.Module, leave_out: set[str]) -> str:
-    """sha256 over names, shapes, types and bytes of all parameters and persistent buffers, in order of name.
-
-    Args:
-        model: any module.
-        leave_out: names that do not belong to the pretrained weights.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if name in leave_out:
-            continue
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def body_sha256(model: nn.Module, heads: list[str]) -> str:
-    """sha256 of what the models of all tasks share: all but the head and the pooler, which some tasks do without."""
-    names = {name for name in model.state_dict() if _in_head(name, heads) or "pooler" in name}
-    return weights_sha256(model, leave_out=names)
+def _body_is_missing(source: str, task: Task, config: PretrainedConfig, names: list[str]) -> str:
+    if is_decoder(config):
+        return (
+            f"model.name: {source}: {config.model_type} is a decoder, and its weights do not fit transformers' "
+            f"{task.auto_class().__name__}; task {task.config.name} needs an encoder, such as BERT or MobileBERT"
+        )
+    return (
+        f"model.name: {source}: {len(names)} weights of the model itself are missing, such as {names[0]}: "
+        "the folder is incomplete, or holds another architecture"
+    )
 
 
 def _not_loadable(what: str, source: str, error: Exception) -> HubError | UsageError:

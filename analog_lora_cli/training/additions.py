@@ -10,7 +10,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from analog_lora_cli.config.schema import AdapterConfig
 from analog_lora_cli.config.times import seconds
-from analog_lora_cli.models.build import Built
+from analog_lora_cli.models.build import TrainingModel
 from analog_lora_cli.training.callbacks.adalora import AdaLoraBudget
 from analog_lora_cli.training.callbacks.chip_in_the_loop import ChipInTheLoop
 from analog_lora_cli.training.callbacks.noise import ChipEachStep, WeightNoiseSchedule
@@ -31,29 +31,29 @@ class Additions:
     """None: as `train.optim` says."""
 
 
-def additions(built: Built, arguments: TrainingArguments, aged_chip: tuple[int, float] | None) -> Additions:
+def additions(model: TrainingModel, arguments: TrainingArguments, aged_chip: tuple[int, float] | None) -> Additions:
     """All that a configuration adds.
 
     Args:
-        built: the model.
+        model: from `build`.
         arguments: from `training_arguments`.
         aged_chip: seed and age (seconds after programming) of the one chip to train on; None: exact weights with
             statistical noise.
     """
-    config, hardware = built.config, built.config.hardware
+    config, hardware, analog = model.loaded.config, model.loaded.config.hardware, model.analog
     callbacks: list[TrainerCallback] = []
-    if built.noise is not None:
-        callbacks.append(WeightNoiseSchedule(built.plain_model, built.noise, hardware.weight_noise_ramp))
+    if analog is not None and analog.noise is not None:
+        callbacks.append(WeightNoiseSchedule(model.loaded.plain, analog.noise, hardware.weight_noise_ramp))
         if hardware.weight_noise_type == "device":
             ages = [seconds(label) for label in config.drift.times]
-            callbacks.append(ChipEachStep(built.layers, hardware, built.noise.seed, ages))
-    if aged_chip is not None:
-        callbacks.append(ChipInTheLoop(built.layers, hardware, *aged_chip))
-    if config.trains_base:
-        callbacks.append(ReclipWeights(built.layers))
+            callbacks.append(ChipEachStep(analog.layers, hardware, analog.noise.seed, ages))
+    if analog is not None and aged_chip is not None:
+        callbacks.append(ChipInTheLoop(analog.layers, hardware, *aged_chip))
+    if analog is not None and config.trains_base:
+        callbacks.append(ReclipWeights(analog.layers))
     if not config.has_adapter:
         return Additions(callbacks)
-    own = _of_variant(config.adapter, built.model, arguments)
+    own = _of_variant(config.adapter, model.loaded.module, arguments)
     return Additions([*callbacks, *own.callbacks], own.optimizer)
 
 

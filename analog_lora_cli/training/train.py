@@ -1,14 +1,15 @@
-"""Training of a built model: set up, fit, result."""
+"""Training of a model: set up, fit, result."""
 
 from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from transformers import TrainingArguments
 
-from analog_lora_cli.models.build import Built
+from analog_lora_cli.models.build import TrainingModel
 from analog_lora_cli.training.additions import additions
 from analog_lora_cli.training.callbacks.interruption import SaveOnSignal
 from analog_lora_cli.training.callbacks.progress import ObserverCallback, TrainingObserver
@@ -18,19 +19,24 @@ from analog_lora_cli.training.result import TrainingResult
 from analog_lora_cli.training.saved_state import newest_state, step_of
 from analog_lora_cli.training.supervised import SupervisedTrainer
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 def train(
-    built: Built,
+    model: TrainingModel,
+    features: Dataset,
     arguments: TrainingArguments,
     resume: bool,
     observer: TrainingObserver,
     aged_chip: tuple[int, float] | None = None,
     objective: str = "supervised",
 ) -> TrainingResult:
-    """Train a built model in place.
+    """Train a model in place.
 
     Args:
-        built: from `build`.
+        model: from `build`.
+        features: the task's training features.
         arguments: from `training_arguments`.
         resume: continue from the newest complete state in the folder, if there is one.
         observer: told about each step.
@@ -43,19 +49,20 @@ def train(
         KeyboardInterrupt: a signal came; the state after the step that it came in is saved.
     """
     state = newest_state(Path(arguments.output_dir)) if resume else None
-    added = additions(built, arguments, aged_chip)
+    loaded = model.loaded
+    added = additions(model, arguments, aged_chip)
     interruption = SaveOnSignal()
     trainer = SupervisedTrainer(
-        model=built.model,
+        model=loaded.module,
         args=arguments,
-        train_dataset=built.train_features,
-        data_collator=built.task.collator(built.tokenizer),
+        train_dataset=features,
+        data_collator=loaded.task.collator(loaded.tokenizer),
         callbacks=[ObserverCallback(observer), *added.callbacks, interruption],
         optimizers=(added.optimizer, None),
         objective=make_objective(objective),
     )
     started = time.monotonic()
-    with explaining_out_of_memory(built.config), interruption.listening(), observer, ExitStack() as changes:
+    with explaining_out_of_memory(loaded.config), interruption.listening(), observer, ExitStack() as changes:
         for callback in added.callbacks:
             if isinstance(callback, AbstractContextManager):
                 changes.enter_context(callback)

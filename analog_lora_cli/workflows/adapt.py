@@ -11,7 +11,7 @@ from dataclasses import asdict
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.errors import AnaloraError
 from analog_lora_cli.hardware.kernels.choice import kernels_in_use
-from analog_lora_cli.models.build import Built, build
+from analog_lora_cli.models.build import TrainingModel
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.numerics import arithmetic
@@ -26,7 +26,7 @@ from analog_lora_cli.training.result import TrainingResult
 from analog_lora_cli.training.train import train
 from analog_lora_cli.workflows.adaptation import REQUEST, Adaptation, check_adaptation
 from analog_lora_cli.workflows.observer import RunObserver
-from analog_lora_cli.workflows.train import data_hashes, parameter_counts, unchanged_layers
+from analog_lora_cli.workflows.train import data_hashes, parameter_counts, prepare, unchanged_layers
 
 
 def run_adaptation(
@@ -56,15 +56,15 @@ def run_adaptation(
         return adaptation.checkpoint
     observer.stage("reading data and model")
     arguments = training_arguments(adaptation.config, adaptation.trainer_folder)
-    built = build(adaptation.config, adaptation.checkpoint, adaptation.start)
-    observer.built(built)
+    setup = prepare(adaptation.config, adaptation.checkpoint, adaptation.start)
+    observer.built(setup.model)
     chip = None if adaptation.chip is None else (adaptation.chip.seed, adaptation.chip.age)
     with _open(adaptation, resume):
         processes.wait_for_all()
-        training = train(built, arguments, resume, observer.training, chip)
+        training = train(setup.model, setup.features, arguments, resume, observer.training, chip)
         if processes.is_main():
             observer.stage(f"writing adapter {adaptation.name}")
-            _store(adaptation, built, training)
+            _store(adaptation, setup.model, training)
         processes.wait_for_all()
     return read_checkpoint(adaptation.checkpoint.folder)
 
@@ -87,21 +87,21 @@ def _open(adaptation: Adaptation, resume: bool) -> Iterator[None]:
         (folder / REQUEST).unlink()
 
 
-def _store(adaptation: Adaptation, built: Built, training: TrainingResult) -> None:
+def _store(adaptation: Adaptation, model: TrainingModel, training: TrainingResult) -> None:
     """Put the adapter into the checkpoint: first its folder, then the manifest that names it."""
-    folder, name = adaptation.checkpoint.folder, adaptation.name
+    folder, name, loaded = adaptation.checkpoint.folder, adaptation.name, model.loaded
     entry = {
-        "task": built.config.task.name,
-        "base_sha256": built.base_sha256,
+        "task": loaded.config.task.name,
+        "base_sha256": loaded.fingerprint.base_sha256,
         **adaptation.request(),
-        "data": data_hashes(built),
-        "parameters": parameter_counts(built),
+        "data": data_hashes(loaded),
+        "parameters": parameter_counts(model),
         "training": asdict(training),
         "environment": environment(),
-        "arithmetic": {**arithmetic(), "kernels": kernels_in_use(built.config.hardware)},
+        "arithmetic": {**arithmetic(), "kernels": kernels_in_use(loaded.config.hardware)},
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    layers = unchanged_layers(built)
+    layers = unchanged_layers(model)
     with locked(folder, wait=True):
         manifest = dict(read_checkpoint(folder).manifest)
         if manifest["adapters"][store.FIRST_ADAPTER] != adaptation.checkpoint.entry(store.FIRST_ADAPTER):
@@ -112,7 +112,7 @@ def _store(adaptation: Adaptation, built: Built, training: TrainingResult) -> No
         if name in manifest["adapters"]:
             write_manifest(folder, {**manifest, "adapters": adapters})
             shutil.rmtree(folder / "drift" / name, ignore_errors=True)
-        store.write_adapter(folder, name, built.model, built.frozen_head, dump_config(built.config))
+        store.write_adapter(folder, name, loaded.module, dict(loaded.head.frozen), dump_config(loaded.config))
         adapters[name] = {**entry, "files": store.adapter_files(folder, name)}
         held = manifest.get("analog_layers") or layers
         write_manifest(folder, {**manifest, "adapters": adapters, "analog_layers": held})

@@ -170,13 +170,14 @@ def _measure(
     overwrite: bool,
 ) -> dict[Measurement, Metrics]:
     place = _device()
-    built = build_from(subject.checkpoint, subject.adapter, subject.config).to(place)
-    evaluator = Evaluator(built.task, built.tokenizer, subject.config.train.per_device_eval_batch_size, place)
+    loaded = build_from(subject.checkpoint, subject.adapter, subject.config)
+    loaded.module.to(place)
+    evaluator = Evaluator(loaded.task, loaded.tokenizer, subject.config.train.per_device_eval_batch_size, place)
     with _locked(log.path.parent):
         if overwrite and processes.is_main():
             log.path.unlink(missing_ok=True)
         processes.wait_for_all()
-        return measure(built, evaluator, measurements, log, report.measured)
+        return measure(loaded, evaluator, measurements, log, report.measured)
 
 
 def check_comparable(subjects: list[Subject]) -> None:

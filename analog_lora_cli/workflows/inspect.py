@@ -171,9 +171,9 @@ def carry_out(request: InspectRequest, progress: Callable[[int, int], None] | No
     request.check()
     config = request.config()
 
-    from analog_lora_cli.inspection.inspect import Wanted, inspect
+    from analog_lora_cli.inspection.inspect import InspectionRequest, inspect
 
-    wanted = Wanted(
+    details = InspectionRequest(
         statistics=request.statistics,
         errors=request.errors,
         real_inputs=request.real_inputs,
@@ -182,7 +182,7 @@ def carry_out(request: InspectRequest, progress: Callable[[int, int], None] | No
     )
     if request.statistics or request.errors:
         imports_done()
-    inspection = inspect(_source(request, config), wanted, progress)
+    inspection = inspect(_source(request, config), details, progress)
     _write(inspection, request.files)
     return inspection
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from analog_lora_cli.evaluation.drift_grid import Progress
     from analog_lora_cli.evaluation.log import Metrics
     from analog_lora_cli.evaluation.measurement import Measurement
-    from analog_lora_cli.models.build import Built
+    from analog_lora_cli.models.build import TrainingModel
     from analog_lora_cli.training.callbacks.progress import TrainingObserver
 
 
@@ -34,7 +34,7 @@ class RunObserver(EvaluationObserver, Protocol):
     def training(self) -> TrainingObserver:
         """Told of each optimizer step."""
 
-    def built(self, built: Built) -> None:
+    def built(self, model: TrainingModel) -> None:
         """The model is built: its placement can be shown."""
 
 
@@ -51,7 +51,7 @@ class SilentObserver:
     def stage(self, text: str) -> None:
         """Ignore a stage."""
 
-    def built(self, built: Built) -> None:
+    def built(self, model: TrainingModel) -> None:
         """Ignore the model."""
 
     def measured(self, done: int, total: int, measurement: Measurement, metrics: Metrics) -> None:

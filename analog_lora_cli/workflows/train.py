@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import AnaloraError
@@ -13,8 +13,9 @@ from analog_lora_cli.evaluation.drift_grid import check_times
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.log import Metrics
 from analog_lora_cli.hardware.kernels.choice import kernels_in_use
-from analog_lora_cli.models.build import Built, build
-from analog_lora_cli.models.loading import weights_sha256
+from analog_lora_cli.models.build import TrainingModel, build, load_base
+from analog_lora_cli.models.fingerprints import weights_sha256
+from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.numerics import arithmetic
 from analog_lora_cli.runtime.provenance import environment
@@ -28,6 +29,9 @@ from analog_lora_cli.training.train import train as train_model
 from analog_lora_cli.workflows.evaluate import Subject, evaluate
 from analog_lora_cli.workflows.observer import RunObserver, SilentObserver, planned_measurements
 from analog_lora_cli.workflows.results import write_drift
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -78,85 +82,118 @@ def train(
             observer.stage(f"training, then {planned_measurements([config.drift])} ({fewer})")
         observer.stage("reading data and model")
         arguments = training_arguments(config, folder / store.TRAINER)
-        built = None if finished else build(config)
-        if built is not None:
-            observer.built(built)
+        setup = None if finished else prepare(config)
+        if setup is not None:
+            observer.built(setup.model)
         with store.open_run(folder, config, resume, overwrite):
             processes.wait_for_all()
-            if built is not None:
-                training = train_model(built, arguments, resume, observer.training)
+            if setup is not None:
+                training = train_model(setup.model, setup.features, arguments, resume, observer.training)
                 if processes.is_main():
                     observer.stage("writing the checkpoint")
-                    _store(built, folder, training)
+                    _store(setup.model, folder, training)
                 processes.wait_for_all()
             return _evaluate(config, folder, observer, drift)
 
 
-def _store(built: Built, folder: Path, training: TrainingResult) -> None:
-    config = built.config
+@dataclass(frozen=True)
+class TrainingSetup:
+    """A model with the data to train it on."""
+
+    model: TrainingModel
+    features: Dataset
+    """The task's training features."""
+
+
+def prepare(config: Config, base_checkpoint: store.Checkpoint | None = None, start: str | None = None) -> TrainingSetup:
+    """Read the data, and build the model for a training on them.
+
+    Args:
+        config: the configuration.
+        base_checkpoint: the checkpoint whose programmed weights a further adapter is trained for; None: a new
+            deployment.
+        start: the adapter of `base_checkpoint` to start from; None: a new one.
+
+    Raises:
+        DataError: the training or the validation data are missing or malformed.
+        UsageError, HubError, CheckpointError: as for `load_base` and `build`.
+    """
+    base = load_base(config, base_checkpoint)
+    features = base.task.train_features(base.tokenizer)
+    # What is wrong with the validation data should be known before the training, not after.
+    base.task.eval_sets(base.tokenizer)
+    return TrainingSetup(build(base, base_checkpoint, start), features)
+
+
+def _store(model: TrainingModel, folder: Path, training: TrainingResult) -> None:
+    loaded, config = model.loaded, model.loaded.config
     manifest: dict[str, Any] = {
         "method": config.method,
         "seed": config.train.seed,
         "base": {"name": config.model.name, "revision": config.model.revision},
-        "base_sha256": built.base_sha256,
-        "body_sha256": built.body_sha256,
-        "base_config": built.body_config,
+        "base_sha256": loaded.fingerprint.base_sha256,
+        "body_sha256": loaded.fingerprint.body_sha256,
+        "base_config": loaded.fingerprint.body_config,
         "adapters": {},
     }
     files = [store.CONFIG]
     if config.trains_base:
-        files += store.write_full_model(folder, built.model)
-        manifest["model_sha256"] = weights_sha256(built.model, leave_out=set())
+        files += store.write_full_model(folder, loaded.module)
+        manifest["model_sha256"] = weights_sha256(loaded.module, leave_out=set())
     else:
-        manifest |= _stored_adapter(built, folder)
-    files += store.write_tokenizer(folder, built.tokenizer)
+        manifest |= _stored_adapter(model, folder)
+    files += store.write_tokenizer(folder, loaded.tokenizer)
     manifest |= {
         "files": {name: file_sha256(folder / name) for name in files},
-        "data": data_hashes(built),
-        "parameters": parameter_counts(built),
-        "placement": built.placement.as_json() if built.placement is not None else None,
+        "data": data_hashes(loaded),
+        "parameters": parameter_counts(model),
+        "placement": model.analog.placement.as_json() if model.analog is not None else None,
         "training": asdict(training),
         "environment": environment(),
-        "arithmetic": {**arithmetic(), "kernels": kernels_in_use(built.config.hardware)},
+        "arithmetic": {**arithmetic(), "kernels": kernels_in_use(config.hardware)},
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_manifest(folder, manifest)
 
 
-def _stored_adapter(built: Built, folder: Path) -> dict[str, Any]:
-    store.write_adapter(folder, store.FIRST_ADAPTER, built.model, built.frozen_head)
+def _stored_adapter(model: TrainingModel, folder: Path) -> dict[str, Any]:
+    loaded = model.loaded
+    store.write_adapter(folder, store.FIRST_ADAPTER, loaded.module, dict(loaded.head.frozen))
     entry = {
-        "task": built.config.task.name,
-        "base_sha256": built.base_sha256,
+        "task": loaded.config.task.name,
+        "base_sha256": loaded.fingerprint.base_sha256,
         "files": store.adapter_files(folder, store.FIRST_ADAPTER),
     }
-    return {"adapters": {store.FIRST_ADAPTER: entry}, "analog_layers": unchanged_layers(built)}
+    return {"adapters": {store.FIRST_ADAPTER: entry}, "analog_layers": unchanged_layers(model)}
 
 
-def unchanged_layers(built: Built) -> dict[str, str]:
+def unchanged_layers(model: TrainingModel) -> dict[str, str]:
     """The hashes of the layers on tiles, after seeing that the training has left them as they were programmed.
 
     Raises:
         AnaloraError: it has not.
     """
-    after = built.analog_sha256()
-    if built.layers and after != built.programmed:
+    if model.analog is None:
+        return {}
+    after = model.analog.analog_sha256()
+    if after != model.analog.mapped:
         raise AnaloraError("the weights on the tiles changed during training: this is a bug, please report it")
     return after
 
 
-def data_hashes(built: Built) -> dict[str, dict[str, str]]:
+def data_hashes(loaded: LoadedModel) -> dict[str, dict[str, str]]:
     """The local data files by role, with the sha256 of each."""
-    return {role: {"file": str(path), "sha256": file_sha256(path)} for role, path in built.task.data_files().items()}
+    return {role: {"file": str(path), "sha256": file_sha256(path)} for role, path in loaded.task.data_files().items()}
 
 
-def parameter_counts(built: Built) -> dict[str, int]:
+def parameter_counts(model: TrainingModel) -> dict[str, int]:
     """How many parameters there are of each kind."""
-    placed = built.placement.layers if built.placement is not None else []
+    loaded = model.loaded
+    placed = model.analog.placement.layers if model.analog is not None else []
     return {
-        "total": built.plain_parameters,
-        "head": built.head_parameters,
-        "trainable": built.trainable_parameters,
+        "total": loaded.parameters.total,
+        "head": loaded.parameters.head,
+        "trainable": loaded.trainable_parameters,
         "on_tiles": sum(layer.parameters for layer in placed if layer.analog),
         "adapters": sum(layer.adapter_parameters for layer in placed),
     }

@@ -12,7 +12,8 @@ from torch import nn
 from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.hardware.kernels.dropout import install_fast_dropout
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
-from analog_lora_cli.models.placement import linear_modules, put_on_tiles, replace_layer
+from analog_lora_cli.models.modules import linear_modules, replace_layer
+from analog_lora_cli.models.tiling import replace_linear_layers
 from analog_lora_cli.runtime.libraries import prepare_libraries
 
 prepare_libraries()
@@ -74,7 +75,7 @@ def _digital(model: Any) -> Callable[[], None]:
     return lambda: None
 
 
-def _digital_cheap_dropout(model: Any) -> Callable[[], None]:
+def _digital_fast_dropout(model: Any) -> Callable[[], None]:
     """What `analora train --set method=digital` runs."""
     install_fast_dropout(model, HARDWARE)
     return lambda: None
@@ -82,7 +83,7 @@ def _digital_cheap_dropout(model: Any) -> Callable[[], None]:
 
 def _analora(model: Any) -> Callable[[], None]:
     noise = TrainingNoise(seed=0)
-    put_on_tiles(model.get_base_model(), ["qa_outputs"], HARDWARE, noise)
+    replace_linear_layers(model.get_base_model(), ["qa_outputs"], HARDWARE, noise)
     install_fast_dropout(model, HARDWARE)
 
     def before_step() -> None:
@@ -166,7 +167,7 @@ def replace_linear(model: Any, build: Callable[[Any], nn.Module]) -> list[Any]:
 
 NAMES: dict[str, Callable[[Any], Callable[[], None]]] = {
     "digital LoRA": _digital,
-    "digital, our dropout": _digital_cheap_dropout,
+    "digital, our dropout": _digital_fast_dropout,
     "analora": _analora,
     "paper's way": _paper,
     "aihwkit-lightning": _lightning,

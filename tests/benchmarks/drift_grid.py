@@ -16,6 +16,7 @@ import torch
 
 from analog_lora_cli.config.load import load_config
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.models.build import TrainingModel
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime.libraries import prepare_libraries
 
@@ -61,29 +62,30 @@ def main() -> None:
     console.results().print(made)
 
 
-def _model(config: Config) -> Any:
-    from analog_lora_cli.models.build import build
+def _model(config: Config) -> TrainingModel:
+    from analog_lora_cli.workflows.train import prepare
 
     small = config.task.model_copy(update={"max_train_samples": 8})
-    return build(config.model_copy(update={"task": small}))
+    return prepare(config.model_copy(update={"task": small})).model
 
 
 def _analora(config: Config, count: int, times: int) -> tuple[float, list[float]]:
     from analog_lora_cli.evaluation.evaluator import Evaluator
-    from analog_lora_cli.hardware.physics.chip import Chip
 
     begin = time.perf_counter()
-    built = _model(config)
-    evaluator = Evaluator(built.task, built.tokenizer, config.train.per_device_eval_batch_size, torch.device("cpu"))
+    model = _model(config).analog
+    assert model is not None
+    loaded = model.loaded
+    evaluator = Evaluator(loaded.task, loaded.tokenizer, config.train.per_device_eval_batch_size, torch.device("cpu"))
     start = time.perf_counter() - begin
     begin = time.perf_counter()
-    chip = Chip(0, built.layers, config.hardware)
+    chip = model.program(0)
     programming = time.perf_counter() - begin
     cells = []
     for number in range(count):
         begin = time.perf_counter()
-        chip.age(10.0**number)
-        evaluator.run(built.model)
+        with model.on_chip(chip, 10.0**number):
+            evaluator.run(loaded.module)
         # A chip is programmed once for all its times.
         cells.append(time.perf_counter() - begin + programming / times)
     return start, cells
@@ -111,7 +113,7 @@ def _paper(config: Config, count: int, times: int) -> tuple[float, list[float]]:
     cells = []
     for number in range(count):
         begin = time.perf_counter()
-        model = _model(config.model_copy(update={"method": "digital"})).model
+        model = _model(config.model_copy(update={"method": "digital"})).loaded.module
         layers = replace_linear(model, analog)
         model.eval()
         for layer in layers:

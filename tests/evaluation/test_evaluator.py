@@ -11,16 +11,17 @@ import torch
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.evaluation import evaluator as evaluation
 from analog_lora_cli.evaluation.evaluator import Evaluator
-from analog_lora_cli.models.build import build
+from analog_lora_cli.models.build import load_base
+from analog_lora_cli.workflows.train import prepare
 
 
 def test_batches_on_a_cpu_hold_few_tokens(make_config: Callable[..., Config]) -> None:
     """At most the batch size and at most so many tokens, but one feature in any case; every feature once."""
-    built = build(make_config())
+    loaded = load_base(make_config())
     sizes = {}
     for most in (1, 100, 10**6):
         with patch.object(evaluation, "MOST_TOKENS_ON_CPU", most):
-            evaluator = Evaluator(built.task, built.tokenizer, 24, torch.device("cpu"))
+            evaluator = Evaluator(loaded.task, loaded.tokenizer, 24, torch.device("cpu"))
         shapes = [tuple(batch["input_ids"].shape) for batch in evaluator.batches()]
         assert sum(rows for rows, _ in shapes) == evaluator.features
         assert all(rows == 1 or (rows <= 24 and rows * length <= most) for rows, length in shapes)
@@ -29,10 +30,11 @@ def test_batches_on_a_cpu_hold_few_tokens(make_config: Callable[..., Config]) ->
 
 
 def test_a_digital_result_does_not_depend_on_the_batches(make_config: Callable[..., Config]) -> None:
-    built = build(make_config())
-    built.set_analog(False)
-    found = []
-    for size in (1, 5, 64):
-        found.append(Evaluator(built.task, built.tokenizer, size, torch.device("cpu")).run(built.model))
+    model = prepare(make_config()).model.analog
+    assert model is not None
+    loaded, found = model.loaded, []
+    with model.digital():
+        for size in (1, 5, 64):
+            found.append(Evaluator(loaded.task, loaded.tokenizer, size, torch.device("cpu")).run(loaded.module))
     assert found[1] == pytest.approx(found[0])
     assert found[2] == pytest.approx(found[0])

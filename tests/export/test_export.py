@@ -20,8 +20,8 @@ from analog_lora_cli.config.schema import Config, HardwareConfig
 from analog_lora_cli.export.conductances import load_model
 from analog_lora_cli.export.export import Exported, ExportRequest, export
 from analog_lora_cli.export.source import Source
-from analog_lora_cli.hardware.physics.chip import Chip
-from analog_lora_cli.models.build import Built, place
+from analog_lora_cli.models.loaded import LoadedModel
+from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.workflows.train import train as run_training
 from tests.workflows.test_train import Silent
 
@@ -125,16 +125,15 @@ def export_quietly(checkpoint: Path, kind: str, output: Path, **options: Any) ->
     return export(request, lambda text: None)
 
 
-def on_tiles(checkpoint: Path, **changes: Any) -> Built:
+def on_tiles(checkpoint: Path, **changes: Any) -> AnalogModel:
     """The checkpoint's model on tiles, with other hardware if wanted."""
-    built = Source.open(checkpoint, "default").build()
-    place(built, built.config.hardware.model_copy(update=changes))
-    built.model.eval()
-    return built
+    loaded = Source.open(checkpoint, "default").build()
+    return put_on_tiles(loaded, loaded.config.hardware.model_copy(update=changes))
 
 
-def inputs_of(built: Built, task: str) -> Any:
-    return built.tokenizer(*texts_of(task)["columns"], return_tensors="pt", padding=True)
+def inputs_of(loaded: LoadedModel, task: str) -> Any:
+    assert loaded.tokenizer is not None
+    return loaded.tokenizer(*texts_of(task)["columns"], return_tensors="pt", padding=True)
 
 
 @pytest.fixture(scope="session")
@@ -168,11 +167,11 @@ def digital(exports: Path, name: str) -> Tensor:
     """What the tool's digital evaluation computes."""
     checkpoint = exports / name / "checkpoint"
     if RUNS[name][1].get("method") == "digital":
-        built = Source.open(checkpoint, "default").build()
-    else:
-        built = on_tiles(checkpoint)
-        built.set_analog(False)
-    return logits(built.model, inputs_of(built, RUNS[name][0]))
+        loaded = Source.open(checkpoint, "default").build()
+        return logits(loaded.module, inputs_of(loaded, RUNS[name][0]))
+    model = on_tiles(checkpoint)
+    with model.digital():
+        return logits(model.loaded.module, inputs_of(model.loaded, RUNS[name][0]))
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if not name.startswith("full")])
@@ -207,9 +206,9 @@ def test_the_base_of_the_peft_export_is_what_the_adapter_was_trained_on(exports:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_conductances_reproduce_the_analog_outputs(name: str, exports: Path) -> None:
-    built = on_tiles(exports / name / "checkpoint", output_noise=0.0)
-    inputs = inputs_of(built, RUNS[name][0])
-    expected = logits(built.model, inputs)
+    analog = on_tiles(exports / name / "checkpoint", output_noise=0.0)
+    inputs = inputs_of(analog.loaded, RUNS[name][0])
+    expected = logits(analog.loaded.module, inputs)
     model = load_model(exports / name / "conductances", output_noise=0.0)
     assert torch.equal(logits(model, inputs), expected)
     assert not any(parameter.requires_grad for parameter in model.parameters())
@@ -219,11 +218,11 @@ def test_conductances_of_a_chip_reproduce_its_outputs(exports: Path, tmp_path: P
     for name in ("squad", "dora"):
         checkpoint = exports / name / "checkpoint"
         export_quietly(checkpoint, "conductances", tmp_path / name, chip=11, time="1y")
-        built = on_tiles(checkpoint, output_noise=0.0)
-        inputs = inputs_of(built, RUNS[name][0])
-        exact = logits(built.model, inputs)
-        Chip(11, built.layers, built.config.hardware).age(31536000.0)
-        expected = logits(built.model, inputs)
+        analog = on_tiles(checkpoint, output_noise=0.0)
+        inputs = inputs_of(analog.loaded, RUNS[name][0])
+        exact = logits(analog.loaded.module, inputs)
+        with analog.on_chip(analog.program(11), 31536000.0):
+            expected = logits(analog.loaded.module, inputs)
         actual = logits(load_model(tmp_path / name, output_noise=0.0), inputs)
         assert torch.equal(actual, expected) and not torch.equal(actual, exact)
 
@@ -231,13 +230,13 @@ def test_conductances_of_a_chip_reproduce_its_outputs(exports: Path, tmp_path: P
 @pytest.mark.parametrize("name", RUNS)
 def test_aihwkit_computes_the_analog_outputs(name: str, exports: Path) -> None:
     """To the bit what the tool's own `simulator: aihwkit` does, which `tests/parity` holds to the fast tile."""
-    built = on_tiles(exports / name / "checkpoint", output_noise=0.0, simulator="aihwkit")
-    inputs = inputs_of(built, RUNS[name][0])
+    analog = on_tiles(exports / name / "checkpoint", output_noise=0.0, simulator="aihwkit")
+    inputs = inputs_of(analog.loaded, RUNS[name][0])
     results = loaded(exports, name, "aihwkit")
-    assert torch.allclose(results["aihwkit"], logits(built.model, inputs), atol=1e-6)
+    assert torch.allclose(results["aihwkit"], logits(analog.loaded.module, inputs), atol=1e-6)
     fast = on_tiles(exports / name / "checkpoint", output_noise=0.0)
-    quantized = (logits(fast.model, inputs) - digital(exports, name)).abs().max()
-    assert (results["aihwkit"] - logits(fast.model, inputs)).abs().max() < max(1e-4, 0.5 * float(quantized))
+    quantized = (logits(fast.loaded.module, inputs) - digital(exports, name)).abs().max()
+    assert (results["aihwkit"] - logits(fast.loaded.module, inputs)).abs().max() < max(1e-4, 0.5 * float(quantized))
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -259,10 +258,10 @@ def test_aihwkit_with_ideal_converters_agrees_closely(exports: Path, tmp_path: P
     ideal = {**HARDWARE, "dac_bits": 0, "adc_bits": 0, "drift_compensation": "per-column"}
     run_training(make_config(hardware=ideal), tmp_path / "run", Silent(), drift=False)
     export_quietly(tmp_path / "run", "aihwkit", tmp_path / "out")
-    built = on_tiles(tmp_path / "run", output_noise=0.0)
-    inputs = inputs_of(built, "sst2")
+    analog = on_tiles(tmp_path / "run", output_noise=0.0)
+    inputs = inputs_of(analog.loaded, "sst2")
     model = load_aihwkit(tmp_path / "out", output_noise=0.0)
-    assert torch.allclose(logits(model, inputs), logits(built.model, inputs), atol=1e-5)
+    assert torch.allclose(logits(model, inputs), logits(analog.loaded.module, inputs), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ import torch
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.inspection import source as inspected_model
-from analog_lora_cli.inspection.inspect import Inspection, Wanted, inspect
+from analog_lora_cli.inspection.inspect import Inspection, InspectionRequest, inspect
 from analog_lora_cli.inspection.source import Source
-from analog_lora_cli.models.build import build
 from analog_lora_cli.report.progress.console import ConsoleObserver
 from analog_lora_cli.storage.checkpoint import read_checkpoint
+from analog_lora_cli.workflows.train import prepare
 from analog_lora_cli.workflows.train import train as run_training
 
 MakeConfig = Callable[..., Config]
@@ -61,16 +61,16 @@ def described(folder: Path, config_class: str, **settings: Any) -> Config:
 )
 def test_what_is_shown_without_weights_is_what_training_does(sections: dict[str, Any], make_config: MakeConfig) -> None:
     config = make_config("squad" if "train_head" in str(sections) else "sst2", **sections)
-    shown = inspect(Source("it", config), Wanted()).placement
-    done = build(config).placement
-    assert done is not None
-    assert shown.layers == [replace(layer, clipped=0, clip_change=0.0) for layer in done.layers]
+    shown = inspect(Source("it", config), InspectionRequest()).placement
+    trained = prepare(config).model.analog
+    assert trained is not None
+    assert shown.layers == [replace(layer, clipped=0, clip_change=0.0) for layer in trained.placement.layers]
     assert any(layer.adapter_parameters for layer in shown.layers) == (config.method != "full")
 
 
 def test_bert_large_by_its_configuration(tmp_path: Path) -> None:
     shape = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-    found = inspect(Source("bert-large", described(tmp_path / "model", "BertConfig", **shape)), Wanted())
+    found = inspect(Source("bert-large", described(tmp_path / "model", "BertConfig", **shape)), InspectionRequest())
     assert len(found.placement.analog) == 144
     # 4 times 1024x1024 on 2x2 tiles, twice 1024x4096 on 2x8, in 24 layers; all of them full.
     assert found.tiles == 24 * (4 * 4 + 2 * 16) and found.utilisation(found.placement.analog) == 1.0
@@ -81,7 +81,7 @@ def test_bert_large_by_its_configuration(tmp_path: Path) -> None:
 
 def test_mobilebert_by_its_configuration(tmp_path: Path) -> None:
     source = Source("mobilebert", described(tmp_path / "model", "MobileBertConfig"))
-    found = inspect(source, Wanted(pack=True))
+    found = inspect(source, InspectionRequest(pack=True))
     assert len(found.placement.analog) == found.tiles == 361
     assert found.cells(found.placement.analog) == 20_250_624
     assert found.utilisation(found.placement.analog) == pytest.approx(20_250_624 / (361 * 512**2))
@@ -93,54 +93,54 @@ def test_mobilebert_by_its_configuration(tmp_path: Path) -> None:
 def test_smaller_tiles_are_more_and_fuller(tmp_path: Path) -> None:
     config = described(tmp_path / "model", "BertConfig")
     small = config.model_copy(update={"hardware": config.hardware.model_copy(update={"tile_rows": 256})})
-    usual, found = inspect(Source("a", config), Wanted()), inspect(Source("a", small), Wanted())
+    usual, found = inspect(Source("a", config), InspectionRequest()), inspect(Source("a", small), InspectionRequest())
     assert (usual.tiles, found.tiles) == (12 * (4 * 4 + 2 * 12), 12 * (4 * 6 + 3 * 6 + 12 * 2))
     assert usual.utilisation(usual.placement.analog) < found.utilisation(found.placement.analog)
 
 
 def test_tiles_without_limit(make_config: MakeConfig) -> None:
     config = make_config(hardware={"tile_rows": 0, "tile_columns": 0})
-    found = inspect(Source("it", config), Wanted())
+    found = inspect(Source("it", config), InspectionRequest())
     assert found.tiles == len(found.placement.analog) and found.utilisation(found.placement.analog) == 1.0
     with pytest.raises(UsageError, match="--pack: tiles without a limit"):
-        inspect(Source("it", config), Wanted(pack=True))
+        inspect(Source("it", config), InspectionRequest(pack=True))
 
 
 def test_shapes_are_kept_until_something_they_depend_on_changes(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = described(tmp_path / "model", "BertConfig", num_hidden_layers=2)
-    first = inspect(Source("it", config), Wanted())
+    first = inspect(Source("it", config), InspectionRequest())
     looked = []
     real = inspected_model.load_shapes
     monkeypatch.setattr(inspected_model, "load_shapes", lambda *given: looked.append(given) or real(*given))
     small = config.model_copy(update={"hardware": config.hardware.model_copy(update={"tile_rows": 100})})
-    assert inspect(Source("it", config), Wanted()).placement == first.placement
-    assert inspect(Source("it", small), Wanted()).tiles > first.tiles and looked == []
+    assert inspect(Source("it", config), InspectionRequest()).placement == first.placement
+    assert inspect(Source("it", small), InspectionRequest()).tiles > first.tiles and looked == []
     rank = config.model_copy(update={"adapter": config.adapter.model_copy(update={"rank": 2})})
-    assert set(inspect(Source("it", rank), Wanted()).ranks.values()) == {2} and len(looked) == 1
+    assert set(inspect(Source("it", rank), InspectionRequest()).ranks.values()) == {2} and len(looked) == 1
     task = config.model_copy(update={"task": config.task.model_copy(update={"name": "mnli"})})
-    assert len(inspect(Source("it", task), Wanted()).placement.layers) == len(first.placement.layers) + 1
+    assert len(inspect(Source("it", task), InspectionRequest()).placement.layers) == len(first.placement.layers) + 1
     described(tmp_path / "model", "BertConfig", num_hidden_layers=3)
-    assert len(inspect(Source("it", config), Wanted()).placement.analog) == 18 and len(looked) == 3
+    assert len(inspect(Source("it", config), InspectionRequest()).placement.analog) == 18 and len(looked) == 3
     for file in (tmp_path / "cache").rglob("*.json"):
         file.write_text('{"modules": [{}], "heads": []}')
-    assert len(inspect(Source("it", config), Wanted()).placement.analog) == 18 and len(looked) == 4
+    assert len(inspect(Source("it", config), InspectionRequest()).placement.analog) == 18 and len(looked) == 4
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     config = described(tmp_path / "model", "BertConfig", num_hidden_layers=1)
-    assert len(inspect(Source("it", config), Wanted()).placement.analog) == 6
+    assert len(inspect(Source("it", config), InspectionRequest()).placement.analog) == 6
 
 
 def test_a_checkpoint_shows_what_its_training_did(trained: Path) -> None:
     checkpoint = read_checkpoint(trained)
-    found = inspect(Source("it", checkpoint.config, checkpoint), Wanted())
+    found = inspect(Source("it", checkpoint.config, checkpoint), InspectionRequest())
     manifest = checkpoint.manifest["placement"]
     assert [{**row, "clipped": 0, "clip_change": 0.0} for row in manifest] == found.placement.as_json()
-    with_weights = inspect(Source("it", checkpoint.config, checkpoint), Wanted(statistics=True))
+    with_weights = inspect(Source("it", checkpoint.config, checkpoint), InspectionRequest(statistics=True))
     assert with_weights.placement.as_json() == manifest
     assert with_weights.weights.keys() == found.blocks.keys() and not with_weights.errors
 
@@ -151,7 +151,7 @@ def test_stored_adapters_of_other_variants(variant: str, make_config: MakeConfig
     run_training(make_config(adapter=adapter), tmp_path / "run", ConsoleObserver(), drift=False)
     checkpoint = read_checkpoint(tmp_path / "run")
     source = Source("it", checkpoint.config, checkpoint)
-    shapes, weights = inspect(source, Wanted()), inspect(source, Wanted(statistics=True))
+    shapes, weights = inspect(source, InspectionRequest()), inspect(source, InspectionRequest(statistics=True))
     assert shapes.ranks == weights.ranks and len(shapes.ranks) == 4
     assert [layer.adapter_parameters for layer in shapes.placement.layers] == [
         layer.adapter_parameters for layer in weights.placement.layers
@@ -170,7 +170,7 @@ def test_a_damaged_adapter_is_noticed(trained: Path, tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     checkpoint = read_checkpoint(folder)
     with pytest.raises(CheckpointError, match="sha256 differs"):
-        inspect(Source("it", checkpoint.config, checkpoint), Wanted())
+        inspect(Source("it", checkpoint.config, checkpoint), InspectionRequest())
 
 
 def errors_of(found: Inspection) -> dict[str, float]:
@@ -188,12 +188,12 @@ def test_errors_on_what_the_layers_really_see(trained: Path, monkeypatch: pytest
 
     record = inspection.recorded_inputs
     monkeypatch.setattr(inspection, "recorded_inputs", lambda *given: seen.update(record(*given)) or seen)
-    found = inspect(source, Wanted(errors=True, real_inputs=True, tokens=10_000))
+    found = inspect(source, InspectionRequest(errors=True, real_inputs=True, tokens=10_000))
     assert found.errors.keys() == found.blocks.keys()
     assert all(0 < error < 1 for error in errors_of(found).values())
     assert "sst2's validation data" in found.inputs
     # The first layer sees the embeddings of all tokens that are no padding.
-    model = built[0].plain_model
+    model = built[0].plain
     sets = built[0].task.eval_sets(built[0].tokenizer)[0].features
     tokens = sum(sets[row]["length"] for row in range(8))
     query = seen["bert.encoder.layer.0.attention.self.query"]
@@ -202,17 +202,17 @@ def test_errors_on_what_the_layers_really_see(trained: Path, monkeypatch: pytest
     with torch.no_grad():
         embedded = model.bert.embeddings(torch.tensor([longest["input_ids"]]))[0]
     torch.testing.assert_close(query[: len(embedded)], embedded)
-    assert errors_of(inspect(source, Wanted(errors=True))) != errors_of(found)
+    assert errors_of(inspect(source, InspectionRequest(errors=True))) != errors_of(found)
 
 
 def test_errors_do_not_depend_on_what_was_done_before(make_config: MakeConfig) -> None:
     config = make_config(drift={"times": ["1d"], "chips": 1})
-    first = inspect(Source("it", config), Wanted(errors=True))
+    first = inspect(Source("it", config), InspectionRequest(errors=True))
     torch.rand(7)
-    again = inspect(Source("it", config), Wanted(errors=True))
+    again = inspect(Source("it", config), InspectionRequest(errors=True))
     assert first.errors == again.errors and "random" in first.inputs
     other = config.model_copy(update={"drift": config.drift.model_copy(update={"seed": 1})})
-    assert errors_of(inspect(Source("it", other), Wanted(errors=True))) != errors_of(first)
+    assert errors_of(inspect(Source("it", other), InspectionRequest(errors=True))) != errors_of(first)
 
 
 def test_weights_without_a_tokenizer(make_config: MakeConfig, tiny_model: Path, tmp_path: Path) -> None:
@@ -223,9 +223,9 @@ def test_weights_without_a_tokenizer(make_config: MakeConfig, tiny_model: Path, 
     for name in ("config.json", "model.safetensors"):
         shutil.copy(tiny_model / name, folder / name)
     config = make_config(model={"name": str(folder)})
-    assert inspect(Source("it", config), Wanted(errors=True)).errors
+    assert inspect(Source("it", config), InspectionRequest(errors=True)).errors
     with pytest.raises(UsageError, match="vocabulary|tokenizer"):
-        inspect(Source("it", config), Wanted(errors=True, real_inputs=True))
+        inspect(Source("it", config), InspectionRequest(errors=True, real_inputs=True))
 
 
 def test_full_training_has_no_adapters_and_is_not_clipped_again(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_full_training_has_no_adapters_and_is_not_clipped_again(make_config: Mak
     run_training(make_config(method="full"), folder, ConsoleObserver(), drift=False)
     checkpoint = read_checkpoint(folder)
     source = Source("it", checkpoint.config, checkpoint)
-    assert inspect(source, Wanted()).ranks == {}
-    found = inspect(source, Wanted(errors=True, real_inputs=True))
+    assert inspect(source, InspectionRequest()).ranks == {}
+    found = inspect(source, InspectionRequest(errors=True, real_inputs=True))
     assert all(errors.clipping == 0.0 for errors in found.errors.values())
     assert json.loads((folder / "manifest.json").read_text())["method"] == "full"

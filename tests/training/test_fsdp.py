@@ -23,7 +23,7 @@ def _model() -> Any:
 
     from analog_lora_cli.config.schema import HardwareConfig
     from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
-    from analog_lora_cli.models.placement import put_on_tiles
+    from analog_lora_cli.models.tiling import replace_linear_layers
 
     torch.manual_seed(0)
     size = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 160}
@@ -34,7 +34,8 @@ def _model() -> Any:
     lora = LoraConfig(r=4, target_modules=targets, modules_to_save=["qa_outputs"], init_lora_weights=False)
     made = get_peft_model(model, lora)
     noise = TrainingNoise(0)
-    put_on_tiles(made.get_base_model(), ["qa_outputs"], HardwareConfig(tile_rows=100, tile_columns=100), noise)
+    hardware = HardwareConfig(tile_rows=100, tile_columns=100)
+    replace_linear_layers(made.get_base_model(), ["qa_outputs"], hardware, noise)
     noise.begin_step(1)
     noise.begin_forward()
     return made.train()

@@ -16,7 +16,7 @@ import torch
 from analog_lora_cli.config.schema import Config, DriftConfig
 from analog_lora_cli.evaluation.drift_grid import evaluate_drift
 from analog_lora_cli.evaluation.evaluator import Evaluator
-from analog_lora_cli.models.build import build
+from analog_lora_cli.models.build import load_base, with_adapter
 from analog_lora_cli.workflows.train import train as run_training
 from tests.workflows.test_train import Silent
 
@@ -30,11 +30,11 @@ def held() -> int:
 
 def test_a_chip_is_forgotten_when_the_next_is_programmed(make_config: Callable[..., Config]) -> None:
     config = make_config()
-    built = build(config)
-    evaluator = Evaluator(built.task, built.tokenizer, 24, torch.device("cpu"))
+    loaded = with_adapter(load_base(config), total_steps=1)
+    evaluator = Evaluator(loaded.task, loaded.tokenizer, 24, torch.device("cpu"))
     bytes_held: list[int] = []
     drift = DriftConfig(times=["0s"], chips=8)
-    evaluate_drift(built, evaluator, drift, "default", progress=lambda *_: bytes_held.append(held()))
+    evaluate_drift(loaded, evaluator, drift, "default", progress=lambda *_: bytes_held.append(held()))
     assert len(bytes_held) == 10
     assert bytes_held[-1] == bytes_held[3], "one and more chips later"
 

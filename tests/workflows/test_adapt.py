@@ -22,8 +22,8 @@ from analog_lora_cli.cli import main
 from analog_lora_cli.config.adapt import adaptation_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import CheckpointError, UsageError
-from analog_lora_cli.hardware.physics.chip import Chip
-from analog_lora_cli.models.build import build_from, place
+from analog_lora_cli.models.build import build_from
+from analog_lora_cli.models.tiling import put_on_tiles
 from analog_lora_cli.storage.checkpoint import read_checkpoint
 from analog_lora_cli.storage.files import locked
 from analog_lora_cli.storage.manifest import read_manifest, write_manifest
@@ -116,11 +116,9 @@ def test_a_new_task_gets_an_adapter_of_its_own_on_the_same_weights(checkpoint: P
     assert new.analog_layers == old.analog_layers
     assert new.entry("default") == old.entry("default")
     assert any("classifier" in key for key in tensors(checkpoint, "sst2")), "the head is stored with the adapter"
-    built = build_from(new, "sst2", new.config_of("sst2"))
-    place(built, new.config.hardware)
-    assert built.analog_sha256() == old.analog_layers
-    assert built.placement is not None
-    reasons = {layer.name: layer.reason for layer in built.placement.layers}
+    model = put_on_tiles(build_from(new, "sst2", new.config_of("sst2")), new.config.hardware)
+    assert model.mapped == model.analog_sha256() == old.analog_layers
+    reasons = {layer.name: layer.reason for layer in model.placement.layers}
     assert reasons["bert.pooler.dense"] == "not on this chip", "the chip was programmed without it"
 
 
@@ -129,9 +127,7 @@ def test_a_chip_is_the_same_for_all_its_adapters(checkpoint: Path, new_task: lis
     opened = read_checkpoint(checkpoint)
     prints = []
     for name in ("default", "sst2"):
-        built = build_from(opened, name, opened.config_of(name))
-        place(built, opened.config.hardware)
-        chip = Chip(3, built.layers, opened.config.hardware)
+        chip = put_on_tiles(build_from(opened, name, opened.config_of(name)), opened.config.hardware).program(3)
         chip.age(31536000.0)
         prints.append(chip.fingerprint())
     assert prints[0] == prints[1]
@@ -149,9 +145,10 @@ def test_plain_peft_loads_a_second_adapter_with_its_head(
     ours = build_from(opened, "sst2", opened.config_of("sst2"))
     plain = AutoModelForSequenceClassification.from_pretrained(str(tiny_model), num_labels=2)
     theirs = PeftModel.from_pretrained(plain, str(checkpoint / "adapters" / "sst2")).eval()
+    assert ours.tokenizer is not None
     inputs = ours.tokenizer(["the tile is good"], return_tensors="pt")
     with torch.no_grad():
-        assert torch.allclose(ours.model(**inputs).logits, theirs(**inputs).logits, atol=1e-6)
+        assert torch.allclose(ours.module(**inputs).logits, theirs(**inputs).logits, atol=1e-6)
 
 
 @pytest.mark.parametrize("variant", ["lora", "dora", "vera", "rslora"])
@@ -212,21 +209,19 @@ def test_an_aged_chip_is_trained_on_itself(sst2_checkpoint: Path) -> None:
 
 def test_the_chip_in_the_loop_is_read_anew_and_never_as_in_the_evaluation(sst2_checkpoint: Path) -> None:
     opened = read_checkpoint(sst2_checkpoint)
-    built = build_from(opened, "default", opened.config)
-    place(built, opened.config.hardware)
-    loop = ChipInTheLoop(built.layers, opened.config.hardware, 7, 31536000.0)
-    layer = built.layers["bert.encoder.layer.0.attention.self.query"]
+    model = put_on_tiles(build_from(opened, "default", opened.config), opened.config.hardware)
+    loop = ChipInTheLoop(model.layers, opened.config.hardware, 7, 31536000.0)
+    layer = model.layers["bert.encoder.layer.0.attention.self.query"]
     held = []
     for step in (0, 9, 10):
         loop.on_step_begin(None, type("State", (), {"global_step": step}), None)
         held.append(layer.state.weight.clone())
-    chip = Chip(7, built.layers, opened.config.hardware)
-    chip.age(31536000.0)
+    model.program(7).age(31536000.0)
     assert torch.equal(held[0], held[1]), "one reading for ten steps"
     assert not torch.equal(held[1], held[2])
     assert not torch.equal(held[0], layer.state.weight), "not the reading that the evaluation measures"
     own = (held[0] - layer.state.weight).norm()
-    Chip(8, built.layers, opened.config.hardware).age(31536000.0)
+    model.program(8).age(31536000.0)
     assert own < 0.7 * (held[0] - layer.state.weight).norm(), (
         "but the same chip: read noise is less than programming noise"
     )

@@ -62,6 +62,7 @@ def test_other_threads_give_the_same_adapter_up_to_rounding_and_the_manifest_say
     assert {entry["processes"] for entry in said} == {1}
     if not torch.cuda.is_available():
         assert all("the same bits with" in entry["same_seed_gives"] for entry in said)
+        assert {entry["kernels"] for entry in said} == {"numba"}
 
 
 @pytest.mark.slow

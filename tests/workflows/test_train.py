@@ -20,8 +20,10 @@ from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import AnaloraError, CheckpointError, UsageError
 from analog_lora_cli.evaluation.measurement import Measurement
-from analog_lora_cli.models.build import build, build_from, place
+from analog_lora_cli.models.build import build_from
+from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.storage.checkpoint import read_checkpoint
+from analog_lora_cli.workflows.train import prepare
 from analog_lora_cli.workflows.train import train as run_training
 
 MakeConfig = Callable[..., Config]
@@ -90,9 +92,10 @@ def test_plain_peft_loads_the_adapter_with_its_head(make_config: MakeConfig, tmp
 
     plain = AutoModelForSequenceClassification.from_pretrained(str(tiny_model), num_labels=2)
     theirs = PeftModel.from_pretrained(plain, str(tmp_path / "run" / "adapters" / "default")).eval()
+    assert ours.tokenizer is not None
     inputs = ours.tokenizer(["the tile is good"], return_tensors="pt")
     with torch.no_grad():
-        assert torch.allclose(ours.model(**inputs).logits, theirs(**inputs).logits, atol=1e-6)
+        assert torch.allclose(ours.module(**inputs).logits, theirs(**inputs).logits, atol=1e-6)
     head = [key for key in adapter(tmp_path / "run") if "classifier" in key]
     assert head, "the head must be stored with the adapter"
 
@@ -327,22 +330,27 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     assert not any(tmp_path.iterdir())
 
 
+def analog(config: Config) -> AnalogModel:
+    model = prepare(config).model.analog
+    assert model is not None
+    return model
+
+
 def test_the_head_is_digital_and_everything_else_on_tiles(make_config: MakeConfig) -> None:
-    built = build(make_config("squad"))
-    assert built.placement is not None
-    reasons = {layer.name: layer.reason for layer in built.placement.layers if not layer.analog}
+    model = analog(make_config("squad"))
+    reasons = {layer.name: layer.reason for layer in model.placement.layers if not layer.analog}
     assert reasons["qa_outputs"] == "task head, trained"
-    assert len(built.placement.analog) == 12
-    frozen = build(make_config("squad", adapter={"train_head": False}))
+    assert len(model.placement.analog) == 12
+    frozen = analog(make_config("squad", adapter={"train_head": False}))
     assert "qa_outputs" in frozen.layers
-    qkv = build(make_config("squad", adapter={"targets": ["query", "key", "value"]}))
+    qkv = analog(make_config("squad", adapter={"targets": ["query", "key", "value"]}))
     assert len(qkv.layers) == 12, "layers without an adapter lie on tiles all the same"
 
 
 @pytest.mark.parametrize("task", ["sst2", "squad"])
 def test_the_adapted_model_sees_the_token_types(task: str, make_config: MakeConfig) -> None:
     """PEFT's class for question answering takes them and drops them."""
-    model = build(make_config(task, method="digital")).model.eval()
+    model = prepare(make_config(task, method="digital")).model.loaded.module.eval()
     inputs = {"input_ids": torch.tensor([[2, 7, 3, 8, 9, 3]]), "attention_mask": torch.ones(1, 6, dtype=torch.long)}
     with torch.no_grad():
         one, other = (
@@ -357,6 +365,5 @@ def test_a_frozen_random_head_comes_back_as_it_was(make_config: MakeConfig, tmp_
     run_training(config, tmp_path / "run", Silent(), drift=False)
     checkpoint = read_checkpoint(tmp_path / "run")
     other = config.model_copy(update={"train": config.train.model_copy(update={"seed": 7})})
-    loaded = build_from(checkpoint, "default", other)
-    place(loaded, config.hardware)
-    assert torch.equal(loaded.layers["qa_outputs"].weight, build(config).layers["qa_outputs"].weight)
+    stored = put_on_tiles(build_from(checkpoint, "default", other), config.hardware)
+    assert torch.equal(stored.layers["qa_outputs"].weight, analog(config).layers["qa_outputs"].weight)

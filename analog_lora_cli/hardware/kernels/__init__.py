@@ -1,1 +1,1 @@
-"""Compiled loops and random numbers that the tile is made fast with."""
+"""Compiled loops and random numbers for tiles and dropout, and the choice whether to use them."""

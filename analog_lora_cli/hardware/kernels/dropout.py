@@ -1,4 +1,4 @@
-"""Dropout whose masks cost little: on a CPU, torch draws them number by number, a third of a LoRA training step."""
+"""Dropout with masks from a hash: torch draws them number by number on a CPU, a third of a LoRA training step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.hardware.kernels.choice import compiled, load_error, require_kernels
 
 LEAST_NUMBERS = 1 << 12
-"""For fewer, torch's own dropout is not worth replacing."""
+"""Size of a tensor from which torch's own dropout is worth replacing."""
 
 
 class Dropout(nn.Dropout):
@@ -20,7 +20,7 @@ class Dropout(nn.Dropout):
 
     Each number is dropped with probability p, independently of the others (correlations are below 0.001), and the
     others are multiplied by 1 / (1 - p). The mask is a function of a seed that torch's default generator gives in the
-    forward pass, whatever the number of threads; it is not stored but made again in the backward pass.
+    forward pass, whatever the number of threads; it is not stored but drawn again in the backward pass.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ class Dropout(nn.Dropout):
 
 
 class _Dropped(torch.autograd.Function):
-    """The kernel with a gradient: the same mask, made again from its seed, on the gradient."""
+    """The kernel with a gradient: the same mask, drawn again from its seed, on the gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float, seed: int) -> Tensor:
@@ -94,7 +94,7 @@ def attention(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """transformers' `sdpa_attention_forward`, which see; with dropout, softmax(q k^T scaling + mask) step by step.
+    """transformers' `sdpa_attention_forward`; with dropout, softmax(q k^T scaling + mask) step by step.
 
     That is what torch does on a CPU too, where its fused attention has no dropout. Causal attention and shared keys
     are left to torch.

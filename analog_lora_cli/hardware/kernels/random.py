@@ -1,4 +1,4 @@
-"""Normal random numbers, cheap enough to be drawn for every output of every tile."""
+"""Normal random numbers that cost little enough to be drawn for every output of every tile."""
 
 from __future__ import annotations
 

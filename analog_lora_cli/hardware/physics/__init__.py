@@ -1,1 +1,1 @@
-"""Devices, conductances and chips: programming noise, drift, read noise."""
+"""Devices, conductances and chips: programming noise, drift and its compensation, read noise."""

@@ -103,8 +103,9 @@ def _plain_fields(section: Any) -> dict[str, Any]:
 class AihwkitLinear(AnalogLinear):
     """aihwkit's own analog layer in the place of this project's tile, for comparison; slower.
 
-    It draws its noise from torch's default generators, decides iterative bound management for the whole batch, and
-    does not train its weights. A chip sets it in the same way.
+    It draws its noise from torch's default generators, new in each forward pass and in training mode only, whatever
+    the scope of `TrainingNoise`; decides iterative bound management for the whole batch; and does not train its
+    weights. A chip sets it in the same way.
     """
 
     simulated: AihwkitLayer

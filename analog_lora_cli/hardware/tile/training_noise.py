@@ -105,16 +105,16 @@ class TrainingNoise:
 
         The second one, for the recomputation, brings back the moment of the first computation.
         """
-        return nullcontext(), self._at((self.step, self.forward_pass, self.strength, self._rollout))
+        return nullcontext(), _Recall(self)
 
-    @contextmanager
-    def _at(self, moment: tuple[int, int, float, NoiseDraw | None]) -> Iterator[None]:
-        before = (self.step, self.forward_pass, self.strength, self._rollout)
+    @property
+    def moment(self) -> tuple[int, int, float, NoiseDraw | None]:
+        """All that the noise of a forward pass depends on besides seed and rank; may be set to an earlier value."""
+        return self.step, self.forward_pass, self.strength, self._rollout
+
+    @moment.setter
+    def moment(self, moment: tuple[int, int, float, NoiseDraw | None]) -> None:
         self.step, self.forward_pass, self.strength, self._rollout = moment
-        try:
-            yield
-        finally:
-            self.step, self.forward_pass, self.strength, self._rollout = before
 
     def of_layer(self, name: str, hardware: HardwareConfig, training: bool) -> LayerNoise:
         """The noise of a layer in the present forward pass.
@@ -132,3 +132,21 @@ class TrainingNoise:
             return LayerNoise(output_seed=output_seed)
         weight_seed = derive_seed(self.seed, draw.step, draw.number, "weight", name)
         return LayerNoise(hardware.weight_noise * draw.strength, weight_seed, output_seed)
+
+
+class _Recall(AbstractContextManager[None]):
+    """Brings back the moment at which it was made, as often as it is entered: once for each backward pass.
+
+    Args:
+        noise: the clock.
+    """
+
+    def __init__(self, noise: TrainingNoise) -> None:
+        self.noise = noise
+        self.moment = self.before = noise.moment
+
+    def __enter__(self) -> None:
+        self.before, self.noise.moment = self.noise.moment, self.moment
+
+    def __exit__(self, *error: object) -> None:
+        self.noise.moment = self.before

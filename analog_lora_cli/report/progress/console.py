@@ -13,7 +13,7 @@ from analog_lora_cli.runtime.processes import world_size
 
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.measurement import Measurement
-    from analog_lora_cli.models.build import Built
+    from analog_lora_cli.models.build import TrainingModel
     from analog_lora_cli.training.callbacks.progress import TrainingObserver
 
 SHORT = 20.0
@@ -48,13 +48,13 @@ class ConsoleObserver:
         console.note(f"[dim]{text} ...[/dim]")
         self._measured.clear()
 
-    def built(self, built: Built) -> None:
+    def built(self, model: TrainingModel) -> None:
         """Show what became analog."""
         from analog_lora_cli.report.tiles.placement import placement_table
 
-        self._metric = built.task.headline.name
-        if built.placement is not None:
-            console.note(placement_table(built.placement))
+        self._metric = model.loaded.task.headline.name
+        if model.analog is not None:
+            console.note(placement_table(model.analog.placement))
 
     def measured(self, done: int, total: int, measurement: Measurement, metrics: dict[str, float]) -> None:
         """Show one finished measurement, and after two of them how long all will take."""

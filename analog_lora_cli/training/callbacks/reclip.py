@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
-from analog_lora_cli.models.placement import clip_in_place
+from analog_lora_cli.models.tiling import clip_in_place
 from analog_lora_cli.training.callbacks.state import StatefulCallback
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class ReclipWeights(StatefulCallback):
         layers: the layers on tiles, by name.
     """
 
-    def __init__(self, layers: dict[str, AnalogLinear]) -> None:
+    def __init__(self, layers: Mapping[str, AnalogLinear]) -> None:
         self.layers = layers
 
     def on_optimizer_step(

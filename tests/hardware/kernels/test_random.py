@@ -1,4 +1,4 @@
-"""The cheap normals: distribution, independence where a simulation could notice, and reproducibility."""
+"""The pooled normals: distribution, independence where a simulation could notice, and reproducibility."""
 
 from __future__ import annotations
 

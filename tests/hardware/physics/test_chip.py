@@ -371,7 +371,7 @@ def compensated(compensation: str, seconds: float, seed: int = 3, **changes: Any
 
 
 class TestCompensation:
-    """The digital factor against drift."""
+    """The drift-compensation factor."""
 
     @pytest.mark.parametrize("compensation", ["none", "global", "global-exact", "per-column"])
     def test_factors_from_the_weights(self, compensation: str) -> None:
@@ -411,7 +411,7 @@ class TestCompensation:
             assert fallen < {0.0: 1.02, 86400.0: 0.75, YEAR: 0.6}[seconds]
 
     def test_per_column_corrects_each_column(self) -> None:
-        """A column of small weights drifts faster than its neighbours, which one factor a tile cannot mend.
+        """A column of small weights drifts faster than its neighbours, which one factor a tile cannot correct.
 
         Without programming noise: it changes a column's magnitude before the first read-out, out of reach.
         """

@@ -1,43 +1,18 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
-from aihwkit.simulator.tiles.array import TileModuleArray
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analog_lora_cli.config.schema import HardwareConfig
-from analog_lora_cli.hardware.tile.grid import TileGrid, split_evenly
-from analog_lora_cli.hardware.tile.mapping import clip_weight, column_scales
+from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
+from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.mapping import clip_weight, column_scales, tile_weights
 
 WHOLE = TileGrid(rows=[(0, 4)], columns=[(0, 3)])
-
-
-@given(size=st.integers(1, 6000), limit=st.integers(0, 1100))
-@example(size=3072, limit=512)
-@example(size=513, limit=512)
-@example(size=512, limit=512)
-@example(size=1, limit=1)
-@settings(deadline=None, max_examples=300)
-def test_splits_are_those_of_aihwkit(size: int, limit: int) -> None:
-    spans = split_evenly(size, limit)
-    assert [stop - start for start, stop in spans] == TileModuleArray.get_split_sizes(None, size, limit)
-    assert spans[0][0] == 0
-    assert spans[-1][1] == size
-    assert all(before[1] == after[0] for before, after in pairwise(spans))
-
-
-def test_grid() -> None:
-    grid = TileGrid.of(768, 3072, HardwareConfig())
-    assert (len(grid.rows), len(grid.columns), len(grid)) == (6, 2, 12)
-    assert grid.columns == [(0, 384), (384, 768)]
-    uneven = TileGrid.of(7, 10, HardwareConfig(tile_rows=4, tile_columns=3))
-    assert uneven.rows == [(0, 4), (4, 7), (7, 10)]
-    assert uneven.columns == [(0, 3), (3, 5), (5, 7)]
-    assert len(TileGrid.of(7, 10, HardwareConfig(tile_rows=0, tile_columns=0))) == 1
 
 
 def test_column_scales() -> None:
@@ -45,6 +20,13 @@ def test_column_scales() -> None:
     assert torch.equal(column_scales(weight, WHOLE), torch.tensor([[2.0, 3, 0]]))
     tiled = TileGrid(rows=[(0, 2), (2, 4)], columns=[(0, 2), (2, 3)])
     assert torch.equal(column_scales(weight, tiled), torch.tensor([[2.0, 0, 0], [0.5, 3, 0]]))
+
+
+def test_tile_weights() -> None:
+    """Largest magnitude 1 in each column of a tile, zeros for a column of zeros, in the order of the grid."""
+    layer = AnalogLinear(torch.tensor([[1.0, -2, 0.5], [0, 0, -3]]), None, HardwareConfig(tile_rows=2), "layer")
+    tiles = [(tile.row, tile.column, weight.tolist()) for tile, weight in tile_weights(layer)]
+    assert tiles == [(0, 0, [[0.5, -1.0], [0.0, 0.0]]), (1, 0, [[1.0], [-1.0]])]
 
 
 def test_clip_each_column() -> None:

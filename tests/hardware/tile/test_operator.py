@@ -147,12 +147,13 @@ def test_a_copy_is_a_layer_of_its_own() -> None:
 
 
 def test_a_whole_adapted_model_has_no_graph_break(make_config: Callable[..., Config]) -> None:
-    from analog_lora_cli.models.build import build
+    from analog_lora_cli.workflows.train import prepare
 
-    built = build(make_config("sst2", adapter={"dropout": 0.0}))
-    built.noise.begin_step(1)  # type: ignore[union-attr]
+    analog = prepare(make_config("sst2", adapter={"dropout": 0.0})).model.analog
+    assert analog is not None and analog.noise is not None
+    analog.noise.begin_step(1)
     inputs = {"input_ids": torch.tensor([[2, 7, 3, 8, 9, 3]]), "attention_mask": torch.ones(1, 6, dtype=torch.long)}
-    model = built.plain_model.train()
+    model = analog.loaded.plain.train()
     expected = model(**inputs).logits
     found = torch.compile(model, backend="aot_eager", fullgraph=True)(**inputs).logits
     assert torch.allclose(found, expected, atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.schema import Config, HardwareConfig
 from analog_lora_cli.hardware.seeds import derive_seed
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.effective_weights import EffectiveWeights
@@ -201,12 +202,41 @@ def test_what_comes_before_the_backward_changes_no_gradient(checkpointed: bool) 
             network(2 * X)
             with noise.rollout():
                 network(X)
-        y.square().sum().backward()
+        loss = y.square().sum()
+        loss.backward(retain_graph=True)
+        loss.backward()  # Computes checkpointed layers once more.
         found.append([x.grad, *(p.grad for p in network.parameters() if p.requires_grad)])
     assert len(found[0]) == 4
     for alone, interrupted in zip(*found, strict=True):
         assert alone is not None and interrupted is not None
         assert torch.equal(alone, interrupted)
+
+
+@pytest.mark.parametrize("interrupt", [False, True])
+def test_gradient_checkpointing_of_transformers(interrupt: bool, make_config: Callable[..., Config]) -> None:
+    """The contexts reach torch's checkpoint through transformers' option."""
+    from analog_lora_cli.models.build import build, load_base
+
+    inputs = {"input_ids": torch.tensor([[2, 7, 3, 8, 9, 3]]), "attention_mask": torch.ones(1, 6, dtype=torch.long)}
+    found = []
+    for checkpointed in (False, True):
+        built = build(load_base(make_config("sst2", adapter={"dropout": 0.0})))
+        assert built.analog is not None and built.analog.noise is not None
+        noise, model = built.analog.noise, built.loaded.plain.train()
+        if checkpointed:
+            options = {"use_reentrant": False, "context_fn": noise.checkpoint_contexts}
+            model.gradient_checkpointing_enable(options)  # type: ignore[operator]
+        noise.begin_step(1)
+        noise.begin_forward()
+        loss = model(**inputs).logits.square().sum()
+        if interrupt:
+            noise.begin_forward()
+            with torch.no_grad():
+                model(**inputs)
+        loss.backward()
+        found.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert found[0] and found[0].keys() == found[1].keys()
+    assert all(torch.equal(gradient, found[1][name]) for name, gradient in found[0].items())
 
 
 def test_gradient_checkpointing_changes_nothing() -> None:

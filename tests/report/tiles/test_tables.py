@@ -17,7 +17,7 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.figures.tile_map import tile_map
 from analog_lora_cli.figures.tiles import tile_plot
 from analog_lora_cli.inspection.files import inspection_csv, inspection_json
-from analog_lora_cli.inspection.inspect import Inspection, Wanted, inspect
+from analog_lora_cli.inspection.inspect import Inspection, InspectionRequest, inspect
 from analog_lora_cli.inspection.source import Source
 from analog_lora_cli.report.tiles.latency import latency_table
 from analog_lora_cli.report.tiles.quality import error_table, statistics_table
@@ -32,7 +32,7 @@ def measured(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         config = make_config(hardware={"tile_rows": 40, "tile_columns": 72}, drift={"times": ["1d", "10y"], "chips": 2})
-        return inspect(Source("tiny", config), Wanted(errors=True, pack=True))
+        return inspect(Source("tiny", config), InspectionRequest(errors=True, pack=True))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,9 @@ def mobilebert(tmp_path_factory: pytest.TempPathFactory) -> Inspection:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         folder = tmp_path_factory.mktemp("mobilebert")
         MobileBertConfig().save_pretrained(folder)
-        return inspect(Source("mobilebert", Config.model_validate({"model": {"name": str(folder)}})), Wanted())
+        return inspect(
+            Source("mobilebert", Config.model_validate({"model": {"name": str(folder)}})), InspectionRequest()
+        )
 
 
 def shown(table: Table, width: int) -> list[str]:

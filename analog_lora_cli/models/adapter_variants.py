@@ -1,0 +1,109 @@
+"""The variants of adapters that PEFT knows, by the names of `adapter.variant`: a new one is a new entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analog_lora_cli.config.schema import AdapterConfig
+from analog_lora_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+
+@dataclass(frozen=True)
+class AdapterRequest:
+    """What PEFT's configuration of an adapter is made of."""
+
+    adapter: AdapterConfig
+    targets: list[str]
+    """Suffixes of the layers to adapt."""
+    excluded: list[str]
+    """Full names of the layers to leave out in spite of their suffix."""
+    task_type: str | None
+    """PEFT's name of the kind of task; None: its general class."""
+    heads: list[str]
+    """Names of the head's modules."""
+
+    def common(self) -> dict[str, Any]:
+        """The arguments that all of PEFT's configurations have."""
+        arguments: dict[str, Any] = {"target_modules": self.targets}
+        if self.excluded:
+            arguments["exclude_modules"] = self.excluded
+        if self.adapter.train_head:
+            arguments["modules_to_save"] = self.heads
+        if self.task_type is not None:
+            arguments["task_type"] = self.task_type
+        return arguments
+
+    def lora(self) -> dict[str, Any]:
+        """The arguments that LoRA and what is derived from it have."""
+        alpha = self.adapter.alpha
+        return {
+            **self.common(),
+            "r": self.adapter.rank,
+            "lora_alpha": int(alpha) if alpha == int(alpha) else alpha,
+            "lora_dropout": self.adapter.dropout,
+            "init_lora_weights": "gaussian" if self.adapter.init == "gaussian" else True,
+        }
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One kind of adapter."""
+
+    peft_config: Callable[[AdapterRequest], PeftConfig]
+    continues: bool = True
+    """Whether a training can start from a stored adapter."""
+
+
+def _lora(request: AdapterRequest) -> PeftConfig:
+    from peft import LoraConfig
+
+    return LoraConfig(**request.lora())
+
+
+def _rslora(request: AdapterRequest) -> PeftConfig:
+    from peft import LoraConfig
+
+    return LoraConfig(use_rslora=True, **request.lora())
+
+
+def _dora(request: AdapterRequest) -> PeftConfig:
+    from peft import LoraConfig
+
+    return LoraConfig(use_dora=True, **request.lora())
+
+
+def _adalora(request: AdapterRequest) -> PeftConfig:
+    from peft import AdaLoraConfig
+
+    adapter = request.adapter
+    return AdaLoraConfig(
+        init_r=adapter.adalora_init_rank or -(-3 * adapter.rank // 2),
+        target_r=adapter.rank,
+        # PEFT insists on a number; the training spreads the budget over its steps when it begins.
+        total_step=1,
+        **request.lora(),
+    )
+
+
+def _vera(request: AdapterRequest) -> PeftConfig:
+    from peft import VeraConfig
+
+    if request.excluded:
+        raise UsageError("adapter.targets: PEFT's VeRA cannot leave the trained head out; name targets outside it")
+    return VeraConfig(r=request.adapter.rank, vera_dropout=request.adapter.dropout, **request.common())
+
+
+VARIANTS = {
+    "lora": Variant(_lora),
+    "rslora": Variant(_rslora),
+    "dora": Variant(_dora),
+    "lora+": Variant(_lora),  # It differs in the optimizer alone.
+    "adalora": Variant(_adalora, continues=False),  # It has spread its ranks already.
+    "vera": Variant(_vera),
+}
+"""By the name of `adapter.variant`."""

@@ -1,0 +1,95 @@
+"""Families of architectures: what is their head, how it is treated, and what they expect of weights and padding."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import torch
+
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.models.modules import is_inside
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+class Family(ABC):
+    """What models of one kind have in common. Tied weights stay digital in all of them, see `placement.decide`."""
+
+    dtype: torch.dtype
+    """The type that pretrained weights are loaded in."""
+    padding_side: str
+    """Where short sequences of a batch are filled up: `left` or `right`."""
+
+    @abstractmethod
+    def includes(self, config: PretrainedConfig) -> bool:
+        """Whether a model with this configuration is of this family."""
+
+    @abstractmethod
+    def head_modules(self, model: PreTrainedModel) -> list[str]:
+        """Names of the modules that are the task's head."""
+
+    @abstractmethod
+    def digital_heads(self, config: Config, heads: list[str]) -> list[str]:
+        """Names of the head's modules that never lie on tiles.
+
+        Args:
+            config: says whether the head is trained.
+            heads: from `head_modules`.
+        """
+
+    @abstractmethod
+    def may_be_new(self, parameter: str, heads: list[str]) -> bool:
+        """Whether a parameter may be missing from pretrained weights, so that it begins at random.
+
+        Args:
+            parameter: its name.
+            heads: from `head_modules`.
+        """
+
+
+class Encoder(Family):
+    """BERT and its kin: a task head beside the pretrained body, new in each task."""
+
+    dtype = torch.float32
+    padding_side = "right"
+
+    def includes(self, config: PretrainedConfig) -> bool:
+        """Whether the architecture can fill in masked tokens, or is not one that writes text either."""
+        return not is_decoder(config)
+
+    def head_modules(self, model: PreTrainedModel) -> list[str]:
+        """Names of all modules with parameters that stand beside the pretrained body."""
+        body = model.base_model_prefix
+        return [
+            name for name, child in model.named_children() if name != body and any(True for _ in child.parameters())
+        ]
+
+    def digital_heads(self, config: Config, heads: list[str]) -> list[str]:
+        """The whole head where it is trained; one that stays as it was drawn goes onto tiles like any other layer."""
+        return heads if config.trains_base or config.adapter.train_head else []
+
+    def may_be_new(self, parameter: str, heads: list[str]) -> bool:
+        """Head and pooler: some pretrained models come without the latter."""
+        return is_inside(parameter, heads) or "pooler" in parameter
+
+
+FAMILIES: tuple[Family, ...] = (Encoder(),)
+"""A new family is a new entry; the first that includes a configuration is taken."""
+
+
+def family_of(config: PretrainedConfig) -> Family:
+    """The family of a model; a model of none is treated as an encoder."""
+    return next((family for family in FAMILIES if family.includes(config)), FAMILIES[0])
+
+
+def is_decoder(config: PretrainedConfig) -> bool:
+    """Whether an architecture writes text and fills in no masked tokens: GPT-2, Llama and the like."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    kind = config.model_type
+    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES

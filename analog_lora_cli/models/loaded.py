@@ -1,0 +1,97 @@
+"""A loaded model: pretrained weights, task head, adapters; nothing of it lies on tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.models.families import Family
+from analog_lora_cli.tasks.base import Task
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Head:
+    """The task's head."""
+
+    modules: list[str]
+    """Names of its modules in the plain model."""
+    new_parameters: list[str]
+    """Names of the parameters that the pretrained weights do not have."""
+    frozen: Mapping[str, Tensor] = field(default_factory=dict)
+    """Tensors of a random head that is never trained (`train_head: false`), by parameter name, before clipping."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What the pretrained weights are, as the manifest of a checkpoint keeps it."""
+
+    base_sha256: str
+    """Hash of the pretrained weights, before clipping, without what is new in this model."""
+    body_sha256: str
+    """Hash of that part of them which the models of all tasks have: without head and pooler."""
+    body_config: Mapping[str, Any]
+    """What config.json says of that part, before anything is trained."""
+
+
+@dataclass(frozen=True)
+class ParameterCounts:
+    """Parameters of the plain model, adapters not counted."""
+
+    total: int
+    """All of them, head included."""
+    head: int
+
+
+@dataclass(frozen=True)
+class Programmed:
+    """What the chip of a checkpoint was programmed with, so that nothing else is simulated in its place."""
+
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Hash of each layer's weights, by its name; empty where nothing is known, or another mapping is asked for."""
+    only: frozenset[str] | None = None
+    """Names of the layers on the chip, outside which nothing may lie on tiles; None: no limit."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with its task and tokenizer, all layers digital."""
+
+    config: Config
+    task: Task
+    tokenizer: PreTrainedTokenizerBase | None
+    """None where only shapes and weights were asked for: a model folder need not have one."""
+    module: PeftModel | PreTrainedModel
+    """PEFT's wrapper around the model; the plain model before it has an adapter, and with `method: full`."""
+    family: Family
+    head: Head
+    fingerprint: Fingerprint
+    parameters: ParameterCounts
+    programmed: Programmed = Programmed()
+
+    @property
+    def plain(self) -> PreTrainedModel:
+        """The transformers model inside PEFT's wrapper; the model itself if there is none."""
+        return plain_model(self.module)
+
+    @property
+    def digital_heads(self) -> list[str]:
+        """Names of the head's modules that never lie on tiles."""
+        return self.family.digital_heads(self.config, self.head.modules)
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Number of the parameters that the optimizer sees."""
+        return sum(p.numel() for p in self.module.parameters() if p.requires_grad)
+
+
+def plain_model(module: PeftModel | PreTrainedModel) -> PreTrainedModel:
+    """The transformers model inside PEFT's wrapper; the model itself if there is none."""
+    return module.get_base_model() if hasattr(module, "get_base_model") else module

@@ -1,0 +1,164 @@
+"""The modules of a model that have weights of their own, inside or outside PEFT's wrappers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from analog_lora_cli.errors import UsageError
+from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
+
+
+@dataclass(frozen=True)
+class ModuleFacts:
+    """What decides where a module goes, and what is reported of it; independent of the hardware."""
+
+    name: str
+    kind: str
+    """Class of the module in the plain model."""
+    shape: list[int]
+    parameters: int
+    """Number of parameters of the base, without adapters."""
+    unsupported_reason: str | None
+    """Why tiles cannot hold it; None if they can."""
+    shared: bool
+    """Tied weights: they are another module's, too."""
+    adapter_parameters: int
+    rank: int
+    """Adapter rank; 0 if the layer has none."""
+
+
+@dataclass(frozen=True)
+class WeightModule:
+    """A module of the plain model, and where it hangs in the wrapped one."""
+
+    name: str
+    """Its name in the plain model."""
+    module: nn.Module
+    parent: nn.Module
+    attribute: str
+    """Under which the parent holds it."""
+    adapter_parameters: int = 0
+    rank: int = 0
+
+    def replace(self, layer: nn.Module) -> None:
+        """Put another module in its place."""
+        setattr(self.parent, self.attribute, layer)
+
+
+def weight_modules(model: nn.Module) -> Iterator[WeightModule]:
+    """All modules of a plain model that have weights of their own, as they are without PEFT.
+
+    PEFT has wrapped some in place: the layer that tiles can hold is then the `base_layer` of its adapter layer, and a
+    trained head has its pretrained part in `original_module`. What else lies in a wrapper belongs to the adapter.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import ModulesToSaveWrapper
+
+    wrapper: list[str] = []
+    for name, module in model.named_modules():
+        if is_inside(name, wrapper):  # What lies inside a module follows right after it.
+            continue
+        parent, _, attribute = name.rpartition(".")
+        if isinstance(module, BaseTunerLayer):
+            wrapper = [name]
+            base = module.get_base_layer()
+            extra = sum(p.numel() for p in module.parameters()) - sum(p.numel() for p in base.parameters())
+            yield WeightModule(name, base, module, "base_layer", extra, rank=max(module.r.values()))  # type: ignore[operator, union-attr]
+        elif isinstance(module, ModulesToSaveWrapper):
+            wrapper = [name]
+            for inner, child in module.original_module.named_modules():
+                if list(child.parameters(recurse=False)):
+                    full = f"{name}.{inner}" if inner else name
+                    yield WeightModule(full, child, module, "original_module")
+        elif list(module.parameters(recurse=False)):
+            yield WeightModule(name, module, model.get_submodule(parent), attribute)
+
+
+def module_facts(model: nn.Module) -> list[ModuleFacts]:
+    """The modules of a plain model that have weights of their own, with or without adapters around them."""
+    tied = _tied_parameters(model)
+    facts = []
+    for one in weight_modules(model):
+        weight = getattr(one.module, "weight", None)
+        facts.append(
+            ModuleFacts(
+                name=one.name,
+                kind=type(one.module).__name__,
+                shape=list(weight.shape) if weight is not None else [],
+                parameters=sum(p.numel() for p in one.module.parameters(recurse=False)),
+                unsupported_reason=unsupported_reason(one.module),
+                shared=id(weight) in tied,
+                adapter_parameters=one.adapter_parameters,
+                rank=one.rank,
+            )
+        )
+    return facts
+
+
+def linear_modules(model: nn.Module) -> dict[str, nn.Linear]:
+    """All linear layers of a plain model that tiles can hold, adapted ones without their adapter, by name."""
+    return {
+        one.name: one.module
+        for one in weight_modules(model)
+        if isinstance(one.module, nn.Linear) and unsupported_reason(one.module) is None
+    }
+
+
+def unsupported_reason(module: nn.Module) -> str | None:
+    """Why a module cannot lie on tiles; None if it can."""
+    if type(module) is nn.Linear or isinstance(module, AnalogLinear):
+        return None
+    kind = type(module).__name__
+    if isinstance(module, nn.Embedding):
+        return "look-up table"
+    if "Norm" in kind:
+        return "normalisation"
+    if kind == "Conv1D":
+        return "Conv1D stores its matrix transposed: not supported on tiles"
+    return f"{kind}: not a linear layer"
+
+
+def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
+    """Put a module in the place of a linear layer, or of the one inside an adapter's layer.
+
+    Args:
+        model: the plain model (inside a PEFT model: its base model).
+        name: the layer's name in it.
+        layer: takes the place.
+    """
+    if hasattr(model.get_submodule(name), "base_layer"):
+        name = f"{name}.base_layer"
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, layer)
+
+
+def match_names(names: list[str], patterns: list[str], key: str) -> set[str]:
+    """Names that end in one of the dotted suffixes.
+
+    Raises:
+        UsageError: a pattern matches nothing.
+    """
+    chosen = set()
+    for pattern in patterns:
+        matching = {name for name in names if name == pattern or name.endswith(f".{pattern}")}
+        if not matching:
+            leaves = ", ".join(sorted({name.rpartition(".")[2] for name in names}))
+            raise UsageError(f"{key}: {pattern!r} matches no linear layer of this model; their last names: {leaves}")
+        chosen |= matching
+    return chosen
+
+
+def is_inside(name: str, modules: Iterable[str]) -> bool:
+    """Whether a name is that of one of the modules, or of something in it."""
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+
+def _tied_parameters(model: nn.Module) -> set[int]:
+    counts: dict[int, int] = {}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            counts[id(parameter)] = counts.get(id(parameter), 0) + 1
+    return {identity for identity, count in counts.items() if count > 1}

@@ -1,0 +1,165 @@
+"""Models on tiles: linear layers replaced by analog ones, and what those compute with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.errors import CheckpointError
+from analog_lora_cli.hardware.physics.chip import Chip
+from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
+from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.mapping import Clipping, clip_weight
+from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
+from analog_lora_cli.models.fingerprints import tensor_sha256
+from analog_lora_cli.models.loaded import LoadedModel
+from analog_lora_cli.models.modules import module_facts, weight_modules
+from analog_lora_cli.models.placement import Placement, decide, placement_of
+
+
+@dataclass(frozen=True)
+class AnalogModel:
+    """A model with layers on tiles. They compute with exact weights, unless they hold what a chip holds."""
+
+    loaded: LoadedModel
+    """The model itself; its module contains `layers`."""
+    hardware: HardwareConfig
+    layers: Mapping[str, AnalogLinear]
+    """The layers on tiles by their name in the plain model; never empty."""
+    placement: Placement
+    mapped: Mapping[str, str]
+    """sha256 of the weights that were put onto the tiles, by the layer's name."""
+    noise: TrainingNoise | None = None
+    """Training noise of all layers; None: no noise in training."""
+
+    @contextmanager
+    def digital(self) -> Iterator[None]:
+        """Compute all layers digitally inside the block, with the same weights."""
+        before = {name: layer.analog for name, layer in self.layers.items()}
+        for layer in self.layers.values():
+            layer.analog = False
+        try:
+            yield
+        finally:
+            for name, layer in self.layers.items():
+                layer.analog = before[name]
+
+    @contextmanager
+    def on_chip(self, chip: Chip, seconds: float, read: int = 0) -> Iterator[None]:
+        """Let the layers hold what a chip holds at a time, inside the block.
+
+        Args:
+            chip: from `program`.
+            seconds: time after programming, in seconds.
+            read: number of the reading; another number draws other read noise.
+        """
+        before = {name: layer.state for name, layer in self.layers.items()}
+        try:
+            chip.age(seconds, read)
+            yield
+        finally:
+            for name, layer in self.layers.items():
+                layer.state = before[name]
+
+    def program(self, seed: int) -> Chip:
+        """A chip with this model's layers on it, as long as they are what they are."""
+        return Chip(seed, self.layers, self.hardware)
+
+    def use_exact_weights(self) -> None:
+        """Let no layer hold what a chip holds."""
+        for layer in self.layers.values():
+            layer.state = None
+
+    def analog_sha256(self) -> dict[str, str]:
+        """sha256 of the present weights of each layer on tiles, by the layer's name."""
+        return {name: tensor_sha256(self.layers[name].weight) for name in sorted(self.layers)}
+
+
+def put_on_tiles(loaded: LoadedModel, hardware: HardwareConfig, noise: TrainingNoise | None = None) -> AnalogModel:
+    """Replace linear layers, or the `base_layer` of adapted ones, by analog layers; clips their weights once.
+
+    Args:
+        loaded: the model; the layers are replaced in its module, so that it must not be used without them any more.
+        hardware: tiles, converters, and which layers.
+        noise: training noise of all layers; None: no noise in training.
+
+    Raises:
+        UsageError: no layer can be mapped, or a pattern of `hardware.layers` matches nothing.
+        CheckpointError: the weights on tiles are not those that the checkpoint's chip was programmed with.
+    """
+    layers, placement = replace_linear_layers(
+        loaded.plain, loaded.digital_heads, hardware, noise, loaded.programmed.only
+    )
+    mapped = {name: tensor_sha256(layers[name].weight) for name in sorted(layers)}
+    for name, expected in loaded.programmed.sha256.items():
+        if name in mapped and mapped[name] != expected:
+            raise CheckpointError(
+                f"{name}: the weights on tiles are not those of the training (sha256 {mapped[name][:12]}..., the "
+                f"manifest says {expected[:12]}...); the base model or this tool has changed, train again"
+            )
+    return AnalogModel(loaded, hardware, layers, placement, mapped, noise)
+
+
+def replace_linear_layers(
+    model: nn.Module,
+    heads: list[str],
+    hardware: HardwareConfig,
+    noise: TrainingNoise | None,
+    only: frozenset[str] | None = None,
+) -> tuple[dict[str, AnalogLinear], Placement]:
+    """Replace layers of any plain model by analog ones, see `put_on_tiles`.
+
+    Args:
+        model: the plain model (inside a PEFT model: its base model).
+        heads: names of modules that stay digital because they are the trained head; empty: none.
+        hardware: tiles, converters, and which layers.
+        noise: training noise of all layers; None: no noise in training.
+        only: names of the layers that were programmed; others stay digital. None: no limit.
+
+    Returns:
+        the analog layers by their name in the plain model, and the table of all layers.
+
+    Raises:
+        UsageError: no layer can be mapped, or a pattern of `hardware.layers` matches nothing.
+    """
+    layers: dict[str, AnalogLinear] = {}
+    clippings: dict[str, Clipping] = {}
+    facts = module_facts(model)
+    reasons = decide(facts, heads, hardware, only)
+    # All of them before the first is replaced: the walk goes through the modules that are replaced.
+    for one in list(weight_modules(model)):
+        if not reasons[one.name] and isinstance(one.module, nn.Linear):
+            layer, clippings[one.name] = _analog_layer(one.module, hardware, one.name, noise)
+            one.replace(layer)
+            layers[one.name] = layer
+    return layers, placement_of(facts, reasons, hardware, clippings)
+
+
+@torch.no_grad()
+def clip_in_place(layers: Mapping[str, AnalogLinear]) -> None:
+    """Clip the weights of trained layers again and take new column scales from them."""
+    for layer in layers.values():
+        hardware = layer.hardware
+        clipped, _ = clip_weight(layer.weight, layer.grid, hardware.clip_sigma, hardware.clip_scope)
+        layer.weight.copy_(clipped)
+        layer.refresh_scales()
+
+
+def _analog_layer(
+    linear: nn.Linear, hardware: HardwareConfig, name: str, noise: TrainingNoise | None
+) -> tuple[AnalogLinear, Clipping]:
+    from analog_lora_cli.hardware.physics.aihwkit_tiles import AihwkitLinear
+
+    weight = linear.weight.detach()
+    grid = TileGrid.of(weight.shape[0], weight.shape[1], hardware)
+    clipped, clipping = clip_weight(weight, grid, hardware.clip_sigma, hardware.clip_scope)
+    bias = None if linear.bias is None else linear.bias.detach().clone()
+    build = AnalogLinear if hardware.simulator == "fast" else AihwkitLinear
+    layer = build(clipped, bias, hardware, name, noise)
+    layer.train(linear.training)
+    return layer, clipping

@@ -1,0 +1,135 @@
+"""What the callbacks do between the steps, and that they leave the model as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.models.build import TrainingModel, build, load_base
+from analog_lora_cli.models.tiling import AnalogModel
+from analog_lora_cli.training.additions import additions
+from analog_lora_cli.training.arguments import training_arguments
+from analog_lora_cli.training.callbacks.adalora import AdaLoraBudget
+from analog_lora_cli.training.callbacks.noise import ChipEachStep, WeightNoiseSchedule
+from analog_lora_cli.training.callbacks.progress import TrainingObserver
+from analog_lora_cli.training.train import train
+from analog_lora_cli.workflows.train import prepare
+from tests.training.conftest import Interrupted
+
+MakeConfig = Callable[..., Config]
+
+
+def built_on_tiles(config: Config) -> tuple[TrainingModel, AnalogModel]:
+    model = build(load_base(config))
+    assert model.analog is not None
+    return model, model.analog
+
+
+def at(step: int, total: int = 100) -> Any:
+    return SimpleNamespace(global_step=step, max_steps=total)
+
+
+def test_the_noise_grows_over_its_share_of_the_steps(make_config: MakeConfig) -> None:
+    model, analog = built_on_tiles(make_config())
+    assert analog.noise is not None
+    schedule = WeightNoiseSchedule(model.loaded.plain, analog.noise, ramp=0.2)
+    strengths = []
+    for step in (0, 5, 20, 99):
+        schedule.on_step_begin(None, at(step), None)  # type: ignore[arg-type]
+        strengths.append(analog.noise.strength)
+    assert strengths == [0.0, 0.25, 1.0, 1.0]
+    assert analog.noise.step == 99
+
+
+class Interrupts(TrainingObserver):
+    def step(self, step: int, samples: int) -> None:
+        raise Interrupted
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "device"])
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_training_leaves_no_hook_and_no_chip(
+    noise: str, interrupted: bool, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(hardware={"weight_noise_type": noise}, train={"max_steps": 2})
+    setup = prepare(config)
+    model, analog = setup.model, setup.model.analog
+    arguments = training_arguments(config, tmp_path)
+    if interrupted:
+        with pytest.raises(Interrupted):
+            train(model, setup.features, arguments, resume=False, observer=Interrupts())
+    else:
+        train(model, setup.features, arguments, resume=False, observer=TrainingObserver())
+    assert analog is not None and analog.noise is not None
+    assert not model.loaded.plain._forward_pre_hooks
+    assert all(layer.state is None for layer in analog.layers.values())
+    passes = analog.noise.forward_pass
+    assert passes == 1, "the hook was there during the training"
+    model.loaded.module.train()(**{key: torch.ones(1, 4, dtype=torch.long) for key in ("input_ids", "attention_mask")})
+    assert analog.noise.forward_pass == passes
+
+
+def test_the_device_programs_another_chip_at_each_step(make_config: MakeConfig) -> None:
+    _, analog = built_on_tiles(make_config())
+    layer = next(iter(analog.layers.values()))
+    weights = []
+    with ChipEachStep(analog.layers, analog.hardware, seed=1, ages=[0.0, 3.0e7]) as chips:
+        for step in (0, 1, 0):
+            chips.on_step_begin(None, at(step), None)  # type: ignore[arg-type]
+            assert layer.state is not None
+            weights.append(layer.state.weight.clone())
+    assert layer.state is None
+    assert torch.equal(weights[0], weights[2]) and not torch.equal(weights[0], weights[1])
+
+
+def test_adalora_spreads_its_budget_over_the_steps_of_the_training(make_config: MakeConfig, tmp_path: Path) -> None:
+    """What the model was built with says nothing of them; a saved state does."""
+    config = make_config(adapter={"variant": "adalora"})
+    models = [build(load_base(config)).loaded.module for _ in range(2)]
+    first, second = map(AdaLoraBudget, models)
+    first.on_train_begin(None, at(0, total=50), None)  # type: ignore[arg-type]
+    first._allocator.exp_avg_ipt["layer"] = torch.tensor([0.5, 0.25])
+    first._config.rank_pattern = {"layer": [True, False]}
+    first.save_state(tmp_path)
+    second.load_state(tmp_path)
+    for model in models:
+        peft_config = model.peft_config["default"]
+        assert (peft_config.total_step, peft_config.tinit, peft_config.tfinal) == (50, 5, 15)
+        assert peft_config.rank_pattern == {"layer": [True, False]}
+        assert torch.equal(model.base_model.rankallocator.exp_avg_ipt["layer"], torch.tensor([0.5, 0.25]))
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({}, ["WeightNoiseSchedule"]),
+        ({"hardware": {"weight_noise_type": "device"}}, ["WeightNoiseSchedule", "ChipEachStep"]),
+        ({"method": "full"}, ["WeightNoiseSchedule", "ReclipWeights"]),
+        ({"method": "digital"}, []),
+        ({"method": "digital", "adapter": {"variant": "adalora"}}, ["AdaLoraBudget"]),
+    ],
+)
+def test_what_a_configuration_adds(
+    sections: dict[str, Any], expected: list[str], make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(**sections)
+    added = additions(build(load_base(config)), training_arguments(config, tmp_path), None)
+    assert [type(callback).__name__ for callback in added.callbacks] == expected
+    assert added.optimizer is None
+
+
+def test_lora_plus_trains_b_faster(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(adapter={"variant": "lora+", "lora_plus_ratio": 8.0}, train={"learning_rate": 0.001})
+    model = build(load_base(config))
+    added = additions(model, training_arguments(config, tmp_path), None)
+    assert added.optimizer is not None
+    rates = {id(p): group["lr"] for group in added.optimizer.param_groups for p in group["params"]}
+    named = {name: rates[id(p)] for name, p in model.loaded.module.named_parameters() if p.requires_grad}
+    assert {rate for name, rate in named.items() if "lora_A" in name} == {0.001}
+    assert {rate for name, rate in named.items() if "lora_B" in name} == {0.008}
