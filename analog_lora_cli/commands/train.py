@@ -12,7 +12,6 @@ from analog_lora_cli.errors import UsageError
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
 from analog_lora_cli.runtime.processes import is_main
-from analog_lora_cli.workflows.observer import planned_measurements
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +51,6 @@ def run(request: Request) -> None:
     from analog_lora_cli.workflows.train import train
 
     imports_done()
-    if request.drift:
-        fewer = "--chips, --times and --limit make it less, --no-drift leaves it out"
-        console.note(f"[dim]after the training: {planned_measurements([config.drift])} ({fewer})[/dim]")
     with ConsoleObserver() as observer:
         result = train(
             config,

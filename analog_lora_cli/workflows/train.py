@@ -27,7 +27,7 @@ from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.result import TrainingResult
 from analog_lora_cli.training.train import train as train_model
 from analog_lora_cli.workflows.evaluate import Subject, evaluate
-from analog_lora_cli.workflows.observer import RunObserver, SilentObserver
+from analog_lora_cli.workflows.observer import RunObserver, SilentObserver, planned_measurements
 from analog_lora_cli.workflows.results import write_drift
 
 if TYPE_CHECKING:
@@ -76,9 +76,12 @@ def train(
     with processes.together(processes.collective_timeout(config)):
         check_times(config.hardware, config.drift.times)
         store.check_output(folder, config, resume, overwrite)
+        finished = resume and (folder / MANIFEST).is_file()
+        if drift and not finished:
+            fewer = "less with --chips, --times and --limit, none with --no-drift"
+            observer.stage(f"training, then {planned_measurements([config.drift])} ({fewer})")
         observer.stage("reading data and model")
         arguments = training_arguments(config, folder / store.TRAINER)
-        finished = resume and (folder / MANIFEST).is_file()
         setup = None if finished else prepare(config)
         if setup is not None:
             observer.built(setup.model)
