@@ -122,11 +122,11 @@ def _describe(source: Source, moment: ChipMoment | None) -> Description:
         f"`{ADAPTERS}/` the digital adapter for PEFT.",
         code=f"""\
 import torch
-from analog_lora_cli.export.conductances import load_model
+from analog_lora_cli import load_conductances
 from transformers import AutoTokenizer
 
 folder = "."
-model = load_model(folder)
+model = load_conductances(folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)
 {example_code(source)}""",
         notes=f"""\
@@ -146,8 +146,6 @@ its `cell`. For a token's inputs x on a tile:
 
     a = max |x|,  q = DAC(x / a),  y = ADC(q @ w + output_noise),  output += a * column_scale * compensation * y
 
-`analog_lora_cli.hardware.physics.conductance_file.read_layers(folder)` reads the layers alone. Conductances of a
-chip are
-on
-the scale of the programming, so that they compare with the targets device by device.""",
+`load_conductances(folder, output_noise=0.0)` turns the noise before the ADC off. Conductances of a chip are on the
+scale of the programming, so that they compare with the targets device by device.""",
     )

@@ -13,6 +13,11 @@ from analog_lora_cli.tasks import make_task
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "aihwkit")
 
+TORCHVISION = """\
+If importing transformers fails with `operator torchvision::nms does not exist`, the torchvision in that environment was
+built for another torch: `pip uninstall torchvision` (nothing here needs it), or install the one that belongs to the
+torch, from the same package index."""
+
 
 def export_readme(source: Source, description: Description, manifest: dict[str, Any]) -> str:
     """The text of README.md: what it is, how to load it, how it fares over drift, where it comes from, hashes.
@@ -26,6 +31,7 @@ def export_readme(source: Source, description: Description, manifest: dict[str, 
         description.text,
         f"## Loading it\n\nIn this folder (or the one that `huggingface_hub.snapshot_download` returns):\n\n"
         f"```python\n{description.code}\n```",
+        TORCHVISION,
         description.notes,
         _drift(source),
         _provenance(source, manifest),

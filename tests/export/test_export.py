@@ -316,6 +316,8 @@ def test_the_readme_runs_and_its_hashes_are_right(kind: str, exports: Path) -> N
 
     folder = exports / "squad" / kind
     readme = (folder / "README.md").read_text()
+    assert "analog_lora_cli." not in readme, "public names only"
+    assert "torchvision::nms does not exist" in readme
     (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
     before = "import sys\ntry:\n    import torchvision\nexcept Exception:\n    sys.modules['torchvision'] = None\n"
     path = os.pathsep.join([str(Path(__file__).parents[2])] if kind == "conductances" else [])
