@@ -146,5 +146,6 @@ its `cell`. For a token's inputs x on a tile:
 
     a = max |x|,  q = DAC(x / a),  y = ADC(q @ w + output_noise),  output += a * column_scale * compensation * y
 
-Conductances of a chip are on the scale of the programming, so that they compare with the targets device by device.""",
+`load_conductances(folder, output_noise=0.0)` turns the noise before the ADC off. Conductances of a chip are on the
+scale of the programming, so that they compare with the targets device by device.""",
     )

@@ -33,7 +33,7 @@ class AdapterRequest:
         if self.excluded:
             arguments["exclude_modules"] = self.excluded
         if self.adapter.train_head:
-            arguments["modules_to_save"] = self.heads
+            arguments["modules_to_save"] = list(self.heads)  # PEFT adds names to it.
         if self.task_type is not None:
             arguments["task_type"] = self.task_type
         return arguments

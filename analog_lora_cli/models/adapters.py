@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from analog_lora_cli.config.schema import AdapterConfig, Config
 from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.models.adapter_variants import VARIANTS, AdapterRequest
-from analog_lora_cli.models.modules import is_inside, linear_modules, match_names
+from analog_lora_cli.models.modules import is_inside, linear_modules, match_names, module_facts, no_linear_layer
 from analog_lora_cli.storage.checkpoint import FROZEN_HEAD_FILE
 from analog_lora_cli.tasks.base import Task
 
@@ -84,6 +84,9 @@ def adapter_targets(model: nn.Module, adapter: AdapterConfig, heads: list[str]) 
     Raises:
         UsageError: a target matches no linear layer, or only the trained head.
     """
+    reason = no_linear_layer(module_facts(model), heads)
+    if reason is not None:
+        raise UsageError(f"model.name: no layer of this model can have an adapter: {reason}; expected torch.nn.Linear")
     names = list(linear_modules(model))
     in_head = {name for name in names if is_inside(name, heads)}
     patterns = adapter.targets

@@ -121,6 +121,22 @@ def unsupported_reason(module: nn.Module) -> str | None:
     return f"{kind}: not a linear layer"
 
 
+def no_linear_layer(facts: list[ModuleFacts], heads: list[str]) -> str | None:
+    """Why no layer of a model's body can be mapped or adapted, for an error; None if one can.
+
+    Args:
+        facts: from `module_facts`.
+        heads: names of the head's modules.
+    """
+    body = [fact for fact in facts if not is_inside(fact.name, heads)]
+    if any(fact.unsupported_reason is None for fact in body):
+        return None
+    # Of all that cannot be mapped, the matrices are what one would expect on tiles.
+    matrices = [fact for fact in body if len(fact.shape) == 2 and fact.kind != "Embedding"] or body
+    reasons = sorted({fact.unsupported_reason for fact in matrices if fact.unsupported_reason is not None})
+    return "; ".join(reasons) or "it has no weights"
+
+
 def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
     """Put a module in the place of a linear layer, or of the one inside an adapter's layer.
 

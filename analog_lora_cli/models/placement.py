@@ -10,7 +10,7 @@ from analog_lora_cli.config.schema import HardwareConfig
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.hardware.tile.grid import TileGrid
 from analog_lora_cli.hardware.tile.mapping import Clipping
-from analog_lora_cli.models.modules import ModuleFacts, is_inside, match_names
+from analog_lora_cli.models.modules import ModuleFacts, is_inside, match_names, no_linear_layer
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,13 @@ def decide(
     Arguments and errors as for `plan`.
     """
     linear = [fact.name for fact in facts if fact.unsupported_reason is None]
-    all_of_them = hardware.layers is None or not linear
+    unsupported = no_linear_layer(facts, heads)
+    all_of_them = hardware.layers is None or unsupported is not None
     chosen = set(linear) if all_of_them else match_names(linear, hardware.layers or [], "hardware.layers")
     reasons = {fact.name: _reason(fact, heads, chosen, only) for fact in facts}
     if all(reasons.values()):
-        raise UsageError(f"no layer of this model can be put on tiles: {_kinds(facts)}; expected torch.nn.Linear")
+        why = unsupported or "; ".join(sorted({reasons[name] for name in linear}))
+        raise UsageError(f"no layer of this model can be put on tiles: {why}; expected torch.nn.Linear")
     return reasons
 
 
@@ -128,8 +130,3 @@ def placement_of(
             )
         )
     return Placement(rows)
-
-
-def _kinds(facts: list[ModuleFacts]) -> str:
-    kinds = sorted({fact.kind for fact in facts})
-    return f"it has only {', '.join(kinds)}" if kinds else "it has no weights"
