@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analog_lora_cli.config.load import load_config
+from analog_lora_cli.config import scope
+from analog_lora_cli.config.flat import flatten
+from analog_lora_cli.config.load import load_config, parse_overrides
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import RequirementError, UsageError
 from analog_lora_cli.runtime import console
@@ -17,11 +19,6 @@ from analog_lora_cli.storage.checkpoint import ALL, FIRST_ADAPTER, Checkpoint, r
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.thresholds import Requirement
     from analog_lora_cli.workflows.evaluate import Assessment, Subject
-
-MAY_CHANGE = ("hardware.", "drift.", "reference.", "model.name", "model.revision", "task.validation_file",
-              "task.max_eval_samples", "task.n_best", "task.max_answer_length", "task.null_threshold",
-              "train.per_device_eval_batch_size")  # fmt: skip
-"""Keys that `--set` may change here; the others belong to the training."""
 
 
 def run(
@@ -96,16 +93,15 @@ def _drift_overrides(times: str | None, chips: int | None, seed: int | None) -> 
 
 
 def _check_overrides(overrides: list[str]) -> None:
-    for text in overrides:
-        key = text.partition("=")[0].strip()
-        if key.startswith("hardware.weight_noise"):
-            raise UsageError(f"--set {text}: {key} acts in training only; it would change nothing here")
-        if key in ("hardware", "drift") or key.startswith(MAY_CHANGE):
-            continue
-        raise UsageError(
-            f"--set {text}: {key} belongs to the training and cannot change here; what can: hardware.*, drift.*, "
-            "model.name, task.validation_file, task.max_eval_samples, train.per_device_eval_batch_size"
-        )
+    for option, layer in parse_overrides(overrides):
+        for key in filter(scope.is_key, flatten(layer)):
+            if scope.settled(key):
+                raise UsageError(
+                    f"{option}: {key} belongs to the training and cannot change here; what can: hardware.*, drift.*, "
+                    "model.name, task.validation_file, task.max_eval_samples, train.per_device_eval_batch_size"
+                )
+            if not scope.shown_over_drift(key):
+                raise UsageError(f"{option}: {key} changes nothing that evaluate-drift shows")
 
 
 def _adapters(checkpoint: Checkpoint, names: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.physics.aihwkit import conductance_converter
 from analog_lora_cli.hardware.physics.chip import Layer, tile_weights
 

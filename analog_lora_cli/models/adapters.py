@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from analog_lora_cli.config.schema import AdapterConfig, Config
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.adapter import AdaLoraSection, AdapterSection, LowRankSection
 from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.models.placement import linear_names, match_names
 from analog_lora_cli.storage.checkpoint import FROZEN_HEAD_FILE
@@ -71,7 +72,7 @@ def read_frozen_head(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(str(folder / FROZEN_HEAD_FILE)) if (folder / FROZEN_HEAD_FILE).is_file() else {}
 
 
-def adapter_targets(model: nn.Module, adapter: AdapterConfig, heads: list[str]) -> tuple[list[str], list[str]]:
+def adapter_targets(model: nn.Module, adapter: AdapterSection, heads: list[str]) -> tuple[list[str], list[str]]:
     """The suffixes that PEFT adapts, and the full names among them that it must leave out.
 
     Raises:
@@ -93,7 +94,7 @@ def adapter_targets(model: nn.Module, adapter: AdapterConfig, heads: list[str]) 
 
 
 def _peft_config(
-    adapter: AdapterConfig, targets: list[str], excluded: list[str], task: Task, heads: list[str], total_steps: int
+    adapter: AdapterSection, targets: list[str], excluded: list[str], task: Task, heads: list[str], total_steps: int
 ) -> Any:
     import peft
 
@@ -110,15 +111,16 @@ def _peft_config(
         if common.pop("exclude_modules", None):
             raise UsageError("adapter.targets: PEFT's VeRA cannot leave the trained head out; name targets outside it")
         return peft.VeraConfig(r=adapter.rank, vera_dropout=adapter.dropout, **common)
+    assert isinstance(adapter, LowRankSection)
     common |= {
         "r": adapter.rank,
         "lora_alpha": _whole(adapter.alpha),
         "lora_dropout": adapter.dropout,
         "init_lora_weights": "gaussian" if adapter.init == "gaussian" else True,
     }
-    if adapter.variant == "adalora":
+    if isinstance(adapter, AdaLoraSection):
         return peft.AdaLoraConfig(
-            init_r=adapter.adalora_init_rank or -(-3 * adapter.rank // 2),
+            init_r=adapter.start_rank,
             target_r=adapter.rank,
             total_step=total_steps,
             # A tenth of the steps at full rank, and the last three tenths at the final one.

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from analog_lora_cli.config.schema import Config, HardwareConfig
+from analog_lora_cli.config import scope
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.hardware.kernels.dropout import use_cheap_dropout
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
@@ -217,7 +219,7 @@ def _require_same_config(built: Built, checkpoint: Checkpoint) -> None:
 
 def _mapping(config: Config) -> dict[str, Any]:
     """What decides which weights lie on the tiles."""
-    return config.hardware.model_dump(include={"layers", "tile_rows", "tile_columns", "clip_sigma", "clip_scope"})
+    return scope.project(config.hardware, "mapping", "clipping")
 
 
 def place(built: Built, hardware: HardwareConfig) -> None:

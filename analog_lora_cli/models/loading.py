@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from analog_lora_cli.config.schema import ModelConfig
+from analog_lora_cli.config.sections.model import ModelConfig
 from analog_lora_cli.errors import HubError, UsageError
 from analog_lora_cli.runtime.package_files import resolve_package_path
 from analog_lora_cli.tasks.base import Task

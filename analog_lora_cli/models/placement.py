@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.mapping import Clipping, TileGrid, clip_weight

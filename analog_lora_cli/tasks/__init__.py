@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from analog_lora_cli.config.schema import TaskConfig
+from analog_lora_cli.config.sections.task import TaskSection
 from analog_lora_cli.tasks.base import EvalSet, Task
 
 __all__ = ["EvalSet", "Task", "make_task"]
 
 
-def make_task(config: TaskConfig, seed: int) -> Task:
+def make_task(config: TaskSection, seed: int) -> Task:
     """The task that `config` describes. Reads no data yet.
 
     Args:

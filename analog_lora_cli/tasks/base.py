@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from analog_lora_cli.config.schema import TaskConfig
+from analog_lora_cli.config.sections.task import TaskSection
 from analog_lora_cli.errors import AnaloraError
 from analog_lora_cli.tasks.data.collator import PaddingCollator
 from analog_lora_cli.tasks.data.files import locate
@@ -77,7 +77,7 @@ class Task(ABC):
 
     higher_is_better: bool = True
 
-    def __init__(self, config: TaskConfig, seed: int) -> None:
+    def __init__(self, config: TaskSection, seed: int) -> None:
         self.config = config
         self.seed = seed
 

@@ -15,6 +15,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.adapter import LoraPlusSection
 from analog_lora_cli.errors import AnaloraError, DiskFullError
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.models.build import Built
@@ -171,7 +172,7 @@ def train(
     folder = Path(arguments.output_dir)
     state = newest_state(folder) if resume else None
     total = planned_steps(config, len(built.train_features))
-    plus = config.adapter.lora_plus_ratio if config.has_adapter and config.adapter.variant == "lora+" else None
+    plus = config.adapter.lora_plus_ratio if isinstance(config.adapter, LoraPlusSection) else None
     trainer = _Trainer(
         model=built.model,
         args=arguments,

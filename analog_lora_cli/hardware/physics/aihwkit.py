@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.devices import DEVICES
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import ConfigError
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.effective_weights import TileState
@@ -22,14 +23,6 @@ _CONVERTERS = {
     "n-pair": "NPairConductanceConverter",
     "custom-pair": "CustomPairConductanceConverter",
     "single-device": "SingleDeviceConductanceConverter",
-}
-_DEVICES = {
-    "pcm": ("pcm", "PCMLikeNoiseModel"),
-    "custom-drift": ("pcm", "CustomDriftPCMLikeNoiseModel"),
-    "hermes": ("hermes", "HermesNoiseModel"),
-    "reram-cmo": ("reram", "ReRamCMONoiseModel"),
-    "reram-wan2022": ("reram", "ReRamWan2022NoiseModel"),
-    "state-independent": ("custom", "StateIndependentNoiseModel"),
 }
 
 
@@ -59,7 +52,7 @@ def noise_model(hardware: HardwareConfig) -> Any:
         )
     if "coeff_dic" in options:
         options["coeff_dic"] = _by_seconds(options["coeff_dic"])
-    if _takes_converter(device_class):
+    if DEVICES[hardware.device].takes_converters:
         ours = {"g_converter": conductance_converter(hardware)}
     else:
         if hardware.converter_name != "single-device" or hardware.converter_options:
@@ -82,18 +75,14 @@ def conductance_converter(hardware: HardwareConfig) -> Any:
 
 
 def _device_class(hardware: HardwareConfig) -> Any:
-    module, name = _DEVICES[hardware.device]
-    return getattr(import_module(f"aihwkit.inference.noise.{module}"), name)
+    module, _, name = DEVICES[hardware.device].noise_model.rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def _converter_class(hardware: HardwareConfig) -> Any:
     from aihwkit.inference.converter import conductance
 
     return getattr(conductance, _CONVERTERS[hardware.converter_name])
-
-
-def _takes_converter(device_class: Any) -> bool:
-    return "g_converter" in inspect.signature(device_class.__init__).parameters
 
 
 def _conductance_range(hardware: HardwareConfig) -> dict[str, Any]:
@@ -187,7 +176,7 @@ def rpu_description(hardware: HardwareConfig) -> dict[str, Any]:
     sections = {name: _plain_fields(getattr(config, name)) for name in ("mapping", "forward", "modifier")}
     device_class = _device_class(hardware)
     arguments = dict(hardware.device_options)
-    if _takes_converter(device_class):
+    if DEVICES[hardware.device].takes_converters:
         options = {**hardware.converter_options, **_conductance_range(hardware)}
         arguments["g_converter"] = {"class": _path(_converter_class(hardware)), "arguments": options}
     else:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.normals import Normals, one_thread
 from analog_lora_cli.hardware.physics.aihwkit import defined_times, noise_model
 from analog_lora_cli.hardware.physics.conductances import (

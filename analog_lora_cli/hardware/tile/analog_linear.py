@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.tile.effective_weights import HeldWeights, TileState
 from analog_lora_cli.hardware.tile.mapping import TileGrid, column_scales
 from analog_lora_cli.hardware.tile.mvm import Converters, DigitalScales

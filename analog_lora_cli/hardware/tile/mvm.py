@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.normals import Normals
 from analog_lora_cli.hardware.tile.mapping import TileGrid
 

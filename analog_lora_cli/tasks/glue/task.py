@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from analog_lora_cli.config.schema import TaskConfig
+from analog_lora_cli.config.sections.task import TaskSection
 from analog_lora_cli.tasks.base import EvalSet, FloatArray, Task
 from analog_lora_cli.tasks.data.features import mapped_features, model_input_names
 from analog_lora_cli.tasks.data.files import locate
@@ -33,7 +33,7 @@ class Classification(Task):
     `validation_file` counts as matched, and then there is no second one.
     """
 
-    def __init__(self, config: TaskConfig, seed: int) -> None:
+    def __init__(self, config: TaskSection, seed: int) -> None:
         super().__init__(config, seed)
         self.spec = GLUE[config.name]
         self.metric = self.spec.metrics[0]

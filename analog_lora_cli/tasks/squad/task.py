@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analog_lora_cli.config.schema import TaskConfig
+from analog_lora_cli.config.sections.task import Squad2Section, SquadSection, TaskSection
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.tasks.base import EvalSet, FloatArray, Task
 from analog_lora_cli.tasks.data.features import mapped_features, model_input_names
@@ -42,9 +42,11 @@ class QuestionAnswering(Task):
 
     metric = "f1"
 
-    def __init__(self, config: TaskConfig, seed: int) -> None:
+    def __init__(self, config: TaskSection, seed: int) -> None:
         super().__init__(config, seed)
-        self.version_2 = config.name == "squad_v2"
+        assert isinstance(config, SquadSection)
+        self.config: SquadSection = config
+        self.version_2 = isinstance(config, Squad2Section)
         names = ("f1", "exact_match")
         self.metric_names = (*names, "has_answer_f1", "no_answer_f1") if self.version_2 else names
 
@@ -86,7 +88,7 @@ class QuestionAnswering(Task):
                 yield window.inputs
 
         features = mapped_features(rows())
-        threshold = self.config.null_threshold if self.version_2 else None
+        threshold = self.config.null_threshold if isinstance(self.config, Squad2Section) else None
         rules = SpanRules(self.config.n_best, self.config.max_answer_length, threshold)
         decoder = SpanDecoder([question.context for question in questions], maps, rules)
         metrics = self._metrics()
@@ -184,7 +186,7 @@ def answer_tokens(question: Question, window: WindowMap) -> tuple[int, int]:
     return (int(tokens[first]), int(tokens[last])) if first <= last else null
 
 
-def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: TaskConfig) -> None:
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: TaskSection) -> None:
     if not tokenizer.is_fast:
         raise UsageError(
             f"task {config.name} needs a fast tokenizer, which knows each token's place in the text; "

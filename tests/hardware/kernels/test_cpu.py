@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels import cpu as cpu_kernels
 from analog_lora_cli.hardware.kernels.normals import Normals, run_table
 from analog_lora_cli.hardware.tile import effective_weights as held_weights

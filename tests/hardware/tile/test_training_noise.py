@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise, derive_seed
 

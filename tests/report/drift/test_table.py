@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import Cell, DriftResult
 from analog_lora_cli.report.drift.table import drift_csv, drift_table, write_drift
