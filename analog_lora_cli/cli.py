@@ -256,6 +256,19 @@ def presets(
     command.run(name)
 
 
+@app.command("explain")
+def explain_key(
+    key: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="A key such as hardware.adc_bits, or a section.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Print what a configuration key means: unit, default, allowed values, what it affects."""
+    from analog_lora_cli.commands import explain as command
+
+    command.run(key)
+
+
 @app.command()
 def doctor(quiet: Quiet = False, debug: Debug = False) -> None:
     """Check the installation: torch, GPU, aihwkit's extension, torchvision, hub."""

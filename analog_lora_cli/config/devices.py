@@ -60,14 +60,3 @@ for _device in (
     ),
 ):
     DEVICES.register([_device.name], _device)
-
-
-def known_device(name: str) -> str:
-    """The name itself.
-
-    Raises:
-        ValueError: no device has it.
-    """
-    if DEVICES.get(name) is None:
-        raise ValueError(DEVICES.unknown(name))
-    return name

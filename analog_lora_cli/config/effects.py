@@ -37,7 +37,7 @@ MEANINGS: dict[Effect, Meaning] = {
         "what the trained model is and what goes into it; settled once it is trained",
         ("train", "adapt", "inspect-tiles"),
     ),
-    "training": Meaning("the training: its result, its duration, its log", ("train", "adapt")),
+    "training": Meaning("what the training gives, how long it takes, what it logs", ("train", "adapt")),
     "cost": Meaning("what a deployment costs: devices and time", ("inspect-tiles",)),
     "numerics": Meaning("how a result is computed: the same one up to rounding", (*_MEASURE, "inspect-tiles")),
     "report": Meaning("only what is shown beside a result", _MEASURE),

@@ -108,11 +108,11 @@ def _hint(path: list[str], content: dict[str, object]) -> str:
 
 def _known(section: list[str], content: dict[str, object]) -> list[str]:
     """The keys of a section, of the kind that is chosen there; at the top level the sections."""
-    if not section or section[0] not in Config.model_fields:
-        return list(Config.model_fields)
-    registry = UNIONS.get(section[0])
+    kinds = scope.kinds(section[0]) if section and section[0] in Config.model_fields else []
+    registry = UNIONS.get(section[0]) if section else None
     chosen = None if registry is None else registry.get(registry.chosen(content))
-    return list((chosen or scope.kinds(section[0])[0]).model_fields)
+    model = chosen or (kinds[0] if kinds else Config)
+    return list(model.model_fields)
 
 
 def _keys_by_name() -> dict[str, list[str]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from pydantic import ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import no_info_after_validator_function
 
 from analog_lora_cli.config.section import Section
 
@@ -49,6 +50,30 @@ class Registry(Generic[Entry]):
     def unknown(self, name: object) -> str:
         """What to say about a name that is not registered."""
         return not_one_of(name, self.names())
+
+    def check(self, name: str) -> str:
+        """The name itself.
+
+        Raises:
+            ValueError: it is not registered.
+        """
+        if name not in self._entries:
+            raise ValueError(self.unknown(name))
+        return name
+
+
+class OneOf:
+    """Metadata of a field whose value names an entry of a registry.
+
+    Args:
+        registry: what the value is looked up in, whenever it is validated.
+    """
+
+    def __init__(self, registry: Registry[Any]) -> None:
+        self.registry = registry
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(self.registry.check, handler(source))
 
 
 class SectionRegistry(Registry[type[Section]]):

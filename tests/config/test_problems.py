@@ -184,6 +184,14 @@ def test_a_file_that_is_no_configuration(file: File, content: bytes, message: st
     assert str(path) in caught.value.problems[0]
 
 
+@pytest.mark.parametrize("content", ["", "# nothing\n", "{}\n", "---\n"])
+def test_an_empty_file_is_no_configuration(file: File, content: str) -> None:
+    """Else a forgotten file would train the default configuration."""
+    path = file(content)
+    with pytest.raises(ConfigError, match=f"{path}: holds no configuration"):
+        load_config("smoke-squad-lora", path)
+
+
 def test_files_that_cannot_be_read(tmp_path: Path, file: File) -> None:
     for path, message in ((tmp_path / "none.yaml", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(ConfigError) as caught:

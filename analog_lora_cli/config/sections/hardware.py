@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from analog_lora_cli.config.devices import DEVICES, Converter, known_device
+from analog_lora_cli.config.devices import DEVICES, Converter
 from analog_lora_cli.config.effects import Affects, Unit
+from analog_lora_cli.config.registry import OneOf
 from analog_lora_cli.config.section import Section
 
 Compensation = Literal["none", "global", "global-exact", "per-column"]
@@ -81,7 +82,7 @@ class HardwareConfig(Section):
 
     device: Annotated[
         str,
-        AfterValidator(known_device),
+        OneOf(DEVICES),
         Affects("programming", "training", "cost", reason="is the memory that holds the weights"),
     ] = "pcm"
     """Noise model of the memory device, aihwkit's: programming noise, drift and read noise."""
