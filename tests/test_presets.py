@@ -172,6 +172,39 @@ def test_trainable_parameters_are_those_of_the_paper(preset: str, overrides: lis
     assert trainable / 1e6 == pytest.approx(millions, abs=0 if millions == 1.633296 else 0.006)
 
 
+@pytest.mark.parametrize(
+    ("preset", "task", "names", "modules", "trainable"),
+    [
+        ("squad-lora", "QuestionAnswering", "dense query key value embedding_transformation", 361, 1_630_210),
+        ("glue-sst2-lora", "SequenceClassification", "dense query key value embedding_transformation", 362, 1_638_402),
+    ],
+)
+def test_null_targets_are_all_linear_layers_of_mobilebert(
+    preset: str, task: str, names: str, modules: int, trainable: int
+) -> None:
+    """361 layers of the encoder, for GLUE the pooler, and the head in digital: what a list of their names gives."""
+    import torch
+    import transformers
+
+    from analog_lora_cli.models.adapters import add_adapter
+    from analog_lora_cli.models.loading import head_modules
+    from analog_lora_cli.tasks import make_task
+
+    def adapted(targets: str) -> tuple[set[str], int]:
+        config = load_config(preset, overrides=[f"adapter.targets={targets}"])
+        with torch.device("meta"):
+            model: Any = getattr(transformers, f"MobileBertFor{task}")(transformers.MobileBertConfig())
+            wrapped: Any = add_adapter(model, config, make_task(config.task, 0), head_modules(model), total_steps=10)
+        parameters = dict(wrapped.named_parameters())
+        found = {name.partition(".lora_A")[0] for name in parameters if ".lora_A" in name}
+        return found, sum(p.numel() for p in parameters.values() if p.requires_grad)
+
+    assert load_config(preset).adapter.targets is None
+    every = adapted("null")
+    assert every == adapted(f"[{names.replace(' ', ', ')}]")
+    assert (len(every[0]), every[1]) == (modules, trainable)
+
+
 def test_the_wheel_holds_every_preset_and_the_data(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parent.parent
     build_command = [
