@@ -101,7 +101,8 @@ def _check_overrides(overrides: list[str]) -> None:
                     "model.name, task.validation_file, task.max_eval_samples, train.per_device_eval_batch_size"
                 )
             if not scope.shown_over_drift(key):
-                raise UsageError(f"{option}: {key} changes nothing that evaluate-drift shows")
+                only = "; it acts in training only" if scope.affects(key, "training") else ""
+                raise UsageError(f"{option}: {key} would change nothing here{only}")
 
 
 def _adapters(checkpoint: Checkpoint, names: list[str]) -> list[str]:

@@ -122,7 +122,7 @@ def settled(key: str) -> bool:
     Raises:
         KeyError: no configuration has this key.
     """
-    return affects(key, "architecture") or effects(key) == {"training"}
+    return affects(key, "architecture")
 
 
 def shown_over_drift(key: str) -> bool:
