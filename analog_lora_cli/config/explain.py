@@ -93,11 +93,11 @@ def key_facts(key: str) -> KeyFacts:
     if section == "train" and name and scope.field(key) is None and train_argument_problem(name) is None:
         return KeyFacts(key, "As in transformers.TrainingArguments.", effects=("training",))
     name = name if is_section(section) else section
-    found = [field for known, field in _fields(section) if known == key]
-    if not found:
+    matches = [field for known, field in _fields(section) if known == key]
+    if not matches:
         problem = train_argument_problem(name) if section == "train" and name else None
         raise UsageError(f"{key}: {problem}" if problem else unknown_key(key))
-    first, affects = found[0], scope.said(found[0])
+    first, affects = matches[0], scope.statement(matches[0])
     registry = UNIONS.get(section)
     return KeyFacts(
         key,

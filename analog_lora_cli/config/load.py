@@ -220,8 +220,8 @@ def _validated(merged: Layer, sources: dict[str, str]) -> Config:
 
 def _refuse_adapter(keys: list[str]) -> None:
     """An adapter that the user describes but that `method: full` does not have is an error, not a silent nothing."""
-    found = [key for key in keys if key.partition(".")[0] == "adapter"]
-    if found:
+    useless = [key for key in keys if key.partition(".")[0] == "adapter"]
+    if useless:
         raise ConfigError(
-            [f"{key}: has no effect with method full, which trains the weights themselves" for key in found]
+            [f"{key}: has no effect with method full, which trains the weights themselves" for key in useless]
         )

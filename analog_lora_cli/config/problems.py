@@ -28,14 +28,14 @@ def problems(error: ValidationError, content: dict[str, object], sources: dict[s
 
 def training_problems(keys: Iterable[str], sources: dict[str, str]) -> list[str]:
     """One sentence for each key of `train` that is neither listed there nor one of TrainingArguments'."""
-    found = []
+    sentences = []
     for key in keys:
         problem = train_argument_problem(key)
         if problem and key not in train_arguments() and key in _keys_by_name():
             problem = f"unknown key; did you mean {' or '.join(_keys_by_name()[key])}?"
         if problem:
-            found.append(_located(f"train.{key}", problem, sources))
-    return found
+            sentences.append(_located(f"train.{key}", problem, sources))
+    return sentences
 
 
 def unknown_key(key: str) -> str:
@@ -78,8 +78,8 @@ def _origin(key: str, sources: dict[str, str]) -> str:
     """Which layer a key came from; for a section, the last layer that set something in it."""
     around = [source for known, source in sources.items() if key.startswith(f"{known}.")]
     below = [source for known, source in sources.items() if known.startswith(f"{key}.")]
-    found = [sources[key]] if key in sources else around or below
-    return f" (from {found[-1]})" if found else ""
+    origins = [sources[key]] if key in sources else around or below
+    return f" (from {origins[-1]})" if origins else ""
 
 
 def _elsewhere(path: list[str], content: dict[str, object]) -> str:

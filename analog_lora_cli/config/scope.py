@@ -43,11 +43,11 @@ def field(key: str) -> FieldInfo | None:
     """The field of a dotted key, also of one below it such as `hardware.device_options.t_0`; None if there is none."""
     section, _, rest = key.partition(".")
     dotted = f"{section}.{rest.partition('.')[0]}" if rest else section
-    return next((found for name, found in fields() if name == dotted), None)
+    return next((of for name, of in fields() if name == dotted), None)
 
 
-def said(of: FieldInfo) -> Affects | None:
-    """What a field says of its effects; None if it says nothing."""
+def statement(of: FieldInfo) -> Affects | None:
+    """A field's statement of its effects; None if it makes none."""
     return next((item for item in of.metadata if isinstance(item, Affects)), None)
 
 
@@ -67,7 +67,7 @@ def effects(key: str) -> frozenset[Effect]:
         if is_key(key):
             return frozenset({"training"})
         raise KeyError(key)
-    affects = said(known)
+    affects = statement(known)
     return frozenset() if affects is None else affects.effects
 
 
@@ -88,7 +88,7 @@ def affects(key: str, *asked: Effect) -> bool:
 
 def keys(*asked: Effect) -> list[str]:
     """The dotted keys that have any of these effects."""
-    return list(dict.fromkeys(key for key, of in fields() if said(of) is not None and affects(key, *asked)))
+    return list(dict.fromkeys(key for key, of in fields() if statement(of) is not None and affects(key, *asked)))
 
 
 def sections(*asked: Effect) -> list[str]:
@@ -99,7 +99,7 @@ def sections(*asked: Effect) -> list[str]:
 def reason(key: str) -> str:
     """Why a key cannot change on a programmed chip; completes "it ..."."""
     known = field(key)
-    affects = None if known is None else said(known)
+    affects = None if known is None else statement(known)
     return "" if affects is None else affects.reason
 
 
@@ -108,7 +108,7 @@ def project(section: BaseModel, *asked: Effect) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     dump = section.model_dump(mode="json")
     for key, of in type(section).model_fields.items():
-        value, affects = getattr(section, key), said(of)
+        value, affects = getattr(section, key), statement(of)
         if isinstance(value, BaseModel):
             chosen[key] = project(value, *asked)
         elif affects is not None and not affects.effects.isdisjoint(asked):

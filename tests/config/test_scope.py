@@ -13,9 +13,9 @@ HARDWARE = set(Config().hardware.model_dump())
 
 @pytest.mark.parametrize(("key", "field"), scope.fields())
 def test_every_key_says_what_it_affects_and_what_it_means(key: str, field: object) -> None:
-    said = scope.said(field)  # type: ignore[arg-type]
-    assert said is not None, f"{key}: annotate it with Affects(...)"
-    assert said.effects <= MEANINGS.keys()
+    statement = scope.statement(field)  # type: ignore[arg-type]
+    assert statement is not None, f"{key}: annotate it with Affects(...)"
+    assert statement.effects <= MEANINGS.keys()
     assert field.description, f"{key}: a docstring below the field"  # type: ignore[attr-defined]
 
 
