@@ -284,6 +284,23 @@ def presets(
     command.run(name)
 
 
+@app.command(
+    "explain", epilog=_examples("analora explain", "analora explain hardware", "analora explain hardware.adc_bits")
+)
+def explain_key(
+    key: Annotated[
+        str | None,
+        typer.Argument(metavar="[KEY]", help="A key such as hardware.adc_bits, or a section; default: list all."),
+    ] = None,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Print what a configuration key means: unit, default, allowed values, what it affects."""
+    from analog_lora_cli.commands import explain as command
+
+    command.run(key)
+
+
 @app.command(epilog=_examples("analora doctor"))
 def doctor(quiet: options.Quiet = False, debug: options.Debug = False) -> None:
     """Check the installation: torch, GPU, aihwkit's extension, torchvision, hub."""

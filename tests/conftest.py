@@ -121,7 +121,7 @@ def make_config(tiny_model: Path, sst2_files: tuple[Path, Path], squad_files: tu
                 "train_file": str(files[0]),
                 "validation_file": str(files[1]),
                 "max_length": 32,
-                "doc_stride": 8,
+                **({"doc_stride": 8} if name.startswith("squad") else {}),
             },
             "train": {
                 "max_steps": 8,

@@ -34,14 +34,11 @@ OWN = ["quickstart", "adapt-aged-chip", "smoke-squad-lora", "smoke-squad-hwa", "
 
 def tiny_variant(config: Config, folder: Path, files: dict[str, str]) -> Config:
     """The same configuration on a tiny model of the same architecture and on local data."""
-    return config.model_copy(
-        update={
-            "model": config.model.model_copy(update={"name": str(folder), "revision": None}),
-            "task": config.task.model_copy(
-                update={**files, "max_length": 48, "doc_stride": 8, "max_train_samples": None}
-            ),
-        }
-    )
+    short = {**files, "max_length": 48, "max_train_samples": None}
+    if "doc_stride" in type(config.task).model_fields:
+        short["doc_stride"] = 8
+    model = config.model.model_copy(update={"name": str(folder), "revision": None})
+    return config.model_copy(update={"model": model, "task": config.task.model_copy(update=short)})
 
 
 @pytest.fixture(scope="session")
@@ -173,6 +170,41 @@ def test_trainable_parameters_are_those_of_the_paper(preset: str, overrides: lis
         wrapped = add_adapter(model, config, make_task(config.task, 0), ["qa_outputs"])
     trainable = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
     assert trainable / 1e6 == pytest.approx(millions, abs=0 if millions == 1.633296 else 0.006)
+
+
+@pytest.mark.parametrize(
+    ("preset", "task", "names", "modules", "trainable"),
+    [
+        ("squad-lora", "QuestionAnswering", "dense query key value embedding_transformation", 361, 1_630_210),
+        ("glue-sst2-lora", "SequenceClassification", "dense query key value embedding_transformation", 362, 1_638_402),
+    ],
+)
+def test_null_targets_are_all_linear_layers_of_mobilebert(
+    preset: str, task: str, names: str, modules: int, trainable: int
+) -> None:
+    """361 layers of the encoder, for GLUE the pooler, and the head in digital: what a list of their names gives."""
+    import torch
+    import transformers
+
+    from analog_lora_cli.models.adapters import add_adapter
+    from analog_lora_cli.models.families import family_of
+    from analog_lora_cli.tasks import make_task
+
+    def adapted(targets: str) -> tuple[set[str], int]:
+        config = load_config(preset, overrides=[f"adapter.targets={targets}"])
+        with torch.device("meta"):
+            model: Any = getattr(transformers, f"MobileBertFor{task}")(transformers.MobileBertConfig())
+            wrapped: Any = add_adapter(
+                model, config, make_task(config.task, 0), family_of(model.config).head_modules(model)
+            )
+        parameters = dict(wrapped.named_parameters())
+        found = {name.partition(".lora_A")[0] for name in parameters if ".lora_A" in name}
+        return found, sum(p.numel() for p in parameters.values() if p.requires_grad)
+
+    assert load_config(preset).adapter.targets is None
+    every = adapted("null")
+    assert every == adapted(f"[{names.replace(' ', ', ')}]")
+    assert (len(every[0]), every[1]) == (modules, trainable)
 
 
 def test_the_wheel_holds_every_preset_and_the_data(tmp_path: Path) -> None:

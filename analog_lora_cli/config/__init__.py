@@ -1,1 +1,1 @@
-"""The configuration: what may stand in it (`schema`), and how it is put together (`load`)."""
+"""The configuration: its sections, how it is put together (`load`), and what its keys affect (`scope`)."""

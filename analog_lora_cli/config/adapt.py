@@ -6,27 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from analog_lora_cli.config import scope
 from analog_lora_cli.config.load import Layer, Layers, assemble, parse_overrides, preset_and_file_layers
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import ConfigError
-
-REPROGRAMS = {
-    "layers": "says which layers lie on tiles",
-    "tile_rows": "says how the weights are cut into tiles",
-    "tile_columns": "says how the weights are cut into tiles",
-    "clip_sigma": "says how the programmed weights were clipped",
-    "clip_scope": "says how the programmed weights were clipped",
-    "device": "is the memory that holds the weights",
-    "device_options": "describes the memory that holds the weights",
-    "g_max": "decides the programmed conductances",
-    "g_min": "decides the programmed conductances",
-    "converter": "decides the programmed conductances",
-    "converter_options": "decides the programmed conductances",
-}
-"""Fields of `hardware` that cannot change without programming the chip anew, and why."""
-
-GROUND = ("model", "method", "hardware")
-"""What an adapter for a new task has from the checkpoint when a preset or a parent says the rest."""
 
 CHECKPOINT = "the checkpoint's configuration"
 
@@ -58,7 +41,9 @@ def adaptation_config(
     below = base.model_dump(mode="json", exclude={"description", "reference"})
     task = _task_name([*inherited, *own])
     if task is not None and task != base.task.name:
-        kept = GROUND if inherited or preset is not None else tuple(key for key in below if key != "task")
+        # What the devices are programmed to remains; the rest is the preset's, if there is one.
+        recipe = inherited or preset is not None
+        kept = scope.sections("programming") if recipe else [key for key in below if key != "task"]
         layers = [*inherited, (CHECKPOINT, {key: below[key] for key in kept})]
     else:
         layers = [*inherited, (CHECKPOINT, below)]
@@ -84,12 +69,12 @@ def _section(layer: Layer, name: str) -> Layer:
 
 def _refuse_reprogramming(base: Config, config: Config, own: Layers) -> None:
     problems = []
-    for key, reason in REPROGRAMS.items():
-        old, new = getattr(base.hardware, key), getattr(config.hardware, key)
-        if old != new:
+    old, new = (scope.project(one.hardware, "mapping", "clipping", "programming") for one in (base, config))
+    for key in old:
+        if old[key] != new[key]:
             problems.append(
-                f"hardware.{key}: {new!r} would program the chip anew, it holds {old!r}: it {reason}. Train a new "
-                "deployment with analora train"
+                f"hardware.{key}: {new[key]!r} would program the chip anew, it holds {old[key]!r}: it "
+                f"{scope.reason(f'hardware.{key}')}. Train a new deployment with analora train"
             )
     for source, layer in own:
         name = _section(layer, "model").get("name", base.model.name)

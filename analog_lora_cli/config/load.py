@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.presets import preset_path
-from analog_lora_cli.config.schema import Config
-from analog_lora_cli.config.train_arguments import RESERVED, train_argument_problem, train_arguments
+from analog_lora_cli.config.problems import problems, training_problems
+from analog_lora_cli.config.registry import SectionRegistry
+from analog_lora_cli.config.schema import UNIONS, Config
+from analog_lora_cli.config.sections.train import TrainConfig
 from analog_lora_cli.config.yaml_file import dump_yaml, parse_yaml, read_yaml_mapping
 from analog_lora_cli.errors import ConfigError
 
 Layer = dict[str, Any]
 Layers = list[tuple[str, Layer]]
+"""What each source says, the last one on top. The name of an option begins with two hyphens."""
 
 
 def load_config(
@@ -51,12 +52,14 @@ def preset_and_file_layers(preset: str | None, file: Path | None) -> tuple[Layer
     """What a preset and a file say: first what they inherit, then what they say themselves.
 
     Raises:
-        ConfigError: a preset that does not exist, or a file that cannot be read.
+        ConfigError: a preset that does not exist, or a file that is empty or cannot be read.
     """
     layers = [] if preset is None else _with_parents(preset)
     inherited, own = layers[:-1], layers[-1:]
     if file is not None:
         content = read_yaml_mapping(file)
+        if not content:
+            raise ConfigError([f"{file}: holds no configuration; `analora explain` lists what it may hold"])
         parent = content.pop("extends", None)
         if parent is not None:
             if preset is not None:
@@ -69,6 +72,9 @@ def preset_and_file_layers(preset: str | None, file: Path | None) -> tuple[Layer
 def assemble(layers: Layers, file: Path | None = None) -> Config:
     """Put layers over each other, the last on top, and check the result.
 
+    A key that a lower layer says for another task or variant than the final one is left out; one that the user says
+    is an error.
+
     Args:
         layers: each with the name of where it comes from.
         file: the `--config` file among them.
@@ -76,6 +82,8 @@ def assemble(layers: Layers, file: Path | None = None) -> Config:
     Raises:
         ConfigError: with every problem found.
     """
+    for registry in UNIONS.values():
+        layers = _without_other_kinds(layers, registry, file)
     merged: Layer = {}
     sources: dict[str, str] = {}
     for source, layer in layers:
@@ -84,7 +92,8 @@ def assemble(layers: Layers, file: Path | None = None) -> Config:
             sources[key] = source
         merged = _merge(merged, layer)
     config = _validated(merged, sources)
-    _refuse_useless(config, _chosen_keys(layers, file))
+    if config.trains_base:
+        _refuse_adapter([key for source, layer in layers if _by_user(source, layer, file) for key in flatten(layer)])
     return config
 
 
@@ -103,18 +112,36 @@ def differences(old: Config, new: Config) -> list[str]:
     ]
 
 
-def _chosen_keys(layers: Layers, file: Path | None) -> list[str]:
-    """Keys that the user set on purpose: those of `--set` and of the file.
+def _by_user(source: str, layer: Layer, file: Path | None) -> bool:
+    """Whether the user says what a layer says: on the command line or in the file.
 
     A file with all sections is a checkpoint's configuration: it names every key, with or without effect.
     """
-    complete = Config.model_fields.keys()
-    return [
-        key
-        for source, layer in layers
-        if source.startswith("--set") or (source == str(file) and not complete <= layer.keys())
-        for key in flatten(layer)
-    ]
+    return source.startswith("--") or (source == str(file) and not Config.model_fields.keys() <= layer.keys())
+
+
+def _without_other_kinds(layers: Layers, registry: SectionRegistry, file: Path | None) -> Layers:
+    """The layers without the keys that those below the user say for another kind than the final one."""
+    final: object = registry.default
+    named = []
+    for source, layer in layers:
+        final = registry.chosen({registry.section: {registry.key: final, **_section(layer, registry.section)}})
+        named.append((source, layer, final))
+    kind = registry.get(final)
+    kept: Layers = []
+    for source, layer, name in named:
+        then, section = registry.get(name), _section(layer, registry.section)
+        if section and kind and then and name != final and not _by_user(source, layer, file):
+            others = then.model_fields.keys() - kind.model_fields.keys()
+            section = {key: value for key, value in section.items() if key not in others}
+            layer = {**layer, registry.section: section}
+        kept.append((source, layer))
+    return kept
+
+
+def _section(layer: Layer, name: str) -> Layer:
+    section = layer.get(name)
+    return section if isinstance(section, dict) else {}
 
 
 def _with_parents(name: str, below: tuple[str, ...] = ()) -> Layers:
@@ -179,135 +206,22 @@ def _merge(lower: Layer, upper: Layer) -> Layer:
 
 
 def _validated(merged: Layer, sources: dict[str, str]) -> Config:
-    problems: list[str] = []
+    wrong: list[str] = []
     config = None
     try:
         config = Config.model_validate(merged)
     except ValidationError as error:
-        for detail in error.errors():
-            problems.append(_problem(detail, sources))
-    train = merged.get("train")
-    if isinstance(train, dict):
-        listed = Config.model_fields["train"].annotation
-        assert listed is not None
-        for key in train.keys() - cast(type[BaseModel], listed).model_fields.keys():
-            problem = train_argument_problem(key)
-            if problem and key not in train_arguments() and key in _keys_by_name():
-                problem = f"unknown key; did you mean {' or '.join(_keys_by_name()[key])}?"
-            if problem:
-                problems.append(f"train.{key}: {problem}{_origin(f'train.{key}', sources)}")
-    if problems:
-        raise ConfigError(problems)
-    assert config is not None
+        wrong += problems(error, merged, sources)
+    wrong += training_problems(_section(merged, "train").keys() - TrainConfig.model_fields.keys(), sources)
+    if config is None or wrong:
+        raise ConfigError(wrong)
     return config
 
 
-def _problem(detail: Any, sources: dict[str, str]) -> str:
-    """One error of pydantic's in the words of this tool: key, what is wrong, what to do, where it came from."""
-    path = [str(part) for part in detail["loc"] if part != "[key]"]
-    key = ".".join(path)
-    kind, given = detail["type"], detail["input"]
-    if kind == "missing":
-        return f"{key}: is missing{_origin('.'.join(path[:-1]), sources)}"
-    if kind == "extra_forbidden":
-        message = f"unknown key; {_unknown_key_hint(path)}"
-    elif kind in ("model_type", "model_attributes_type"):
-        message = f"is a section: expected keys below it, such as {key}.{_allowed_keys(path)[0]}, got {_shown(given)}"
-    elif kind == "literal_error":
-        message = _not_one_of(given, detail["ctx"]["expected"])
-    else:
-        message = detail["msg"].removeprefix("Value error, ")
-        message = message[:1].lower() + message[1:]
-        if kind != "value_error":
-            message = f"{message}, got {_shown(given)}"
-        if kind == "string_type" and isinstance(given, (bool, int, float)):
-            message += "; put it in quotes"
-    return _located(key, message, sources) if key else message
-
-
-def _located(key: str, message: str, sources: dict[str, str]) -> str:
-    """A message that begins with what was typed: an option that stands for one key, or the key and its origin."""
-    origin = _origin(key, sources)
-    option = re.fullmatch(r" \(from (--[a-z]+)\)", origin)
-    return f"{key}: {message}{origin}" if option is None else f"{option[1]}: {message}"
-
-
-def _not_one_of(given: object, expected: str) -> str:
-    """`expected` is pydantic's enumeration: 'a', 'b' or 'c'."""
-    options = expected.replace(" or ", ", ").replace("'", "").split(", ")
-    near = get_close_matches(str(given), options, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"expected one of {', '.join(options)}, got {_shown(given)}{hint}"
-
-
-def _shown(value: object) -> str:
-    """A value as it would stand in YAML."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def _unknown_key_hint(path: list[str]) -> str:
-    """What may have been meant: the same key in another section, a like one here, a like one elsewhere."""
-    *section, name = path
-    if path == ["extends"]:
-        return "only a preset or a --config file can extend a preset; on the command line use --preset"
-    everywhere = _keys_by_name()
-    near_here = [".".join([*section, near]) for near in get_close_matches(name, _allowed_keys(section), n=1)]
-    near_there = [key for near in get_close_matches(name, everywhere, n=1, cutoff=0.75) for key in everywhere[near]]
-    meant = everywhere.get(name) or near_here or near_there
-    return f"did you mean {' or '.join(meant)}?" if meant else f"known here: {', '.join(_allowed_keys(section))}"
-
-
-def _origin(key: str, sources: dict[str, str]) -> str:
-    """Which layer a key came from; for a section, the last layer that set something in it."""
-    around = [source for known, source in sources.items() if key.startswith(f"{known}.")]
-    below = [source for known, source in sources.items() if known.startswith(f"{key}.")]
-    found = [sources[key]] if key in sources else around or below
-    return f" (from {found[-1]})" if found else ""
-
-
-def _allowed_keys(section: list[str]) -> list[str]:
-    model: Any = Config
-    for part in section:
-        annotation = model.model_fields[part].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(model.model_fields)
-
-
-def _keys_by_name() -> dict[str, list[str]]:
-    """The dotted keys of all sections by their last part."""
-    by_name: dict[str, list[str]] = {}
-    for section, field in Config.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            for name in annotation.model_fields:
-                by_name.setdefault(name, []).append(f"{section}.{name}")
-    for name in train_arguments() - RESERVED.keys() - by_name.keys():
-        by_name[name] = [f"train.{name}"]
-    return by_name
-
-
-def _refuse_useless(config: Config, user_keys: list[str]) -> None:
-    """A key that the user gave but that cannot have an effect is an error, not a silent nothing."""
-    problems = []
-    for key in user_keys:
-        section, _, name = key.partition(".")
-        if section == "adapter" and config.trains_base:
-            problems.append(f"{key}: has no effect with method full, which trains the weights themselves")
-        elif key == "adapter.alpha" and config.adapter.variant == "vera":
-            problems.append(f"{key}: has no effect with adapter.variant vera, which has no such scale")
-        elif key == "adapter.lora_plus_ratio" and config.adapter.variant != "lora+":
-            problems.append(f"{key}: only adapter.variant lora+ uses it")
-        elif key == "adapter.adalora_init_rank" and config.adapter.variant != "adalora":
-            problems.append(f"{key}: only adapter.variant adalora uses it")
-        elif section == "task" and name in SQUAD_ONLY and not config.task.name.startswith("squad"):
-            problems.append(f"{key}: has no effect on task {config.task.name}")
-        elif key == "task.null_threshold" and config.task.name != "squad_v2":
-            problems.append(f"{key}: only task squad_v2 has unanswerable questions")
-    if problems:
-        raise ConfigError(problems)
-
-
-SQUAD_ONLY = {"doc_stride", "n_best", "max_answer_length", "null_threshold"}
+def _refuse_adapter(keys: list[str]) -> None:
+    """An adapter that the user describes but that `method: full` does not have is an error, not a silent nothing."""
+    useless = [key for key in keys if key.partition(".")[0] == "adapter"]
+    if useless:
+        raise ConfigError(
+            [f"{key}: has no effect with method full, which trains the weights themselves" for key in useless]
+        )

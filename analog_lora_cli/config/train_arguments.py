@@ -34,16 +34,16 @@ _HUB = ("hub_", "push_to_hub", "trackio_")
 
 @lru_cache(maxsize=1)
 def train_arguments() -> frozenset[str]:
-    """Names of the fields of `TrainingArguments` in the installed transformers."""
+    """Names of the fields of `TrainingArguments` in the installed transformers.
+
+    They are read from its source: the class itself imports torch, seconds before a wrong key could be reported.
+    """
     spec = find_spec("transformers")
     if spec is None or spec.origin is None:
         return frozenset()
-    source = Path(spec.origin).with_name("training_args.py").read_text(encoding="utf-8")
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments":
-            fields = (item.target for item in node.body if isinstance(item, ast.AnnAssign))
-            return frozenset(target.id for target in fields if isinstance(target, ast.Name))
-    return frozenset()
+    tree = ast.parse(Path(spec.origin).with_name("training_args.py").read_text(encoding="utf-8"))
+    (fields,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments")
+    return frozenset(ast.unparse(field.target) for field in fields if isinstance(field, ast.AnnAssign))
 
 
 def train_argument_problem(key: str) -> str | None:

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
-from analog_lora_cli.config.schema import Config, DriftConfig, HardwareConfig
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.drift import DriftConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.times import seconds, time_label
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_result import DriftResult

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.log import Metrics
 from analog_lora_cli.evaluation.measurement import Measurement

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from analog_lora_cli.config.schema import Config, HardwareConfig
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_grid import check_times
 from analog_lora_cli.hardware.tile.grid import TileGrid

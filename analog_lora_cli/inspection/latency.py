@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from analog_lora_cli.config.latency import ORIGIN, LatencyConfig
+from analog_lora_cli.config.sections.latency import ORIGIN, LatencyConfig
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 import torch
 from torch import Tensor
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.times import seconds, time_label
 from analog_lora_cli.hardware.kernels.choice import fits_kernels
 from analog_lora_cli.hardware.kernels.random import PooledNormal

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analog_lora_cli.config.schema import AdapterConfig
+from analog_lora_cli.config.sections.adapter import AdaLoraSection, AdapterSection, LowRankSection
 from analog_lora_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class AdapterRequest:
     """What PEFT's configuration of an adapter is made of."""
 
-    adapter: AdapterConfig
+    adapter: AdapterSection
     targets: list[str]
     """Suffixes of the layers to adapt."""
     excluded: list[str]
@@ -40,13 +40,15 @@ class AdapterRequest:
 
     def lora(self) -> dict[str, Any]:
         """The arguments that LoRA and what is derived from it have."""
-        alpha = self.adapter.alpha
+        adapter = self.adapter
+        assert isinstance(adapter, LowRankSection)
+        alpha = adapter.alpha
         return {
             **self.common(),
             "r": self.adapter.rank,
             "lora_alpha": int(alpha) if alpha == int(alpha) else alpha,
             "lora_dropout": self.adapter.dropout,
-            "init_lora_weights": "gaussian" if self.adapter.init == "gaussian" else True,
+            "init_lora_weights": "gaussian" if adapter.init == "gaussian" else True,
         }
 
 
@@ -81,8 +83,9 @@ def _adalora(request: AdapterRequest) -> PeftConfig:
     from peft import AdaLoraConfig
 
     adapter = request.adapter
+    assert isinstance(adapter, AdaLoraSection)
     return AdaLoraConfig(
-        init_r=adapter.adalora_init_rank or -(-3 * adapter.rank // 2),
+        init_r=adapter.start_rank,
         target_r=adapter.rank,
         # PEFT insists on a number; the training spreads the budget over its steps when it begins.
         total_step=1,

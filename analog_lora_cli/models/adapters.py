@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from analog_lora_cli.config.schema import AdapterConfig, Config
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.adapter import AdapterSection
 from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.models.adapter_variants import VARIANTS, AdapterRequest
 from analog_lora_cli.models.modules import is_inside, linear_modules, match_names, module_facts, no_linear_layer
@@ -78,7 +79,7 @@ def read_frozen_head(folder: Path) -> dict[str, Tensor]:
     return load_file(str(folder / FROZEN_HEAD_FILE)) if (folder / FROZEN_HEAD_FILE).is_file() else {}
 
 
-def adapter_targets(model: nn.Module, adapter: AdapterConfig, heads: list[str]) -> tuple[list[str], list[str]]:
+def adapter_targets(model: nn.Module, adapter: AdapterSection, heads: list[str]) -> tuple[list[str], list[str]]:
     """The suffixes that PEFT adapts, and the full names among them that it must leave out.
 
     Raises:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from analog_lora_cli.config import scope
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.hardware.kernels.dropout import install_fast_dropout
@@ -222,4 +223,4 @@ def _require_same_config(loaded: LoadedModel, checkpoint: Checkpoint) -> None:
 
 def _mapping(config: Config) -> dict[str, Any]:
     """What decides which weights lie on the tiles."""
-    return config.hardware.model_dump(include={"layers", "tile_rows", "tile_columns", "clip_sigma", "clip_scope"})
+    return scope.project(config.hardware, "mapping", "clipping")

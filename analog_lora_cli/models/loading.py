@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from analog_lora_cli.config.schema import ModelConfig
+from analog_lora_cli.config.sections.model import ModelConfig
 from analog_lora_cli.errors import HubError, UsageError
 from analog_lora_cli.models.families import family_of, is_decoder
 from analog_lora_cli.runtime.package_files import resolve_package_path

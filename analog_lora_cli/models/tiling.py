@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import CheckpointError
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from analog_lora_cli.config.schema import TaskConfig
+from analog_lora_cli.config.sections.task import TaskSection
 from analog_lora_cli.errors import AnaloraError
 from analog_lora_cli.tasks.data.collator import PaddingCollator
 from analog_lora_cli.tasks.data.files import locate
@@ -80,8 +80,8 @@ class Task(ABC):
         seed: draws the training subset, if `config.max_train_samples` asks for one.
     """
 
-    names: ClassVar[tuple[str, ...]]
-    """Values of `task.name` that mean this kind of task."""
+    section: ClassVar[type[TaskSection]]
+    """The kind of the `task` section; its `name` says which values of `task.name` mean this kind of task."""
 
     auto_class_name: ClassVar[str]
     """Name of the class of transformers whose `from_pretrained` makes a model with this task's head."""
@@ -99,7 +99,7 @@ class Task(ABC):
     """All metrics that the evaluation sets together may report, the headline first (SQuAD v2 leaves out what has no
     questions)."""
 
-    def __init__(self, config: TaskConfig, seed: int) -> None:
+    def __init__(self, config: TaskSection, seed: int) -> None:
         self.config = config
         self.seed = seed
 

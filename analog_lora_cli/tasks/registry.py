@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from analog_lora_cli.config.schema import TaskConfig
+from typing import get_args
+
+from analog_lora_cli.config.registry import TASKS, Registry
+from analog_lora_cli.config.sections.task import TaskSection
 from analog_lora_cli.tasks.base import Task
 from analog_lora_cli.tasks.glue.task import Classification
 from analog_lora_cli.tasks.squad.task import QuestionAnswering, QuestionAnsweringV2
 
-_kinds: dict[str, type[Task]] = {}
+_kinds: Registry[type[Task]] = Registry("task")
 
 
 def register(kind: type[Task]) -> type[Task]:
-    """Make a kind of task known under its names; also a class decorator.
+    """Make a kind of task known, with its section, under the names that the section's `name` may take.
+
+    Also a class decorator.
 
     Raises:
         ValueError: another kind has one of the names.
     """
-    for name in kind.names:
-        if _kinds.setdefault(name, kind) is not kind:
-            raise ValueError(f"task {name} is already {_kinds[name].__name__}")
+    names = get_args(kind.section.model_fields["name"].annotation)
+    TASKS.register(names, kind.section)
+    _kinds.register(names, kind)
     return kind
 
 
-def make_task(config: TaskConfig, seed: int) -> Task:
+def make_task(config: TaskSection, seed: int) -> Task:
     """The task that `config` describes. Reads no data yet.
 
     Args:

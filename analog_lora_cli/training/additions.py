@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from analog_lora_cli.config.schema import AdapterConfig
+from analog_lora_cli.config.sections.adapter import AdaLoraSection, AdapterSection, LoraPlusSection
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.models.build import TrainingModel
 from analog_lora_cli.training.callbacks.adalora import AdaLoraBudget
@@ -57,12 +57,12 @@ def additions(model: TrainingModel, arguments: TrainingArguments, aged_chip: tup
     return Additions([*callbacks, *own.callbacks], own.optimizer)
 
 
-def _of_variant(adapter: AdapterConfig, model: PeftModel, arguments: TrainingArguments) -> Additions:
-    """The one place that asks which adapter it is: what PEFT leaves to the training loop."""
-    match adapter.variant:
-        case "lora+":
+def _of_variant(adapter: AdapterSection, model: PeftModel, arguments: TrainingArguments) -> Additions:
+    """What PEFT leaves to the training loop."""
+    match adapter:
+        case LoraPlusSection():
             return Additions(optimizer=_lora_plus(model, arguments, adapter.lora_plus_ratio))
-        case "adalora":
+        case AdaLoraSection():
             return Additions(callbacks=[AdaLoraBudget(model)])
     return Additions()
 

@@ -172,12 +172,11 @@ def _check_start(adaptation: Adaptation, start: str) -> None:
             f"--from {start}: AdaLoRA has spread its ranks already and cannot start from there; leave --from out, or "
             "use another adapter.variant from the beginning"
         )
-    changed = [
-        key for key in ("variant", "rank", "alpha", "targets") if getattr(old.adapter, key) != getattr(new.adapter, key)
-    ]
+    before, after = old.adapter.model_dump(), new.adapter.model_dump()
+    changed = [key for key in ("variant", "rank", "alpha", "targets") if before.get(key) != after.get(key)]
     if changed:
         raise UsageError(
-            f"--from {start}: its adapter.{changed[0]} is {getattr(old.adapter, changed[0])!r}, which cannot change; "
+            f"--from {start}: its adapter.{changed[0]} is {before.get(changed[0])!r}, which cannot change; "
             "leave --from out for a new adapter"
         )
 

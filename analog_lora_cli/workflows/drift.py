@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analog_lora_cli.config.load import load_config
+from analog_lora_cli.config import scope
+from analog_lora_cli.config.flat import flatten
+from analog_lora_cli.config.load import load_config, parse_overrides
 from analog_lora_cli.config.options import option_layers
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import UsageError
@@ -20,11 +22,6 @@ from analog_lora_cli.workflows.observer import EvaluationObserver, SilentObserve
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.thresholds import Requirement
     from analog_lora_cli.workflows.evaluate import Evaluation, Subject
-
-MAY_CHANGE = ("hardware.", "drift.", "reference.", "model.name", "model.revision", "task.validation_file",
-              "task.max_eval_samples", "task.n_best", "task.max_answer_length", "task.null_threshold",
-              "train.per_device_eval_batch_size")  # fmt: skip
-"""Keys that `--set` may change here; the others belong to the training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,16 +185,16 @@ def _is_deployment(subjects: Sequence[Subject], all_adapters: bool) -> bool:
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
-    for text in overrides:
-        key = text.partition("=")[0].strip()
-        if key.startswith("hardware.weight_noise"):
-            raise UsageError(f"--set {text}: {key} acts in training only; it would change nothing here")
-        if key in ("hardware", "drift") or key.startswith(MAY_CHANGE):
-            continue
-        raise UsageError(
-            f"--set {text}: {key} belongs to the training and cannot change here; what can: hardware.*, drift.*, "
-            "model.name, task.validation_file, task.max_eval_samples, train.per_device_eval_batch_size"
-        )
+    for option, layer in parse_overrides(overrides):
+        for key in filter(scope.is_key, flatten(layer)):
+            if scope.settled(key):
+                raise UsageError(
+                    f"{option}: {key} belongs to the training and cannot change here; what can: hardware.*, drift.*, "
+                    "model.name, task.validation_file, task.max_eval_samples, train.per_device_eval_batch_size"
+                )
+            if not scope.shown_over_drift(key):
+                only = "; it acts in training only" if scope.affects(key, "training") else ""
+                raise UsageError(f"{option}: {key} would change nothing here{only}")
 
 
 def _adapters(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:

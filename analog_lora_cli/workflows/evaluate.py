@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 
+from analog_lora_cli.config import scope
 from analog_lora_cli.config.flat import flatten
-from analog_lora_cli.config.schema import Config, DriftConfig
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.drift import DriftConfig
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_grid import (
     check_times,
@@ -34,8 +36,6 @@ from analog_lora_cli.workflows.observer import EvaluationObserver, planned_measu
 
 MEASUREMENTS = "measurements.jsonl"
 """Name of the log of finished measurements, in the folder of an adapter's results."""
-TRAINING_ONLY = {"weight_noise", "weight_noise_type", "weight_noise_ramp"}
-"""Fields of `hardware` that no measurement depends on."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,16 @@ class Subject:
         files = make_task(config.task, config.train.seed).data_files()
         return {
             "hardware": self.hardware(),
-            "task": config.task.model_dump(exclude={"train_file", "validation_file", "max_train_samples"}),
+            "task": scope.project(config.task, *scope.MEASUREMENT),
+            "train": scope.project(config.train, *scope.MEASUREMENT),
             "data": {role: file_sha256(path) for role, path in files.items() if role != "train"},
-            "eval_batch_size": config.train.per_device_eval_batch_size,
         }
 
     def hardware(self) -> dict[str, Any]:
         """Hardware settings that measurements depend on."""
-        hardware = self.config.hardware.model_dump(mode="json", exclude=TRAINING_ONLY)
-        if self.config.trains_base:
-            del hardware["clip_sigma"], hardware["clip_scope"]
-        return hardware
+        # The stored weights of a trained base are clipped already.
+        effects = [one for one in scope.MEASUREMENT if one != "clipping" or not self.config.trains_base]
+        return scope.project(self.config.hardware, *effects)
 
     def weights(self) -> dict[str, Any]:
         """Hashes of the pretrained weights and of what was trained."""
@@ -189,7 +188,7 @@ def check_comparable(subjects: list[Subject]) -> None:
     first = flatten(subjects[0].conditions())
     for other in subjects[1:]:
         conditions = flatten(other.conditions())
-        clipping = {"hardware.clip_sigma", "hardware.clip_scope"}
+        clipping = set(scope.keys("clipping"))
         keys = sorted(
             key for key in (first.keys() | conditions.keys()) - clipping if first.get(key) != conditions.get(key)
         )

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analog_lora_cli.config.load import Layers, load_config
+from analog_lora_cli.config import scope
+from analog_lora_cli.config.flat import flatten
+from analog_lora_cli.config.load import Layers, load_config, parse_overrides
 from analog_lora_cli.config.options import option_layers
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import UsageError
@@ -22,19 +24,6 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMES = "1d,1y,10y"
 DEFAULT_TOKENS = 128
-_SHAPES = {
-    "model.name", "model.revision", "task.name", "method", "adapter.variant", "adapter.rank", "adapter.targets",
-    "adapter.train_head", "adapter.adalora_init_rank", "hardware.layers", "hardware.tile_rows",
-    "hardware.tile_columns", "hardware.converter", "hardware.converter_options", "hardware.device",
-}  # fmt: skip
-_STATISTICS = {"hardware.clip_sigma", "hardware.clip_scope", "hardware.g_max", "hardware.g_min", "train.seed"}
-_ERRORS = {
-    "hardware.dac_bits", "hardware.adc_bits", "hardware.adc_bound", "hardware.bound_management",
-    "hardware.output_noise", "hardware.device_options", "hardware.drift_compensation", "task.validation_file",
-    "task.max_length", "task.doc_stride",
-}  # fmt: skip
-_TRAINED = ("method", "adapter.", "task.name", "train.")
-"""Keys that a checkpoint has settled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,32 +205,18 @@ def _check_options(request: InspectRequest) -> None:
 
 def _check_overrides(request: InspectRequest) -> None:
     """A key that changes nothing here is an error, not a silent nothing."""
-    for text in request.overrides:
-        key = text.partition("=")[0].strip()
-        if request.checkpoint is not None and (key == "adapter" or key.startswith(_TRAINED)):
-            raise UsageError(f"--set {text}: {key} belongs to the training and cannot change here")
-        if key in ("drift.times", "drift.chips", "drift.seed"):
-            raise UsageError(f"--set {text}: give --{key.partition('.')[2]} instead")
-        if key in _SHAPES or key.split(".")[0] == "latency" or key in ("hardware", "adapter", "model", "task"):
-            continue
-        listed = key if key in _STATISTICS | _ERRORS else ".".join(key.split(".")[:2])
-        if listed in _SHAPES:
-            continue
-        if listed in _STATISTICS and not (request.statistics or request.errors):
-            raise UsageError(f"--set {text}: {key} acts on weights and conductances; add --statistics or --errors")
-        if listed in _ERRORS and not request.errors:
-            raise UsageError(f"--set {text}: {key} acts on the errors; add --errors")
-        if listed not in _STATISTICS | _ERRORS and _is_known(listed):
-            raise UsageError(f"--set {text}: {key} changes nothing that inspect-tiles shows")
-
-
-def _is_known(key: str) -> bool:
-    """Unknown keys are left to the configuration's own check, which suggests what was meant."""
-    section, _, name = key.partition(".")
-    fields = Config.model_fields
-    if section not in fields or not name:
-        return section in fields
-    return section == "train" or name in getattr(fields[section].annotation, "model_fields", {})
+    for option, layer in parse_overrides(request.overrides):
+        for key in filter(scope.is_key, flatten(layer)):
+            if request.checkpoint is not None and scope.settled(key):
+                raise UsageError(f"{option}: {key} belongs to the training and cannot change here")
+            if key in ("drift.times", "drift.chips", "drift.seed"):
+                raise UsageError(f"{option}: give --{key.partition('.')[2]} instead")
+            missing = scope.inspection_shows(key, request.statistics, request.errors)
+            if missing is None:
+                raise UsageError(f"{option}: {key} changes nothing that inspect-tiles shows")
+            if missing:
+                acts = "the errors" if missing == "--errors" else "weights and conductances"
+                raise UsageError(f"{option}: {key} acts on {acts}; add {missing}")
 
 
 def _check_files(request: InspectRequest) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from analog_lora_cli.config.schema import DriftConfig
+from analog_lora_cli.config.sections.drift import DriftConfig
 
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.drift_grid import Progress

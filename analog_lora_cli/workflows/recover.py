@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analog_lora_cli.config.schema import DriftConfig
+from analog_lora_cli.config.sections.drift import DriftConfig
 from analog_lora_cli.evaluation.drift_result import DriftResult, paired_gain, summarize
 from analog_lora_cli.storage.checkpoint import Checkpoint
 from analog_lora_cli.workflows.adaptation import Adaptation

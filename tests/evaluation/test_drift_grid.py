@@ -15,7 +15,8 @@ import pytest
 from scipy import stats
 
 from analog_lora_cli.cli import main
-from analog_lora_cli.config.schema import Config, HardwareConfig
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference, paired_gain, summarize

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from analog_lora_cli.config.schema import Config, HardwareConfig
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.export.conductances import load_model
 from analog_lora_cli.export.export import Exported, ExportRequest, export
 from analog_lora_cli.export.source import Source

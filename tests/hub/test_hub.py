@@ -20,20 +20,21 @@ LOAD = """
 import json, sys, time
 from analog_lora_cli.runtime.libraries import prepare_libraries
 prepare_libraries()
-from analog_lora_cli.config.schema import TaskConfig
+from analog_lora_cli.config.sections.task import task_section
 from analog_lora_cli.models.loading import load_model, load_tokenizer
 from analog_lora_cli.errors import AnaloraError
 from analog_lora_cli.tasks import make_task
 
 def model(name, revision):
-    task = make_task(TaskConfig(name="sst2"), seed=0)
+    task = make_task(task_section(name="sst2"), seed=0)
     tokenizer = load_tokenizer(name, revision)
     loaded, new = load_model(task, name, revision)
     weight = loaded.base_model.embeddings.word_embeddings.weight
     return [tokenizer("the tile drifts")["input_ids"], float(weight.detach()[5, 0]), new]
 
 def data(name):
-    task = make_task(TaskConfig(name=name, max_length=32, doc_stride=8), seed=0)
+    windows = {"doc_stride": 8} if name.startswith("squad") else {}
+    task = make_task(task_section(name=name, max_length=32, **windows), seed=0)
     tokenizer = load_tokenizer("tiny/bert", None)
     return [len(task.train_features(tokenizer)), len(task.eval_sets(tokenizer)[0].features)]
 

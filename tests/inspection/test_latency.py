@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analog_lora_cli.config.latency import ORIGIN, LatencyConfig
+from analog_lora_cli.config.sections.latency import ORIGIN, LatencyConfig
 from analog_lora_cli.inspection.latency import (
     PUBLISHED_RATIO,
     LayerWork,

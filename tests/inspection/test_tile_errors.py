@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.inspection.tile_errors import LayerErrors, effect_names, first_read, layer_errors

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.inspection.tile_statistics import (
     HISTOGRAM_BINS,

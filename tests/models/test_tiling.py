@@ -17,7 +17,7 @@ INPUTS = {"input_ids": torch.tensor([[2, 7, 3, 8, 9, 3]]), "attention_mask": tor
 @pytest.fixture
 def model(make_config: Callable[..., Config]) -> AnalogModel:
     config = make_config(hardware={"output_noise": 0.0, "adc_bits": 6})
-    loaded = with_adapter(load_base(config), total_steps=10)
+    loaded = with_adapter(load_base(config))
     model = put_on_tiles(loaded, config.hardware)
     loaded.module.eval()
     return model

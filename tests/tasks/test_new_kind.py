@@ -7,13 +7,16 @@ import random
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
 
 from analog_lora_cli.cli import main
-from analog_lora_cli.config.schema import Config, TaskConfig
+from analog_lora_cli.config.effects import Affects
+from analog_lora_cli.config.registry import TASKS
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.task import GlueSection, TaskSection, task_section
 from analog_lora_cli.tasks import EvalSet, Metric, Task, make_task, register, registry
 from analog_lora_cli.tasks.base import Example, FloatArray
 from analog_lora_cli.tasks.data.features import mapped_features
@@ -24,10 +27,20 @@ from tests.workflows.test_train import Silent
 COLUMNS = ("query", "passage", "relevance")
 
 
+class RankingSection(TaskSection):
+    """Passages ranked by their relevance to a query."""
+
+    name: Annotated[Literal["ranking"], Affects("architecture", "score", "training")] = "ranking"
+    """Ranking. Its files are JSONL."""
+
+    depth: Annotated[int, Affects("score")] = 10
+    """How many passages count."""
+
+
 class Ranking(Task):
     """Passages ranked by their relevance to a query, scored by the pairs that stand in the wrong order."""
 
-    names = ("ranking",)
+    section = RankingSection
     auto_class_name = "AutoModelForSequenceClassification"
     peft_task_type = "SEQ_CLS"
     pipeline_tag = "text-ranking"
@@ -73,22 +86,11 @@ class Ranking(Task):
 
 
 @pytest.fixture
-def ranking(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The new kind, registered; the configuration lets its name through."""
-    monkeypatch.setattr(registry, "_kinds", dict(registry._kinds))
+def ranking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new kind, registered for one test."""
+    for entries in (TASKS, registry._kinds):
+        monkeypatch.setattr(entries, "_entries", dict(entries._entries))
     register(Ranking)
-    field = TaskConfig.model_fields["name"]
-    known = field.annotation
-    field.annotation = cast(Any, Literal[(*get_args(known), "ranking")])
-    _rebuild()
-    yield
-    field.annotation = known
-    _rebuild()
-
-
-def _rebuild() -> None:
-    TaskConfig.model_rebuild(force=True)
-    Config.model_rebuild(force=True)
 
 
 @pytest.fixture
@@ -137,7 +139,20 @@ def test_trained_evaluated_required_and_exported(
     assert AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").config.num_labels == 1
 
 
+def test_it_is_listed_where_a_user_looks(ranking: None, capsys: pytest.CaptureFixture[str]) -> None:
+    train = ["train", "--preset", "smoke-glue-lora", "--set"]
+    assert main([*train, "task.name=rankin"]) == 2
+    assert "ranking, got 'rankin'; did you mean ranking?" in " ".join(capsys.readouterr().err.split())
+    assert main([*train, "task.depth=3"]) == 2
+    assert "task.depth: unknown key" in capsys.readouterr().err
+    assert main(["explain", "task"]) == 0
+    out = capsys.readouterr().out
+    assert "ranking" in out and "depth" in out
+    assert main(["explain", "task.depth"]) == 0
+    assert "How many passages count." in capsys.readouterr().out
+
+
 def test_a_name_belongs_to_one_kind(ranking: None) -> None:
-    assert isinstance(make_task(TaskConfig.model_validate({"name": "ranking"}), 0), Ranking)
-    with pytest.raises(ValueError, match="task sst2 is already Classification"):
-        register(type("Mine", (Ranking,), {"names": ("sst2",)}))
+    assert isinstance(make_task(task_section(name="ranking"), 0), Ranking)
+    with pytest.raises(ValueError, match="task cola is registered already"):
+        register(type("Mine", (Ranking,), {"section": GlueSection}))

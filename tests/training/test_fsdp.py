@@ -21,7 +21,7 @@ def _model() -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import BertConfig, BertForQuestionAnswering
 
-    from analog_lora_cli.config.schema import HardwareConfig
+    from analog_lora_cli.config.sections.hardware import HardwareConfig
     from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
     from analog_lora_cli.models.tiling import replace_linear_layers
 

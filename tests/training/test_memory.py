@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from analog_lora_cli.config.schema import Config, DriftConfig
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.drift import DriftConfig
 from analog_lora_cli.evaluation.drift_grid import evaluate_drift
 from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.models.build import load_base, with_adapter

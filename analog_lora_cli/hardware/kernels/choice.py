@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import ConfigError
 
 LEAST_WEIGHTS = 1 << 14

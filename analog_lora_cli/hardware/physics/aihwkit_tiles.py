@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.devices import DEVICES
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.physics.devices import (
     conductance_limits,
     converter_class,
     device_class,
-    takes_converter,
 )
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.state import TileState
@@ -76,7 +76,7 @@ def rpu_description(hardware: HardwareConfig) -> dict[str, Any]:
     sections = {name: _plain_fields(getattr(config, name)) for name in ("mapping", "forward", "modifier")}
     device = device_class(hardware)
     arguments: dict[str, Any] = dict(hardware.device_options)
-    if takes_converter(device):
+    if DEVICES[hardware.device].takes_converters:
         options = {**hardware.converter_options, **conductance_limits(hardware)}
         arguments["g_converter"] = {"class": _path(converter_class(hardware)), "arguments": options}
     else:

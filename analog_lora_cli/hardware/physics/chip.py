@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.random import one_thread
 from analog_lora_cli.hardware.physics.compensation import DriftCompensation
 from analog_lora_cli.hardware.physics.conductances import (

@@ -36,7 +36,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import AnaloraError, CheckpointError
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.physics.conductances import (

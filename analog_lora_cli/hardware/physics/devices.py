@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.devices import DEVICES
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,14 +22,6 @@ _CONVERTERS = {
     "n-pair": "NPairConductanceConverter",
     "custom-pair": "CustomPairConductanceConverter",
     "single-device": "SingleDeviceConductanceConverter",
-}
-_DEVICES = {
-    "pcm": ("pcm", "PCMLikeNoiseModel"),
-    "custom-drift": ("pcm", "CustomDriftPCMLikeNoiseModel"),
-    "hermes": ("hermes", "HermesNoiseModel"),
-    "reram-cmo": ("reram", "ReRamCMONoiseModel"),
-    "reram-wan2022": ("reram", "ReRamWan2022NoiseModel"),
-    "state-independent": ("custom", "StateIndependentNoiseModel"),
 }
 
 
@@ -50,7 +43,7 @@ def noise_model(hardware: HardwareConfig) -> BaseNoiseModel:
         )
     if "coeff_dic" in options:
         options["coeff_dic"] = _by_seconds(options["coeff_dic"])
-    if takes_converter(cls):
+    if DEVICES[hardware.device].takes_converters:
         ours: dict[str, Any] = {"g_converter": conductance_converter(hardware)}
     else:
         if hardware.converter_name != "single-device" or hardware.converter_options:
@@ -74,8 +67,8 @@ def conductance_converter(hardware: HardwareConfig) -> BaseConductanceConverter:
 
 def device_class(hardware: HardwareConfig) -> type[BaseNoiseModel]:
     """aihwkit's class of the configured device."""
-    module, name = _DEVICES[hardware.device]
-    cls: type[BaseNoiseModel] = getattr(import_module(f"aihwkit.inference.noise.{module}"), name)
+    module, _, name = DEVICES[hardware.device].noise_model.rpartition(".")
+    cls: type[BaseNoiseModel] = getattr(import_module(module), name)
     return cls
 
 
@@ -85,11 +78,6 @@ def converter_class(hardware: HardwareConfig) -> type[BaseConductanceConverter]:
 
     cls: type[BaseConductanceConverter] = getattr(conductance, _CONVERTERS[hardware.converter_name])
     return cls
-
-
-def takes_converter(cls: type[BaseNoiseModel]) -> bool:
-    """Whether a noise model works with any converter; else it has one of its own."""
-    return "g_converter" in inspect.signature(cls.__init__).parameters
 
 
 def conductance_limits(hardware: HardwareConfig) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.choice import require_kernels
 from analog_lora_cli.hardware.tile.array import GradientNeeds
 from analog_lora_cli.hardware.tile.converters import Converters, DigitalScales

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from analog_lora_cli.config.latency import LatencyConfig
+from analog_lora_cli.config.sections.latency import LatencyConfig
 from analog_lora_cli.inspection.inspect import Inspection
 from analog_lora_cli.inspection.latency import (
     BatchTiming,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from analog_lora_cli.config.schema import TaskConfig
+from analog_lora_cli.config.sections.task import GlueSection
 from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Task
 from analog_lora_cli.tasks.data.features import mapped_features, model_input_names
 from analog_lora_cli.tasks.data.files import locate
@@ -35,12 +35,13 @@ class Classification(Task):
     `validation_file` counts as matched, and then there is no second one.
     """
 
-    names = tuple(GLUE)
+    section = GlueSection
+    config: GlueSection
     auto_class_name = "AutoModelForSequenceClassification"
     peft_task_type = "SEQ_CLS"
     pipeline_tag = "text-classification"
 
-    def __init__(self, config: TaskConfig, seed: int) -> None:
+    def __init__(self, config: GlueSection, seed: int) -> None:
         super().__init__(config, seed)
         self.spec = GLUE[config.name]
         both = config.name == "mnli" and config.validation_file is None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from analog_lora_cli.config.schema import TaskConfig
+from analog_lora_cli.config.sections.task import Squad2Section, SquadSection, TaskSection
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Task
 from analog_lora_cli.tasks.data.features import mapped_features, model_input_names
@@ -43,7 +43,8 @@ class Window:
 class QuestionAnswering(Task):
     """SQuAD v1.1: the answer to a question is a span of its context."""
 
-    names = ("squad",)
+    section: ClassVar[type[TaskSection]] = SquadSection
+    config: SquadSection
     metrics: tuple[Metric, ...] = METRICS
     version_2 = False
     auto_class_name = "AutoModelForQuestionAnswering"
@@ -138,7 +139,8 @@ class QuestionAnswering(Task):
 class QuestionAnsweringV2(QuestionAnswering):
     """SQuAD v2: as v1.1, but the context need not hold an answer."""
 
-    names = ("squad_v2",)
+    section = Squad2Section
+    config: Squad2Section
     metrics = (*METRICS, Metric("has_answer_f1"), Metric("no_answer_f1"))
     version_2 = True
 
@@ -211,7 +213,7 @@ def answer_tokens(question: Question, window: WindowMap) -> tuple[int, int]:
     return (int(tokens[first]), int(tokens[last])) if first <= last else null
 
 
-def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: TaskConfig) -> None:
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: SquadSection) -> None:
     if not tokenizer.is_fast:
         raise UsageError(
             f"task {config.name} needs a fast tokenizer, which knows each token's place in the text; "

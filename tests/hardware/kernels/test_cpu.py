@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import ConfigError
 from analog_lora_cli.hardware.kernels import choice
 from analog_lora_cli.hardware.kernels import cpu as cpu_kernels

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.random import RUN, PooledNormal
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 from scipy import stats
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import AnaloraError, CheckpointError
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.physics.conductance_file import CHIP, MAP, TARGETS, ChipMoment, read_layers, write_layers

@@ -12,7 +12,8 @@ from aihwkit.inference.noise.hermes import HermesNoiseModel
 from aihwkit.inference.noise.pcm import CustomDriftPCMLikeNoiseModel, PCMLikeNoiseModel
 from aihwkit.inference.noise.reram import ReRamCMONoiseModel, ReRamWan2022NoiseModel
 
-from analog_lora_cli.config.schema import Converter, Device, HardwareConfig
+from analog_lora_cli.config.devices import DEVICES, Converter
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import ConfigError
 from analog_lora_cli.hardware.physics.aihwkit_tiles import rpu_config
 from analog_lora_cli.hardware.physics.chip import Chip
@@ -48,7 +49,7 @@ def error(**changes: Any) -> str:
 
 
 def test_the_lists_are_whole() -> None:
-    assert set(CLASSES) == set(get_args(Device))
+    assert set(CLASSES) == set(DEVICES.names())
     assert set(CONVERTERS) == set(get_args(Converter))
 
 

@@ -9,7 +9,7 @@ from aihwkit.simulator.tiles.array import TileModuleArray
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from analog_lora_cli.config.schema import HardwareConfig
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.tile.grid import TileGrid, split_evenly
 
 

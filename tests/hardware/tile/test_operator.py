@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from analog_lora_cli.config.schema import Config, HardwareConfig
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise

@@ -10,7 +10,9 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from analog_lora_cli.config.schema import Config, HardwareConfig, ReferenceConfig
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.hardware import HardwareConfig
+from analog_lora_cli.config.sections.reference import ReferenceConfig
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.measurement import Measurement

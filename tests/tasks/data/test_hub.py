@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from analog_lora_cli.config.schema import TaskConfig
+from analog_lora_cli.config.sections.task import SquadSection, task_section
 from analog_lora_cli.errors import HubError
 from analog_lora_cli.tasks import make_task
 from analog_lora_cli.tasks.data.hub import load_hub_split
@@ -23,7 +23,7 @@ def test_squad(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    chosen = make_task(TaskConfig(name="squad_v2"), seed=0)
+    chosen = make_task(task_section(name="squad_v2"), seed=0)
     assert chosen.train_features(tokenizer)["start_positions"][:] == [5]
     assert len(chosen.eval_sets(tokenizer)) == 1 and chosen.baseline_score()["has_answer_f1"] == 100.0
     assert asked == [("rajpurkar/squad_v2", None, "train"), ("rajpurkar/squad_v2", None, "validation")]
@@ -41,4 +41,4 @@ def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     for way in ("task.train_file", "task.validation_file", "HF_DATASETS_OFFLINE=1", "HF_HOME", "HF_ENDPOINT"):
         assert way in str(caught.value)
     with pytest.raises(HubError, match="rajpurkar/squad could not"):
-        make_task(TaskConfig(name="squad"), seed=0).baseline_score()
+        make_task(SquadSection(), seed=0).baseline_score()

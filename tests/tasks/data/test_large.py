@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from analog_lora_cli.config.schema import TaskConfig
+from analog_lora_cli.config.sections.task import task_section
 from analog_lora_cli.errors import DataError
 from analog_lora_cli.tasks import make_task
 from analog_lora_cli.tasks.data.files import LONGEST_TEXT
@@ -34,7 +34,7 @@ def write_rows(path: Path, rows: int) -> Path:
 @pytest.mark.parametrize("limit", [None, 15_000])
 def test_training_rows_are_never_all_in_memory(limit: int | None, tokenizer: Any, tmp_path: Path) -> None:
     file = write_rows(tmp_path / "train.csv", 20_000)
-    task = make_task(TaskConfig(name="sst2", train_file=str(file), max_train_samples=limit), seed=0)
+    task = make_task(task_section(name="sst2", train_file=str(file), max_train_samples=limit), seed=0)
     task.train_features(tokenizer)  # What the libraries allocate once.
     tracemalloc.start()
     features = task.train_features(tokenizer)
@@ -55,7 +55,7 @@ def test_a_line_without_an_end(suffix: str, tokenizer: Any, tmp_path: Path) -> N
     }
     file = tmp_path / f"train.{suffix}"
     file.write_text(content[suffix])
-    task = make_task(TaskConfig(name="sst2", train_file=str(file)), seed=0)
+    task = make_task(task_section(name="sst2", train_file=str(file)), seed=0)
     with pytest.raises(DataError, match=r"line 2: malformed CSV: field larger|has 15000000 characters, more than"):
         task.train_features(tokenizer)
 

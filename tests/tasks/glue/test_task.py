@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analog_lora_cli.config.schema import TaskConfig
+from analog_lora_cli.config.sections.task import task_section
 from analog_lora_cli.errors import DataError, UsageError
 from analog_lora_cli.tasks import EvalSet, Task, make_task
 from analog_lora_cli.tasks.glue.data import GLUE
@@ -19,7 +19,7 @@ NAMES = sorted(GLUE)
 
 def task(name: Any, train: Path | None = None, validation: Path | None = None, **options: Any) -> Any:
     files: Any = {"train_file": train and str(train), "validation_file": validation and str(validation)}
-    return make_task(TaskConfig(name=name, **files, **options), seed=3)
+    return make_task(task_section(name=name, **files, **options), seed=3)
 
 
 def names(chosen: Task) -> tuple[str, ...]:
@@ -199,7 +199,7 @@ def test_a_random_training_subset_and_the_first_validation_samples(tokenizer: An
     file = write(tmp_path / "data.csv", "stsb", [index / 10 for index in range(40)])
 
     def labels(seed: int) -> list[float]:
-        config = TaskConfig(name="stsb", train_file=str(file), max_train_samples=9)
+        config = task_section(name="stsb", train_file=str(file), max_train_samples=9)
         return list(make_task(config, seed).train_features(tokenizer)["labels"])
 
     assert labels(1) == labels(1) == sorted(set(labels(1)))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analog_lora_cli.config.schema import TaskConfig
+from analog_lora_cli.config.sections.task import task_section
 from analog_lora_cli.errors import AnaloraError, DataError, UsageError
 from analog_lora_cli.tasks import Metric, make_task
 from analog_lora_cli.tasks.squad.data import Question
@@ -27,7 +27,7 @@ def question(context: str, text: str | None = None, words: str = "who is it?") -
 
 
 def task(train: str | None = None, validation: str | None = None, name: Any = "squad", **options: Any) -> Any:
-    config = TaskConfig(
+    config = task_section(
         name=name, train_file=train, validation_file=validation, **{"max_length": 32, "doc_stride": 8, **options}
     )
     return make_task(config, seed=3)
@@ -179,7 +179,7 @@ def test_a_random_subset_of_the_questions(tokenizer: Any, squad_file: Any) -> No
     file = squad_file([(context, [(f"q{index}", "?", [f"w{index}"]) for index in range(20)])])
 
     def starts(seed: int, count: int | None) -> list[int]:
-        config = TaskConfig(name="squad", train_file=file, max_length=64, doc_stride=8, max_train_samples=count)
+        config = task_section(name="squad", train_file=file, max_length=64, doc_stride=8, max_train_samples=count)
         return list(make_task(config, seed).train_features(tokenizer)["start_positions"])
 
     everything = starts(0, None)
@@ -188,7 +188,7 @@ def test_a_random_subset_of_the_questions(tokenizer: Any, squad_file: Any) -> No
     assert len(starts(1, 6)) == 6
     assert starts(1, 6) != starts(2, 6)
     # The same on every machine and with every release of numpy.
-    assert make_task(TaskConfig(max_train_samples=5), 42).training_subset(100) == [27, 51, 68, 74, 84]
+    assert make_task(task_section(max_train_samples=5), 42).training_subset(100) == [27, 51, 68, 74, 84]
 
 
 def test_perfect_logits_score_100(tokenizer: Any, squad_file: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from analog_lora_cli.config.effects import Affects, Unit
 from analog_lora_cli.config.section import Section
 
 Origin = Literal["paper", "fitted", "assumed"]
@@ -15,32 +16,32 @@ class LatencyConfig(Section):
     """A tile integrates one token after the other; a digital cluster computes the adapter of a batch of tokens while
     the tile works on the next batch. Nothing but `inspect-tiles` depends on these constants."""
 
-    integration_times_ns: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = Field(
-        default=[128.0, 256.0, 512.0]
-    )
+    integration_times_ns: Annotated[
+        list[Annotated[float, Field(gt=0)]], Field(min_length=1), Affects("cost"), Unit("ns")
+    ] = Field(default=[128.0, 256.0, 512.0])
     """Times in ns that a tile takes for one matrix-vector product."""
 
-    tokens_per_batch: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = Field(
-        default=[8, 16, 32, 64, 128]
-    )
+    tokens_per_batch: Annotated[
+        list[Annotated[int, Field(ge=1)]], Field(min_length=1), Affects("cost"), Unit("tokens")
+    ] = Field(default=[8, 16, 32, 64, 128])
     """Numbers of tokens t that are handed to the cluster at once."""
 
-    sequence_tokens: int = Field(default=320, ge=1)
+    sequence_tokens: Annotated[int, Affects("cost"), Unit("tokens")] = Field(default=320, ge=1)
     """Tokens of a whole input."""
 
-    macs_per_ns: float = Field(default=15.62, gt=0)
+    macs_per_ns: Annotated[float, Affects("cost"), Unit("1/ns")] = Field(default=15.62, gt=0)
     """Multiply-accumulate operations that a cluster does in a ns: 32 units at 0.488 GHz, all losses included."""
 
-    startup_ns: float = Field(default=247.0, ge=0)
+    startup_ns: Annotated[float, Affects("cost"), Unit("ns")] = Field(default=247.0, ge=0)
     """Time in ns that a cluster takes for each batch, however many tokens it has."""
 
-    value_bytes: int = Field(default=2, ge=1)
+    value_bytes: Annotated[int, Affects("cost"), Unit("bytes")] = Field(default=2, ge=1)
     """Size of a number in the cluster's memory in bytes; 2: FP16."""
 
-    cluster_memory_kib: float = Field(default=128.0, gt=0)
+    cluster_memory_kib: Annotated[float, Affects("cost"), Unit("KiB")] = Field(default=128.0, gt=0)
     """Memory of a cluster in KiB."""
 
-    clusters: Literal["tile", "layer"] = "tile"
+    clusters: Annotated[Literal["tile", "layer"], Affects("cost")] = "tile"
     """`tile`: a cluster beside each tile; those of a layer share the tokens of a batch. `layer`: one cluster for each
     layer, however many tiles it has."""
 

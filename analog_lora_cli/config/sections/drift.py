@@ -1,0 +1,40 @@
+"""The `drift` section."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from analog_lora_cli.config.effects import Affects
+from analog_lora_cli.config.section import Section
+from analog_lora_cli.config.times import seconds, time_label
+
+DriftTime = Annotated[str, BeforeValidator(time_label)]
+
+
+def _unique_times(times: list[str]) -> list[str]:
+    by_seconds: dict[float, str] = {}
+    for label in times:
+        if seconds(label) in by_seconds:
+            raise ValueError(f"{label} and {by_seconds[seconds(label)]} are the same time")
+        by_seconds[seconds(label)] = label
+    return [by_seconds[key] for key in sorted(by_seconds)]
+
+
+class DriftConfig(Section):
+    """The evaluation over time: chips are programmed, aged and measured."""
+
+    times: Annotated[
+        list[DriftTime], Field(min_length=1), AfterValidator(_unique_times), Affects("chips", "training")
+    ] = Field(default=["0s", "1h", "1d", "1w", "30d", "1y", "10y"])
+    """Times after programming: seconds, or with a unit (s, min, h, d, w, y; 1y = 365 d)."""
+
+    chips: Annotated[int, Affects("chips")] = Field(default=10, ge=1)
+    """How many simulated chips are programmed, each with a seed of its own."""
+
+    seed: Annotated[int, Affects("chips")] = Field(default=0, ge=0)
+    """Seed of the first chip; the others count up from it."""
+
+    reads: Annotated[int, Affects("chips")] = Field(default=1, ge=1)
+    """Readings of each chip at each time, each with read noise of its own: shows the spread within a chip."""

@@ -1,0 +1,133 @@
+"""The `hardware` section."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from analog_lora_cli.config.devices import DEVICES, Converter
+from analog_lora_cli.config.effects import Affects, Unit
+from analog_lora_cli.config.registry import OneOf
+from analog_lora_cli.config.section import Section
+
+Compensation = Literal["none", "global", "global-exact", "per-column"]
+_CUT = Affects("mapping", "training", reason="says how the weights are cut into tiles")
+_CLIP = Affects("clipping", "training", reason="says how the programmed weights were clipped")
+_CONDUCTANCES = Affects("programming", "training", reason="decides the programmed conductances")
+_PAIRS = Affects("programming", "training", "cost", reason="decides the programmed conductances")
+
+
+class HardwareConfig(Section):
+    """The analog hardware. Tile units: inputs scaled by the token's largest magnitude, weights by the largest
+    magnitude of their output column, so that both lie in [-1, 1]."""
+
+    simulator: Annotated[Literal["fast", "aihwkit"], Affects("read", "training")] = "fast"
+    """`fast`: this project's tile; `aihwkit`: aihwkit's own torch tile, slower, for comparison."""
+
+    kernels: Annotated[Literal["auto", "torch", "numba"], Affects("numerics", "training")] = "auto"
+    """How the tiles of `fast` are computed on a CPU: `numba` with compiled loops and dropout whose masks come from a
+    hash, `torch` with torch's own operations and dropout, `auto` with numba where it can be loaded. Bit-identical but
+    for the dropout masks and rounding."""
+
+    layers: Annotated[list[str] | None, Affects("mapping", "training", reason="says which layers lie on tiles")] = None
+    """Linear layers to put onto tiles, as dotted suffixes of their names; null: all but the trained head."""
+
+    tile_rows: Annotated[int, _CUT, Unit("word lines")] = Field(default=512, ge=0)
+    """Inputs of one tile (word lines); 0: no limit."""
+
+    tile_columns: Annotated[int, _CUT, Unit("bit lines")] = Field(default=512, ge=0)
+    """Outputs of one tile (bit lines); 0: no limit."""
+
+    dac_bits: Annotated[int, Affects("read", "training"), Unit("bits")] = Field(default=8, ge=0, le=16)
+    """Resolution of the input converter: 2^bits - 1 levels over [-1, 1]; 0: ideal, 1 is not possible."""
+
+    adc_bits: Annotated[int, Affects("read", "training"), Unit("bits")] = Field(default=8, ge=0, le=16)
+    """Resolution of the output converter: 2^bits - 1 levels over [-adc_bound, adc_bound]; 0: ideal."""
+
+    adc_bound: Annotated[float, Affects("read", "training"), Unit("tile units")] = Field(default=12.0, ge=0)
+    """Largest output that the ADC can read, in tile units; 0: no limit (then `adc_bits` must be 0)."""
+
+    bound_management: Annotated[Literal["saturate", "iterative"], Affects("read", "training")] = "saturate"
+    """What happens to a token whose output exceeds `adc_bound` on a tile: `saturate` clamps it; `iterative` reads that
+    token again with halved input until it fits (aihwkit does so for the whole batch at once)."""
+
+    output_noise: Annotated[float, Affects("read", "training"), Unit("tile units")] = Field(default=0.04, ge=0)
+    """Standard deviation of the Gaussian noise before the ADC, in tile units, in training and evaluation."""
+
+    weight_noise: Annotated[float, Affects("training")] = Field(default=0.067, ge=0)
+    """Standard deviation of the training noise on the weights, relative to the tile's largest weight; one draw per
+    forward pass. Only in training."""
+
+    weight_noise_type: Annotated[Literal["gaussian", "device"], Affects("training")] = "gaussian"
+    """`gaussian`: `weight_noise`, as in the paper; `device`: each step programs a new chip of the configured `device`
+    at a random age, log-uniform between the first and the last of `drift.times` (slower)."""
+
+    weight_noise_ramp: Annotated[float, Affects("training")] = Field(default=0.0, ge=0, le=1)
+    """Share of the training steps over which the weight noise grows linearly from 0 to its value; 0: constant."""
+
+    clip_sigma: Annotated[
+        float,
+        _CLIP,
+        Unit("standard deviations"),
+    ] = Field(default=3.0, ge=0)
+    """Weights are clipped once, when mapped, at this many standard deviations; 0: off."""
+
+    clip_scope: Annotated[
+        Literal["column", "tile"],
+        _CLIP,
+    ] = "column"
+    """Over what the standard deviation is taken: each output column of a tile (the paper's text), or the whole tile
+    in tile units (the paper's repository)."""
+
+    device: Annotated[
+        str,
+        OneOf(DEVICES),
+        Affects("programming", "training", "cost", reason="is the memory that holds the weights"),
+    ] = "pcm"
+    """Noise model of the memory device, aihwkit's: programming noise, drift and read noise."""
+
+    device_options: Annotated[
+        dict[str, Any], Affects("programming", "read", "training", reason="describes the memory that holds the weights")
+    ] = Field(default_factory=dict)
+    """Constants of the noise model by aihwkit's names, for instance `prog_noise_scale`, `drift_scale`, `t_0`."""
+
+    g_max: Annotated[float | None, _CONDUCTANCES, Unit("uS")] = Field(default=None, gt=0)
+    """Conductance of the largest weight, in uS; null: what the device was characterized at."""
+
+    g_min: Annotated[float | None, _CONDUCTANCES, Unit("uS")] = Field(default=None, ge=0)
+    """Conductance of a zero weight, in uS; null: what the device was characterized at."""
+
+    converter: Annotated[Converter | None, _PAIRS] = None
+    """How a weight becomes conductances: G+ and G- (`single-pair`), more pairs of different significance
+    (`dual-pair`, `n-pair`, `custom-pair`), or one device (`single-device`). Null: the device's own, `single-pair` for
+    most; `reram-cmo` takes no other than `single-device`."""
+
+    converter_options: Annotated[dict[str, Any], _PAIRS] = Field(default_factory=dict)
+    """Constants of the converter by aihwkit's names, for instance `f_lst` for `dual-pair`."""
+
+    drift_compensation: Annotated[Compensation, Affects("read", "training")] = "global"
+    """Digital rescaling of each tile against drift, from a read-out of all its rows: `none`, `global` (one factor a
+    tile), `global-exact` (the same, against the ideal weights), `per-column` (one factor an output)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> HardwareConfig:
+        if self.dac_bits == 1 or self.adc_bits == 1:
+            raise ValueError("a converter of 1 bit is not possible: use 0 (ideal) or 2 and more bits")
+        if self.adc_bits and not self.adc_bound:
+            raise ValueError("adc_bits needs adc_bound > 0: without a range there is no step to quantize to")
+        g_min, g_max = self.conductance_range
+        if g_min >= g_max:
+            raise ValueError(f"g_min ({g_min} uS) must be below g_max ({g_max} uS)")
+        return self
+
+    @property
+    def conductance_range(self) -> tuple[float, float]:
+        """Smallest and largest conductance in uS."""
+        device = DEVICES[self.device]
+        return (device.g_min if self.g_min is None else self.g_min, device.g_max if self.g_max is None else self.g_max)
+
+    @property
+    def converter_name(self) -> Converter:
+        """The converter, chosen or by default."""
+        return self.converter or DEVICES[self.device].converter

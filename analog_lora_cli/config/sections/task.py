@@ -1,0 +1,91 @@
+"""The `task` section: one class for each kind of task, with what all have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from analog_lora_cli.config.effects import Affects, Unit
+from analog_lora_cli.config.registry import TASKS
+from analog_lora_cli.config.section import Section
+
+GlueName = Literal["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
+
+
+class TaskSection(Section):
+    """The task, its data and how text becomes features."""
+
+    name: Annotated[str, Affects("architecture", "score", "training")]
+    """Which task."""
+
+    train_file: Annotated[str | None, Affects("training")] = None
+    """Training data in the task's format; `package:PACKAGE/FILE` for a file inside an installed package; null takes
+    the data set from the hub."""
+
+    validation_file: Annotated[str | None, Affects("data")] = None
+    """Validation data; as `train_file`."""
+
+    max_length: Annotated[int, Affects("architecture", "read", "training"), Unit("tokens")] = Field(default=320, ge=8)
+    """Longest input."""
+
+    max_train_samples: Annotated[int | None, Affects("training")] = Field(default=None, ge=1)
+    """Use only this many training samples, drawn with `train.seed`; null: all."""
+
+    max_eval_samples: Annotated[int | None, Affects("score")] = Field(default=None, ge=1)
+    """Use only the first validation samples (SQuAD: questions); null: all."""
+
+
+class SquadSection(TaskSection):
+    """Questions about a passage, answered with a span of it: SQuAD v1.1."""
+
+    name: Annotated[Literal["squad"], Affects("architecture", "score", "training")] = "squad"
+    """SQuAD v1.1. Its files are SQuAD JSON."""
+
+    doc_stride: Annotated[int, Affects("architecture", "read", "training"), Unit("tokens")] = Field(default=128, ge=1)
+    """Overlap of the windows of a long context."""
+
+    n_best: Annotated[int, Affects("score")] = Field(default=20, ge=1)
+    """Start and end candidates considered in each window."""
+
+    max_answer_length: Annotated[int, Affects("score"), Unit("tokens")] = Field(default=30, ge=1)
+    """Longest answer."""
+
+    @model_validator(mode="after")
+    def _windows_advance(self) -> SquadSection:
+        if self.doc_stride >= self.max_length:
+            raise ValueError(f"doc_stride ({self.doc_stride}) must be below max_length ({self.max_length})")
+        return self
+
+
+class Squad2Section(SquadSection):
+    """Questions about a passage, some of which it does not answer: SQuAD v2."""
+
+    name: Annotated[Literal["squad_v2"], Affects("architecture", "score", "training")] = "squad_v2"  # type: ignore[assignment]
+    """SQuAD v2. Its files are SQuAD JSON."""
+
+    null_threshold: Annotated[float, Affects("score"), Unit("logits")] = 0.0
+    """The empty answer is given when its score exceeds the best answer's by more than this."""
+
+
+class GlueSection(TaskSection):
+    """Classification or regression of a sentence or a pair of sentences: the tasks of GLUE."""
+
+    name: Annotated[GlueName, Affects("architecture", "score", "training")]
+    """A GLUE task. Its files are CSV, JSON or JSONL with GLUE's column names."""
+
+
+def task_section(**keys: object) -> TaskSection:
+    """The section of the task that `name` says.
+
+    Raises:
+        ValidationError: there is no such task, or it does not have one of the keys.
+    """
+    section = TASKS.validate(keys)
+    assert isinstance(section, TaskSection)
+    return section
+
+
+TASKS.register(["squad"], SquadSection)
+TASKS.register(["squad_v2"], Squad2Section)
+TASKS.register(get_args(GlueName), GlueSection)
