@@ -11,7 +11,8 @@ from analog_lora_cli.errors import UsageError
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
 from analog_lora_cli.runtime.processes import collective_timeout, is_main, together
-from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
+from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint, verify_adapter
+from analog_lora_cli.storage.layout import FIRST_ADAPTER
 
 
 def run(

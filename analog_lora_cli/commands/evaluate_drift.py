@@ -12,7 +12,8 @@ from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
 from analog_lora_cli.runtime.processes import is_main, together
-from analog_lora_cli.storage.checkpoint import ALL, FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
+from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint, verify_adapter
+from analog_lora_cli.storage.layout import ALL, FIRST_ADAPTER
 
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.thresholds import Requirement

@@ -191,7 +191,8 @@ def _config(request: Request) -> Config:
     if request.checkpoint is None:
         return load_config(request.preset, request.config_file, overrides)
 
-    from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, read_checkpoint, verify_adapter
+    from analog_lora_cli.storage.checkpoint import read_checkpoint, verify_adapter
+    from analog_lora_cli.storage.layout import FIRST_ADAPTER
 
     checkpoint, adapter = read_checkpoint(request.checkpoint), request.adapter or FIRST_ADAPTER
     verify_adapter(checkpoint, adapter)
@@ -204,7 +205,8 @@ def _inputs(request: Request) -> str:
 
 def _source(request: Request, config: Config) -> Source:
     from analog_lora_cli.inspection.source import Source
-    from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, read_checkpoint
+    from analog_lora_cli.storage.checkpoint import read_checkpoint
+    from analog_lora_cli.storage.layout import FIRST_ADAPTER
 
     if request.checkpoint is None:
         file = request.config_file.stem if request.config_file is not None else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from analog_lora_cli.export.description import Description, auto_class, clipping_note, example_code
 from analog_lora_cli.export.source import Source, build_digital, without_adapter
 from analog_lora_cli.models.build import Built
-from analog_lora_cli.storage.checkpoint import FROZEN_HEAD_FILE
+from analog_lora_cli.storage.layout import FROZEN_HEAD_FILE
 
 BASE = "base"
 

@@ -14,6 +14,7 @@ from analog_lora_cli.models.loading import head_modules, load_model, load_shapes
 from analog_lora_cli.models.placement import ModuleFacts, module_facts
 from analog_lora_cli.runtime.libraries import prepare_libraries
 from analog_lora_cli.storage import checkpoint as store
+from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.files import read_json
 from analog_lora_cli.tasks import make_task
 
@@ -30,7 +31,7 @@ class Source:
     config: Config
     """For a checkpoint its own, hardware possibly changed."""
     checkpoint: store.Checkpoint | None = None
-    adapter: str = store.FIRST_ADAPTER
+    adapter: str = layout.FIRST_ADAPTER
     """Of the checkpoint."""
 
 
@@ -73,7 +74,7 @@ def _shapes(source: Source) -> Shapes:
         return Shapes(module_facts(built.plain_model), built.digital_heads)
     task = make_task(config.task, config.train.seed)
     if checkpoint is not None and config.trains_base:
-        model = load_shapes(task, str(checkpoint.folder / store.MODEL))
+        model = load_shapes(task, str(checkpoint.folder / layout.MODEL))
     else:
         model = load_shapes(task, model_source(config.model), config.model.revision)
     built = Built(config, task, tokenizer=None, model=model, heads=head_modules(model), new_parameters=[])

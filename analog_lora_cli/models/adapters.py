@@ -11,7 +11,7 @@ from torch import nn
 from analog_lora_cli.config.schema import AdapterConfig, Config
 from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.models.placement import linear_names, match_names
-from analog_lora_cli.storage.checkpoint import FROZEN_HEAD_FILE
+from analog_lora_cli.storage.layout import FROZEN_HEAD_FILE
 from analog_lora_cli.tasks.base import Task
 
 

@@ -25,7 +25,8 @@ from analog_lora_cli.models.loading import (
 )
 from analog_lora_cli.models.placement import Placement, put_on_tiles
 from analog_lora_cli.runtime import processes
-from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, MODEL, Checkpoint
+from analog_lora_cli.storage.checkpoint import Checkpoint
+from analog_lora_cli.storage.layout import FIRST_ADAPTER, MODEL
 from analog_lora_cli.tasks import make_task
 from analog_lora_cli.tasks.base import Task
 from analog_lora_cli.training.sampling import planned_steps

@@ -16,30 +16,11 @@ from analog_lora_cli.config.yaml_file import read_yaml_mapping
 from analog_lora_cli.errors import CheckpointError, ConfigError, UsageError
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
-from analog_lora_cli.storage.files import (
-    LOCK,
-    check_free,
-    check_writable,
-    file_sha256,
-    locked,
-    replacing,
-    saving,
-    write_text,
-)
-from analog_lora_cli.storage.manifest import MANIFEST, read_manifest, verify_files
+from analog_lora_cli.storage.files import check_writable, file_sha256, replacing, saving, write_text
+from analog_lora_cli.storage.layout import ADAPTERS, CONFIG, FIRST_ADAPTER, FROZEN_HEAD_FILE, LOCK, MANIFEST, MODEL
+from analog_lora_cli.storage.locks import check_free, locked
+from analog_lora_cli.storage.manifest import read_manifest, verify_files
 from analog_lora_cli.storage.workspace import is_workspace, put_in_place, workspace
-
-CONFIG = "analora.yaml"
-METRICS = "metrics.json"
-ADAPTERS = "adapters"
-MODEL = "model"
-"""Folder with the weights of `method: full`."""
-FROZEN_HEAD_FILE = "frozen_head.safetensors"
-"""Weights of a head that is neither trained nor part of the pretrained model (`train_head: false`)."""
-TRAINER = "trainer"
-FIRST_ADAPTER = "default"
-ALL = "all"
-"""What `--adapter` takes for every adapter of a checkpoint, and so no adapter's name."""
 
 
 def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:

@@ -20,9 +20,12 @@ from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.numerics import arithmetic
 from analog_lora_cli.runtime.provenance import environment
 from analog_lora_cli.storage import checkpoint as store
+from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint
-from analog_lora_cli.storage.files import check_free, check_writable, locked, read_sealed, write_sealed
+from analog_lora_cli.storage.files import check_writable
+from analog_lora_cli.storage.locks import check_free, locked
 from analog_lora_cli.storage.manifest import is_adapter_name, write_manifest
+from analog_lora_cli.storage.sealed import read_sealed, write_sealed
 from analog_lora_cli.storage.workspace import remove_left_overs
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.train import TrainingResult, train
@@ -62,7 +65,7 @@ class Adaptation:
     @property
     def trainer_folder(self) -> Path:
         """Where the states for `--resume` lie."""
-        return self.checkpoint.folder / store.TRAINER / store.ADAPTERS / self.name
+        return self.checkpoint.folder / layout.TRAINER / layout.ADAPTERS / self.name
 
     @property
     def finished(self) -> bool:
@@ -99,8 +102,8 @@ def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> N
             f"{checkpoint.folder}: method full has trained the weights on the tiles for one task and has no adapters; "
             "adapt works on checkpoints of method lora or digital"
         )
-    if not is_adapter_name(name) or name in (store.ALL, store.FIRST_ADAPTER):
-        taken = f"; {name!r} has a meaning of its own" if name in (store.ALL, store.FIRST_ADAPTER) else ""
+    if not is_adapter_name(name) or name in (layout.ALL, layout.FIRST_ADAPTER):
+        taken = f"; {name!r} has a meaning of its own" if name in (layout.ALL, layout.FIRST_ADAPTER) else ""
         raise UsageError(
             f"--adapter {name}: expected a name of at most 64 letters, digits, dots, dashes and underscores{taken}"
         )
@@ -243,7 +246,7 @@ def _store(adaptation: Adaptation, built: Built, training: TrainingResult) -> No
     layers = unchanged_layers(built)
     with locked(folder, wait=True):
         manifest = dict(read_checkpoint(folder).manifest)
-        if manifest["adapters"][store.FIRST_ADAPTER] != adaptation.checkpoint.entry(store.FIRST_ADAPTER):
+        if manifest["adapters"][layout.FIRST_ADAPTER] != adaptation.checkpoint.entry(layout.FIRST_ADAPTER):
             raise AnaloraError(
                 f"{folder}: another run has replaced this checkpoint meanwhile; adapter {name} is not stored"
             )

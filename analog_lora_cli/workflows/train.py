@@ -18,8 +18,10 @@ from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.numerics import arithmetic
 from analog_lora_cli.runtime.provenance import environment
 from analog_lora_cli.storage import checkpoint as store
+from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.files import file_sha256, write_json
-from analog_lora_cli.storage.manifest import MANIFEST, write_manifest
+from analog_lora_cli.storage.layout import MANIFEST
+from analog_lora_cli.storage.manifest import write_manifest
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.callbacks import TrainingReport
 from analog_lora_cli.training.train import TrainingResult, train
@@ -75,7 +77,7 @@ def run_training(
     check_times(config.hardware, config.drift.times)
     store.check_output(folder, config, resume, overwrite)
     report.stage("reading data and model")
-    arguments = training_arguments(config, folder / store.TRAINER)
+    arguments = training_arguments(config, folder / layout.TRAINER)
     finished = resume and (folder / MANIFEST).is_file()
     built = None if finished else build(config)
     if built is not None:
@@ -102,7 +104,7 @@ def _store(built: Built, folder: Path, training: TrainingResult) -> None:
         "base_config": built.body_config,
         "adapters": {},
     }
-    files = [store.CONFIG]
+    files = [layout.CONFIG]
     if config.trains_base:
         files += store.write_full_model(folder, built.model)
         manifest["model_sha256"] = weights_sha256(built.model, leave_out=set())
@@ -123,13 +125,13 @@ def _store(built: Built, folder: Path, training: TrainingResult) -> None:
 
 
 def _stored_adapter(built: Built, folder: Path) -> dict[str, Any]:
-    store.write_adapter(folder, store.FIRST_ADAPTER, built.model, built.frozen_head)
+    store.write_adapter(folder, layout.FIRST_ADAPTER, built.model, built.frozen_head)
     entry = {
         "task": built.config.task.name,
         "base_sha256": built.base_sha256,
-        "files": store.adapter_files(folder, store.FIRST_ADAPTER),
+        "files": store.adapter_files(folder, layout.FIRST_ADAPTER),
     }
-    return {"adapters": {store.FIRST_ADAPTER: entry}, "analog_layers": unchanged_layers(built)}
+    return {"adapters": {layout.FIRST_ADAPTER: entry}, "analog_layers": unchanged_layers(built)}
 
 
 def unchanged_layers(built: Built) -> dict[str, str]:
@@ -163,10 +165,10 @@ def parameter_counts(built: Built) -> dict[str, int]:
 
 def _evaluate(config: Config, folder: Path, report: RunReport, drift: bool) -> RunResult:
     """Evaluate what lies in the folder, as a user who loads it would."""
-    subject = Subject(store.read_checkpoint(folder), config, store.FIRST_ADAPTER)
+    subject = Subject(store.read_checkpoint(folder), config, layout.FIRST_ADAPTER)
     assessment = assess(subject, subject.own_folder, report, with_chips=drift)
     training = {key: value for key, value in subject.checkpoint.manifest["training"].items() if key != "log"}
     metrics = {"digital": assessment.digital, "analog": assessment.converters_only, "train": training}
     if processes.is_main():
-        write_json(folder / store.METRICS, metrics)
+        write_json(folder / layout.METRICS, metrics)
     return RunResult(folder, assessment.metric, metrics, assessment.guess, assessment.drift)

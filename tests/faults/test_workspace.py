@@ -1,4 +1,4 @@
-"""Folders that are replaced: in one step, or put right by the next process where the system cannot."""
+"""Folders that are replaced in two steps, and put right if a process ends between them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from analog_lora_cli.storage import workspace as module
 from analog_lora_cli.storage.files import replacing
-from analog_lora_cli.storage.workspace import remove_left_overs, workspace
+from analog_lora_cli.storage.workspace import put_in_place, remove_left_overs, workspace
 
 
 class Killed(BaseException):
@@ -21,34 +20,45 @@ def folder_with(folder: Path, text: str) -> Path:
     return folder
 
 
-def test_a_folder_is_exchanged_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def break_off_between_the_steps(monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
+    """Let the second of two renames fail: the one that moves the new folder into its place."""
+    replace = Path.replace
+
+    def broken(path: Path, to: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
+        raise error
+
+    monkeypatch.setattr(Path, "replace", broken)
+
+
+def test_a_folder_is_replaced(tmp_path: Path) -> None:
     target = folder_with(tmp_path / "x", "old")
-    monkeypatch.setattr(Path, "rename", lambda *paths: pytest.fail("two steps, and nothing in its place between them"))
     with replacing(target) as beside:
         folder_with(beside, "new")
+        assert (target / "file").read_text() == "old"
     assert (target / "file").read_text() == "new" and list(tmp_path.iterdir()) == [target]
 
 
-def test_a_kill_between_two_steps_is_put_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where folders cannot be exchanged, a kill may leave nothing in the place of the old one."""
+def test_a_kill_between_the_two_steps_is_put_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target, left = folder_with(tmp_path / "x", "old"), tmp_path / ".x.0123abcd.part"
-    monkeypatch.setattr(module, "_exchange", lambda *paths: False)
     left.mkdir()
     made = folder_with(left / "x", "new")
-    rename, calls = Path.rename, []
-
-    def killed_at_the_second(path: Path, to: Path) -> Path:
-        calls.append(path)
-        if len(calls) == 2:
-            raise Killed
-        return rename(path, to)
-
-    monkeypatch.setattr(Path, "rename", killed_at_the_second)
+    break_off_between_the_steps(monkeypatch, Killed)
     with pytest.raises(Killed):
-        module.put_in_place(made, target)
-    monkeypatch.setattr(Path, "rename", rename)
+        put_in_place(made, target)
     assert not target.exists()
     remove_left_overs(tmp_path)
+    assert (target / "file").read_text() == "new" and list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_error_between_the_two_steps_loses_nothing(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = folder_with(tmp_path / "x", "old")
+    break_off_between_the_steps(monkeypatch, error)
+    with pytest.raises(error), replacing(target) as beside:
+        folder_with(beside, "new")
     assert (target / "file").read_text() == "new" and list(tmp_path.iterdir()) == [target]
 
 

@@ -25,7 +25,7 @@ from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.models.build import build_from, place
 from analog_lora_cli.storage.checkpoint import read_checkpoint
-from analog_lora_cli.storage.files import locked
+from analog_lora_cli.storage.locks import locked
 from analog_lora_cli.storage.manifest import read_manifest, write_manifest
 from analog_lora_cli.training.callbacks import ChipInTheLoop
 from analog_lora_cli.workflows.adapt import Adaptation, AgedChip, run_adaptation

@@ -10,8 +10,9 @@ from rich.table import Table
 
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.runtime import console
-from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, Checkpoint
+from analog_lora_cli.storage.checkpoint import Checkpoint
 from analog_lora_cli.storage.files import write_json
+from analog_lora_cli.storage.layout import FIRST_ADAPTER
 from analog_lora_cli.workflows.evaluate import Assessment
 
 

@@ -12,7 +12,8 @@ from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.figures.drift import drift_plot
 from analog_lora_cli.runtime import console
-from analog_lora_cli.storage.files import replacing, write_sealed, write_text
+from analog_lora_cli.storage.files import replacing, write_text
+from analog_lora_cli.storage.sealed import write_sealed
 
 
 def write_drift(result: DriftResult, folder: Path, title: str) -> None:
