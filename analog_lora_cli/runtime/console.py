@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analog_lora_cli.runtime import log as run_log
+from analog_lora_cli.runtime.ranks import is_main, rank
 
 _quiet = False
 
@@ -53,8 +53,7 @@ def warn(text: str) -> None:
 
 def error(text: str) -> None:
     """Print an error; of several processes, those that are not the main one say which they are."""
-    rank = os.environ.get("RANK", "0")
-    where = "" if rank == "0" else f"rank {rank}: "
+    where = "" if is_main() else f"rank {rank()}: "
     messages().print(Text.assemble((f"error: {where}", "bold red"), text), soft_wrap=True)
 
 

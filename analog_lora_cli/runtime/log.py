@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from analog_lora_cli.runtime.ranks import is_main
+
 FILE = "log.txt"
 VARIABLES = (
     "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "HF_HOME",
@@ -60,8 +62,6 @@ def keep_in(folder: Path) -> None:
 
     Of several processes only the main one writes.
     """
-    from analog_lora_cli.runtime.processes import is_main
-
     place = folder.absolute()
     if _arguments is None or not is_main() or any(place.is_relative_to(path.parent) for path in _files):
         return

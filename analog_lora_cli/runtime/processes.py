@@ -12,6 +12,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from analog_lora_cli.errors import AnaloraError, StoppedError, UsageError
+from analog_lora_cli.runtime.ranks import is_main as is_main
+from analog_lora_cli.runtime.ranks import rank as rank
+from analog_lora_cli.runtime.ranks import world_size as world_size
 
 if TYPE_CHECKING:
     from analog_lora_cli.config.schema import Config
@@ -23,21 +26,6 @@ COLLECTIVE = timedelta(days=30)
 """How long a process waits for the others, which may have a chip more to measure; `peers` notices those that died."""
 
 _peers: Peers | None = None
-
-
-def world_size() -> int:
-    """Number of processes."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def rank() -> int:
-    """Number of this process, from 0."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def is_main() -> bool:
-    """Whether this is the process that prints and writes."""
-    return rank() == 0
 
 
 def collective_timeout(config: Config) -> timedelta:

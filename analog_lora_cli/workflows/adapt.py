@@ -17,7 +17,7 @@ from analog_lora_cli.errors import AnaloraError, UsageError
 from analog_lora_cli.models.build import Built, build
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
-from analog_lora_cli.runtime.numerics import arithmetic
+from analog_lora_cli.runtime.numerics import numerics
 from analog_lora_cli.runtime.provenance import environment
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage import layout
@@ -240,7 +240,7 @@ def _store(adaptation: Adaptation, built: Built, training: TrainingResult) -> No
         "parameters": parameter_counts(built),
         "training": asdict(training),
         "environment": environment(),
-        "arithmetic": arithmetic(),
+        "numerics": numerics(),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     layers = unchanged_layers(built)

@@ -15,7 +15,7 @@ from analog_lora_cli.evaluation.log import Metrics
 from analog_lora_cli.models.build import Built, build
 from analog_lora_cli.models.loading import weights_sha256
 from analog_lora_cli.runtime import processes
-from analog_lora_cli.runtime.numerics import arithmetic
+from analog_lora_cli.runtime.numerics import numerics
 from analog_lora_cli.runtime.provenance import environment
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage import layout
@@ -118,7 +118,7 @@ def _store(built: Built, folder: Path, training: TrainingResult) -> None:
         "placement": built.placement.as_json() if built.placement is not None else None,
         "training": asdict(training),
         "environment": environment(),
-        "arithmetic": arithmetic(),
+        "numerics": numerics(),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_manifest(folder, manifest)
