@@ -95,8 +95,8 @@ def _join(timeout: timedelta) -> None:
 
 
 def _reason_to_end(error: BaseException) -> BaseException:
-    """What this process shall end with: its own error, or what has happened elsewhere and led to it."""
-    from analog_lora_cli.runtime.peers import failed
+    """The error to end this process with: its own, or what has happened elsewhere and led to it."""
+    from analog_lora_cli.runtime.peers import failure_of
 
     assert _peers is not None
     if threading.current_thread() is threading.main_thread():
@@ -106,11 +106,11 @@ def _reason_to_end(error: BaseException) -> BaseException:
     try:
         if isinstance(error, (RuntimeError, KeyboardInterrupt)):
             # A lost connection looks like any RuntimeError, and a launcher's way to end the others like Ctrl-C.
-            failure = _peers.what_happened()
+            failure = _peers.failure_elsewhere()
             if failure is not None:
                 return _caused_elsewhere(failure)
-        failure = _peers.tell(error)
-        same = failure.rank != rank() and failure.text == failed(rank(), error).text
+        failure = _peers.publish_error(error)
+        same = failure.rank != rank() and failure.text == failure_of(rank(), error).text
         return StoppedError(str(error), getattr(error, "exit_code", StoppedError.exit_code)) if same else error
     finally:
         _peers.stop()
@@ -118,8 +118,7 @@ def _reason_to_end(error: BaseException) -> BaseException:
 
 def _caused_elsewhere(failure: Failure) -> AnaloraError:
     assert _peers is not None
-    speaks = rank() == (1 if failure.rank == 0 else 0)
-    return AnaloraError(_peers.describe(failure)) if speaks else StoppedError(failure.text)
+    return AnaloraError(_peers.describe(failure)) if rank() == failure.speaker else StoppedError(failure.text)
 
 
 def _leave() -> None:
