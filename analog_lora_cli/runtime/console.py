@@ -24,13 +24,13 @@ def set_quiet(quiet: bool) -> None:
 
 @lru_cache(maxsize=1)
 def messages() -> Console:
-    """Where progress, notes and errors go: stderr."""
+    """Console for progress, notes and errors: stderr."""
     return Console(stderr=True, highlight=False, soft_wrap=False)
 
 
 @lru_cache(maxsize=1)
 def results() -> Console:
-    """Where results go: stdout."""
+    """Console for results: stdout."""
     return Console(highlight=False)
 
 
@@ -77,7 +77,7 @@ def table(title: str, *columns: str, caption: str | None = None, left: int = 1, 
         caption: below the table.
         left: how many columns from the left hold text; the others hold numbers.
     """
-    made = _Table(
+    result = _Table(
         title=title,
         title_justify="left",
         title_style="bold",
@@ -86,7 +86,7 @@ def table(title: str, *columns: str, caption: str | None = None, left: int = 1, 
         pad_edge=False,
         **options,
     )
-    made.remarks = caption
+    result.remarks = caption
     for index, heading in enumerate(columns):
-        made.add_column(heading, justify="left" if index < left else "right", no_wrap=index >= left, overflow="fold")
-    return made
+        result.add_column(heading, justify="left" if index < left else "right", no_wrap=index >= left, overflow="fold")
+    return result

@@ -19,7 +19,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def check_writable(folder: Path) -> None:
-    """See that a folder exists or can be made, and be written to; writes nothing.
+    """Check that a folder exists or can be made, and be written to; writes nothing.
 
     Raises:
         UsageError: it cannot; the message names `--output`.

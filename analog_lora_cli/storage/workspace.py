@@ -58,17 +58,17 @@ def workspace(target: Path, alone: bool = False) -> Iterator[Path]:
         lock.release()
 
 
-def put_in_place(made: Path, target: Path) -> None:
-    """Let what was made in a workspace take the target's place.
+def put_in_place(new: Path, target: Path) -> None:
+    """Let new content that was made in a workspace take the target's place.
 
     All of it is on disk before, and the new name is when this returns. A folder takes two steps, because no system call
     of Python's exchanges two folders: the old one is moved into the workspace, the new one out of it. Whoever is killed
     in between leaves both in the workspace, and the next process there takes the second step, see `remove_left_overs`.
     """
-    flush(made)
+    flush(new)
     if target.is_dir():
-        target.rename(made.with_name(_OLD))
-    made.replace(target)
+        target.rename(new.with_name(_OLD))
+    new.replace(target)
     flush_folder(target.parent)
 
 
@@ -131,7 +131,7 @@ def _remove(folder: Path) -> None:
 def _settle(folder: Path) -> None:
     """Remove a workspace, after taking the second step of a replacement that was broken off between the two."""
     if (folder / _OLD).exists():
-        for made in folder.iterdir():
-            if made.name not in (_OLD, LOCK) and not folder.with_name(made.name).exists():
-                made.rename(folder.with_name(made.name))
+        for new in folder.iterdir():
+            if new.name not in (_OLD, LOCK) and not folder.with_name(new.name).exists():
+                new.rename(folder.with_name(new.name))
     shutil.rmtree(folder, ignore_errors=True)
