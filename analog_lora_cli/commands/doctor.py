@@ -8,13 +8,13 @@ from analog_lora_cli.runtime.installation import WRONG, findings
 
 
 def run() -> None:
-    """Look at the installation and print what was found.
+    """Check the installation and print the findings.
 
     Raises:
         AnaloraError: something that is needed is broken.
     """
-    found = findings()
-    print_findings(found)
-    broken = [finding.what for finding in found if finding.state == WRONG]
+    rows = list(findings())
+    print_findings(rows)
+    broken = [row.what for row in rows if row.state == WRONG]
     if broken:
-        raise AnaloraError(f"needed and broken: {', '.join(broken)}; the table says what mends it")
+        raise AnaloraError(f"needed and broken: {', '.join(broken)}; the table says what fixes it")

@@ -11,7 +11,8 @@ from analog_lora_cli.export.source import Source, build_digital, without_adapter
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.modules import is_inside
 from analog_lora_cli.models.placement import Placement
-from analog_lora_cli.storage.checkpoint import FROZEN_HEAD_FILE, write_tokenizer
+from analog_lora_cli.storage.checkpoint import write_tokenizer
+from analog_lora_cli.storage.layout import FROZEN_HEAD_FILE
 
 BASE = "base"
 

@@ -8,7 +8,7 @@ from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.yaml_file import dump_yaml
 from analog_lora_cli.export.description import Description
 from analog_lora_cli.export.source import Source
-from analog_lora_cli.storage.files import read_sealed
+from analog_lora_cli.storage.sealed import read_sealed
 from analog_lora_cli.tasks import Metric
 
 BROKEN_TORCHVISION = (

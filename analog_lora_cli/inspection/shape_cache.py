@@ -1,18 +1,19 @@
-"""Shapes of models that were looked at before, so that another tile size is shown at once.
+"""Cache of model shapes, so that a model that was inspected before is shown on another tile size at once.
 
-transformers takes seconds to import its models, only to say which layers a configuration has. What it said is kept in
-the user's cache folder (`XDG_CACHE_HOME`, by default `~/.cache`), by the content of config.json and everything else
-that the shapes depend on. Nothing is lost when the folder is deleted.
+transformers takes seconds to import its models, only to say which layers a configuration has. The answer is kept in the
+user's cache folder (`XDG_CACHE_HOME`, by default `~/.cache`), by the content of config.json and everything else that
+the shapes depend on. Nothing is lost when the folder is deleted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from analog_lora_cli import __version__
 from analog_lora_cli.config.schema import Config
@@ -64,8 +65,7 @@ def keep_shapes(key: str | None, modules: list[ModuleFacts], heads: list[str]) -
 
 
 def _file(key: str) -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "analora" / "shapes" / f"{key}.json"
+    return user_cache_path("analora") / "shapes" / f"{key}.json"
 
 
 def _config_file(config: Config) -> Path | None:
@@ -74,5 +74,5 @@ def _config_file(config: Config) -> Path | None:
         return Path(source) / "config.json"
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(source, "config.json", revision=config.model.revision)
-    return Path(found) if isinstance(found, str) else None
+    file = try_to_load_from_cache(source, "config.json", revision=config.model.revision)
+    return Path(file) if isinstance(file, str) else None

@@ -16,6 +16,7 @@ from analog_lora_cli.models.loading import load_shapes, load_tokenizer, model_so
 from analog_lora_cli.models.modules import ModuleFacts, module_facts
 from analog_lora_cli.runtime.libraries import prepare_libraries
 from analog_lora_cli.storage import checkpoint as store
+from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.files import read_json
 from analog_lora_cli.tasks import make_task
 from analog_lora_cli.tasks.base import Task
@@ -34,7 +35,7 @@ class Source:
     config: Config
     """For a checkpoint its own, hardware possibly changed."""
     checkpoint: store.Checkpoint | None = None
-    adapter: str = store.FIRST_ADAPTER
+    adapter: str = layout.FIRST_ADAPTER
     """Of the checkpoint."""
 
 
@@ -78,7 +79,7 @@ def _shapes(source: Source) -> Shapes:
         return Shapes(module_facts(loaded.plain), loaded.digital_heads)
     task = make_task(config.task, config.train.seed)
     if checkpoint is not None and config.trains_base:
-        model = load_shapes(task, str(checkpoint.folder / store.MODEL))
+        model = load_shapes(task, str(checkpoint.folder / layout.MODEL))
     else:
         model = load_shapes(task, model_source(config.model), config.model.revision)
     family = family_of(model.config)

@@ -13,7 +13,7 @@ from analog_lora_cli.config.sections.adapter import AdapterSection
 from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.models.adapter_variants import VARIANTS, AdapterRequest
 from analog_lora_cli.models.modules import is_inside, linear_modules, match_names, module_facts, no_linear_layer
-from analog_lora_cli.storage.checkpoint import FROZEN_HEAD_FILE
+from analog_lora_cli.storage.layout import FROZEN_HEAD_FILE
 from analog_lora_cli.tasks.base import Task
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from analog_lora_cli.models.loaded import Head, LoadedModel, ParameterCounts, Pr
 from analog_lora_cli.models.loading import load_model, load_tokenizer, model_source
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.runtime import processes
-from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, MODEL, Checkpoint
+from analog_lora_cli.storage.checkpoint import Checkpoint
+from analog_lora_cli.storage.layout import FIRST_ADAPTER, MODEL
 from analog_lora_cli.tasks import make_task
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What `analora doctor` prints."""
+"""Table of `analora doctor`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _STYLES = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 
 def print_findings(findings: list[Finding]) -> None:
-    """Print one row for each finding, with what to do below what was found."""
-    made = console.table(f"analora {__version__}", "", "state", "what was found, and what mends it", left=3)
-    made.columns[0].no_wrap = made.columns[1].no_wrap = True
-    made.columns[2].overflow = "fold"
+    """Print one row for each check, with the fix below the detail."""
+    table = console.table(f"analora {__version__}", "", "state", "detail, and what fixes it", left=3)
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
+    table.columns[2].overflow = "fold"
     for finding in findings:
         # Names of packages and folders hold brackets: Text takes them as they are.
         detail = Text(finding.detail)
-        if finding.mend:
-            detail.append(f"\n-> {finding.mend}", style="bold" if finding.state == "wrong" else "")
-        made.add_row(finding.what, Text(finding.state, style=_STYLES[finding.state]), detail)
-    console.results().print(made)
+        if finding.fix:
+            detail.append(f"\n-> {finding.fix}", style="bold" if finding.state == "wrong" else "")
+        table.add_row(finding.what, Text(finding.state, style=_STYLES[finding.state]), detail)
+    console.results().print(table)

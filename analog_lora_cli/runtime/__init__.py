@@ -1,1 +1,1 @@
-"""What surrounds a command: console, log, processes, libraries, installation."""
+"""Surroundings of a command: console, log, ranks, processes, libraries, installation."""

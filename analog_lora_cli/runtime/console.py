@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analog_lora_cli.runtime import log as run_log
+from analog_lora_cli.runtime.ranks import is_main, rank
 
 _quiet = False
 
@@ -24,13 +24,13 @@ def set_quiet(quiet: bool) -> None:
 
 @lru_cache(maxsize=1)
 def messages() -> Console:
-    """Where progress, notes and errors go: stderr."""
+    """Console for progress, notes and errors: stderr."""
     return Console(stderr=True, highlight=False, soft_wrap=False)
 
 
 @lru_cache(maxsize=1)
 def results() -> Console:
-    """Where results go: stdout."""
+    """Console for results: stdout."""
     return Console(highlight=False)
 
 
@@ -53,8 +53,7 @@ def warn(text: str) -> None:
 
 def error(text: str) -> None:
     """Print an error; of several processes, those that are not the main one say which they are."""
-    rank = os.environ.get("RANK", "0")
-    where = "" if rank == "0" else f"rank {rank}: "
+    where = "" if is_main() else f"rank {rank()}: "
     messages().print(Text.assemble((f"error: {where}", "bold red"), text), soft_wrap=True)
 
 
@@ -81,13 +80,13 @@ def table(title: str, *columns: str, caption: str | None = None, left: int = 1, 
         caption: below the table.
         left: how many columns from the left hold text; the others hold numbers.
     """
-    made = _Table(
+    result = _Table(
         box=box.SIMPLE_HEAD,
         header_style="bold",
         pad_edge=False,
         **options,
     )
-    made.heading, made.remarks = title, caption
+    result.heading, result.remarks = title, caption
     for index, heading in enumerate(columns):
-        made.add_column(heading, justify="left" if index < left else "right", no_wrap=index >= left, overflow="fold")
-    return made
+        result.add_column(heading, justify="left" if index < left else "right", no_wrap=index >= left, overflow="fold")
+    return result

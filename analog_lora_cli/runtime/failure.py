@@ -1,4 +1,4 @@
-"""What a user is told when a command does not come to its end: one message, on screen and in the log."""
+"""The one message that a user gets, on screen and in the log, when a command does not come to its end."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import traceback
 from analog_lora_cli.errors import EXIT_FAILED, AnaloraError, DiskFullError, StoppedError
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime import log as run_log
+from analog_lora_cli.runtime.ranks import is_main
 
 HINTS = {
     "train": "what is finished is kept, continue with --resume",
     "adapt": "what is finished is kept, continue with --resume",
-    "evaluate-drift": "what is finished is kept, run the command again",
+    "evaluate-drift": "run the command again: finished measurements are reused",
 }
-"""How a command that keeps finished work goes on after a failure."""
+"""How the commands that keep what is finished go on."""
 
 
 def explain(error: Exception, arguments: list[str]) -> int:
@@ -29,14 +30,14 @@ def explain(error: Exception, arguments: list[str]) -> int:
     if isinstance(error, StoppedError):  # The process that failed has said why.
         return error.exit_code
     if isinstance(error, DiskFullError):
-        _fail(f"{error}. Make room; {_hint(arguments)}")
+        _fail(f"{error}. Make room; {hint(arguments)}")
         return error.exit_code
     if isinstance(error, AnaloraError):
         _fail(str(error))
         return error.exit_code
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
-        _fail(f"{error.strerror}{where}; {_hint(arguments)}", error)
+        _fail(f"{error.strerror}{where}; {hint(arguments)}", error)
         return EXIT_FAILED
     log = run_log.file()
     place = "--debug shows where it happened" if log is None else f"{log} holds the traceback"
@@ -46,15 +47,18 @@ def explain(error: Exception, arguments: list[str]) -> int:
 
 def interrupted(arguments: list[str]) -> None:
     """Say that a signal has ended the command, and how it goes on; of several processes the main one does."""
-    from analog_lora_cli.runtime.processes import is_main
-
     if is_main():
-        _fail(f"interrupted; {_hint(arguments)}")
+        _fail(f"interrupted; {hint(arguments)}")
 
 
-def _hint(arguments: list[str]) -> str:
-    command = next((argument for argument in arguments if not argument.startswith("-")), None)
-    return HINTS.get(command or "", "nothing half-written is left, run the command again")
+def hint(arguments: list[str]) -> str:
+    """How to go on after a command has broken off.
+
+    Args:
+        arguments: of the command line.
+    """
+    command = next((argument for argument in arguments if not argument.startswith("-")), "")
+    return HINTS.get(command, "nothing half-written is left, run the command again")
 
 
 def _fail(text: str, error: Exception | None = None) -> None:

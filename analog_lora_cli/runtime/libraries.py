@@ -1,4 +1,4 @@
-"""Surroundings that must be set before transformers is imported."""
+"""Environment of the libraries, to be set before transformers is imported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime.cores import share_cores
 
 LOGGERS = ("transformers", "datasets", "peft", "accelerate", "torch.distributed", "aihwkit")
-"""Libraries whose messages are heard."""
+"""Libraries whose messages are logged."""
 
 HUB_TIMEOUT = 5.0
 """Seconds that the hub has to accept a connection."""
@@ -58,7 +58,7 @@ def prepare_libraries() -> str | None:
 
 
 class _Listener(logging.Handler):
-    """What libraries warn of goes to the log of the command, and errors to the screen too."""
+    """Handler that sends warnings of libraries to the log of the command, and errors to the screen too."""
 
     def emit(self, record: logging.LogRecord) -> None:
         text = f"{record.name.partition('.')[0]}: {record.getMessage()}"
@@ -85,7 +85,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """A warning of Python's kind, that no filter has silenced: in one line, with the library that it comes from."""
+    """Show a Python warning that no filter has silenced in one line, with the library that it comes from."""
     parts = Path(filename).parts
     package = parts[parts.index("site-packages") + 1] if "site-packages" in parts else Path(filename).stem
     console.warn(f"{package}: {' '.join(str(message).split())}")

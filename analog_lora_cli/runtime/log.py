@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from analog_lora_cli.runtime.ranks import is_main
+
 FILE = "log.txt"
 VARIABLES = (
     "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "HF_HOME",
@@ -28,14 +30,14 @@ _lines: list[str] = []
 _files: list[Path] = []
 
 
-def start(arguments: list[str]) -> None:
+def start(command: list[str]) -> None:
     """Begin the log of a command; without this, nothing is logged.
 
     Args:
-        arguments: of the command line, without the program's name.
+        command: arguments of the command line, without the program's name.
     """
     global _arguments, _began
-    _arguments, _began = arguments, time.time()
+    _arguments, _began = command, time.time()
     _lines.clear()
     _files.clear()
 
@@ -60,8 +62,6 @@ def keep_in(folder: Path) -> None:
 
     Of several processes only the main one writes.
     """
-    from analog_lora_cli.runtime.processes import is_main
-
     place = folder.absolute()
     if _arguments is None or not is_main() or any(place.is_relative_to(path.parent) for path in _files):
         return
@@ -84,6 +84,11 @@ def file() -> Path | None:
     return _files[0] if _files else None
 
 
+def arguments() -> list[str]:
+    """Arguments of the command that is logged; none if nothing is."""
+    return list(_arguments or [])
+
+
 def surroundings() -> dict[str, Any]:
     """The command and what its outcome may depend on: versions, machine, device, environment variables."""
     from analog_lora_cli import __version__
@@ -93,7 +98,7 @@ def surroundings() -> dict[str, Any]:
     packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items() if version)
     variables = " ".join(f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ)
     return {
-        "command": shlex.join(["analora", *(_arguments or [])]),
+        "command": shlex.join(["analora", *arguments()]),
         "folder": str(Path.cwd()),
         "versions": f"analora {__version__}, python {facts['python']}, {packages}",
         "platform": facts["platform"],

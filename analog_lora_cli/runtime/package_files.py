@@ -61,19 +61,19 @@ def _package_folders(name: str, package: str) -> list[Path]:
 
 
 def _nearby(folders: list[Path], path: PurePosixPath) -> str:
-    """What stands in the deepest existing folder on the way to `path`."""
+    """Content of the deepest existing folder on the way to `path`."""
     for depth in range(len(path.parts) - 1, -1, -1):
         parent = PurePosixPath(*path.parts[:depth])
-        found = sorted(
+        names = sorted(
             entry.name
             for folder in folders
             if (folder / parent).is_dir()
             for entry in (folder / parent).iterdir()
             if not entry.name.startswith(("__", "."))
         )
-        if found:
-            close = difflib.get_close_matches(path.parts[depth], found, n=1)
+        if names:
+            close = difflib.get_close_matches(path.parts[depth], names, n=1)
             hint = f" (is {close[0]} meant?)" if close else ""
-            more = ", ..." if len(found) > 12 else ""
-            return f"{'there' if parent.parts else 'in it'} is {', '.join(found[:12])}{more}{hint}"
+            more = ", ..." if len(names) > 12 else ""
+            return f"{'there' if parent.parts else 'in it'} is {', '.join(names[:12])}{more}{hint}"
     return "it holds no files"

@@ -12,6 +12,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from analog_lora_cli.errors import AnaloraError, StoppedError, UsageError
+from analog_lora_cli.runtime.ranks import is_main as is_main
+from analog_lora_cli.runtime.ranks import rank as rank
+from analog_lora_cli.runtime.ranks import world_size as world_size
 
 if TYPE_CHECKING:
     from analog_lora_cli.config.schema import Config
@@ -23,21 +26,6 @@ COLLECTIVE = timedelta(days=30)
 """How long a process waits for the others, which may have a chip more to measure; `peers` notices those that died."""
 
 _peers: Peers | None = None
-
-
-def world_size() -> int:
-    """Number of processes."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def rank() -> int:
-    """Number of this process, from 0."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def is_main() -> bool:
-    """Whether this is the process that prints and writes."""
-    return rank() == 0
 
 
 def collective_timeout(config: Config) -> timedelta:
@@ -107,8 +95,8 @@ def _join(timeout: timedelta) -> None:
 
 
 def _reason_to_end(error: BaseException) -> BaseException:
-    """What this process shall end with: its own error, or what has happened elsewhere and led to it."""
-    from analog_lora_cli.runtime.peers import failed
+    """The error to end this process with: its own, or what has happened elsewhere and led to it."""
+    from analog_lora_cli.runtime.peers import failure_of
 
     assert _peers is not None
     if threading.current_thread() is threading.main_thread():
@@ -118,11 +106,11 @@ def _reason_to_end(error: BaseException) -> BaseException:
     try:
         if isinstance(error, (RuntimeError, KeyboardInterrupt)):
             # A lost connection looks like any RuntimeError, and a launcher's way to end the others like Ctrl-C.
-            failure = _peers.what_happened()
+            failure = _peers.failure_elsewhere()
             if failure is not None:
                 return _caused_elsewhere(failure)
-        failure = _peers.tell(error)
-        same = failure.rank != rank() and failure.text == failed(rank(), error).text
+        failure = _peers.publish_error(error)
+        same = failure.rank != rank() and failure.text == failure_of(rank(), error).text
         return StoppedError(str(error), getattr(error, "exit_code", StoppedError.exit_code)) if same else error
     finally:
         _peers.stop()
@@ -130,8 +118,7 @@ def _reason_to_end(error: BaseException) -> BaseException:
 
 def _caused_elsewhere(failure: Failure) -> AnaloraError:
     assert _peers is not None
-    speaks = rank() == (1 if failure.rank == 0 else 0)
-    return AnaloraError(_peers.describe(failure)) if speaks else StoppedError(failure.text)
+    return AnaloraError(_peers.describe(failure)) if rank() == failure.speaker else StoppedError(failure.text)
 
 
 def _leave() -> None:

@@ -16,34 +16,15 @@ from analog_lora_cli.config.yaml_file import read_yaml_mapping
 from analog_lora_cli.errors import CheckpointError, ConfigError, UsageError
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
-from analog_lora_cli.storage.files import (
-    LOCK,
-    check_free,
-    check_writable,
-    file_sha256,
-    locked,
-    replacing,
-    saving,
-    write_text,
-)
-from analog_lora_cli.storage.manifest import MANIFEST, read_manifest, verify_files
+from analog_lora_cli.storage.files import check_writable, file_sha256, replacing, saving, write_text
+from analog_lora_cli.storage.layout import ADAPTERS, CONFIG, FIRST_ADAPTER, FROZEN_HEAD_FILE, LOCK, MANIFEST, MODEL
+from analog_lora_cli.storage.locks import check_free, locked
+from analog_lora_cli.storage.manifest import read_manifest, verify_files
 from analog_lora_cli.storage.workspace import is_workspace, put_in_place, workspace
-
-CONFIG = "analora.yaml"
-METRICS = "metrics.json"
-ADAPTERS = "adapters"
-MODEL = "model"
-"""Folder with the weights of `method: full`."""
-FROZEN_HEAD_FILE = "frozen_head.safetensors"
-"""Weights of a head that is neither trained nor part of the pretrained model (`train_head: false`)."""
-TRAINER = "trainer"
-FIRST_ADAPTER = "default"
-ALL = "all"
-"""What `--adapter` takes for every adapter of a checkpoint, and so no adapter's name."""
 
 
 def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:
-    """See whether a run may use an output folder, without writing anything.
+    """Check whether a run may use an output folder, without writing anything.
 
     Args:
         folder: the checkpoint folder.
@@ -113,7 +94,7 @@ def write_adapter(folder: Path, name: str, model: Any, frozen_head: dict[str, An
 
     Args:
         folder: the checkpoint folder.
-        name: of the adapter.
+        name: the adapter's name.
         model: the PEFT model.
         frozen_head: tensors of a head that is frozen and random, by name; may be empty.
         config: the adapter's configuration as YAML; None for the first one, whose configuration is the checkpoint's.
@@ -143,11 +124,11 @@ def write_tokenizer(folder: Path, tokenizer: Any) -> list[str]:
     """Store the tokenizer's files in the checkpoint folder itself; returns their names."""
     target = folder / "tokenizer"
     with saving(target), workspace(target) as beside:
-        made = beside / target.name
-        tokenizer.save_pretrained(str(made))
-        names = sorted(file.name for file in made.iterdir())
+        new = beside / target.name
+        tokenizer.save_pretrained(str(new))
+        names = sorted(file.name for file in new.iterdir())
         for name in names:
-            put_in_place(made / name, folder / name)
+            put_in_place(new / name, folder / name)
     return names
 
 
@@ -236,7 +217,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def verify_adapter(checkpoint: Checkpoint, name: str) -> None:
-    """See that an adapter's files are those that were written.
+    """Check that an adapter's files are those that were written.
 
     Raises:
         CheckpointError: there is no such adapter, or a file is missing or changed.

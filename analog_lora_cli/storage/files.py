@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -11,17 +10,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from analog_lora_cli.errors import AnaloraError, CheckpointError, DiskFullError, UsageError
-from analog_lora_cli.storage.workspace import put_in_place, remove_left_overs, workspace
+from analog_lora_cli.storage.workspace import put_in_place, workspace
 
-LOCK = ".lock"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def check_writable(folder: Path) -> None:
-    """See that a folder exists or can be made, and be written to; writes nothing.
+    """Check that a folder exists or can be made, and be written to; writes nothing.
 
     Raises:
         UsageError: it cannot; the message names `--output`.
@@ -42,39 +40,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON in one step."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-SEAL = "sha256"
-"""Key of a sealed file: the sha256 of everything else in it."""
-
-
-def write_sealed(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON object with the sha256 of its content in it, so that a changed digit is noticed."""
-    write_json(path, value | {SEAL: _seal(value)})
-
-
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Read what `write_sealed` has written, without the seal.
-
-    Raises:
-        CheckpointError: it is missing, unreadable or damaged.
-    """
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: damaged: expected a JSON object, got {type(value).__name__}")
-    seal = value.pop(SEAL, None)
-    if seal != _seal(value):
-        raise CheckpointError(
-            f"{path}: damaged: not as it was written (sha256 differs); restore it, or write it anew with the command "
-            "that made it"
-        )
-    return value
-
-
-def _seal(value: dict[str, Any]) -> str:
-    # Through JSON once, as reading does: tuples become lists, numbers as keys become text.
-    plain = json.loads(json.dumps(value))
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager
@@ -149,50 +114,3 @@ def file_sha256(path: Path) -> str:
         while block := handle.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def check_free(folder: Path) -> None:
-    """See that no other process holds a folder with `locked`; writes nothing.
-
-    Raises:
-        UsageError: one does.
-    """
-    try:
-        handle = (folder / LOCK).open()
-    except OSError:
-        return
-    with handle:
-        _lock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB, folder)
-
-
-@contextmanager
-def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold a folder for this process; the lock ends with the process, however it ends.
-
-    What killed processes have left half-written in the folder goes.
-
-    Args:
-        folder: is made if it does not exist.
-        wait: until the lock is free, where it is held for moments only.
-
-    Raises:
-        UsageError: another process holds it and `wait` is false, or the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / LOCK).open("w")
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written: {error.strerror}") from None
-    with handle:
-        _lock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), folder)
-        remove_left_overs(folder)
-        yield
-
-
-def _lock(handle: IO[str], kind: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, kind)
-    except BlockingIOError:
-        raise UsageError(f"{folder}: another process is writing to this folder; wait for it or use another") from None
-    except OSError as error:
-        raise UsageError(f"{folder}: its file system has no locks ({error.strerror}); use another folder") from None

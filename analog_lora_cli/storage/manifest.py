@@ -10,10 +10,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from analog_lora_cli import __version__
 from analog_lora_cli.errors import CheckpointError
-from analog_lora_cli.storage.files import file_sha256, read_sealed, write_sealed
+from analog_lora_cli.storage.files import file_sha256
+from analog_lora_cli.storage.layout import MANIFEST
+from analog_lora_cli.storage.sealed import read_sealed, write_sealed
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 _ADAPTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
@@ -51,7 +52,7 @@ class _Entry(BaseModel):
 
 
 class _Manifest(BaseModel):
-    """What the code relies on; the rest of the manifest is for people."""
+    """The part of the manifest that the code relies on; the rest is for people."""
 
     model_config = ConfigDict(extra="allow", strict=True)
     base_sha256: str
@@ -92,7 +93,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def verify_files(folder: Path, files: dict[str, str]) -> None:
-    """See that files are those that were written.
+    """Check that files are those that were written.
 
     Args:
         folder: where they lie.
@@ -104,12 +105,12 @@ def verify_files(folder: Path, files: dict[str, str]) -> None:
     for name, digest in files.items():
         path = folder / name
         try:
-            found = file_sha256(path)
+            actual = file_sha256(path)
         except FileNotFoundError:
             raise CheckpointError(f"{path}: is missing; restore the file, or write the folder anew") from None
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-        if found != digest:
+        if actual != digest:
             raise CheckpointError(
                 f"{path}: is damaged: its sha256 differs from the manifest's; restore it, or write the folder anew"
             )

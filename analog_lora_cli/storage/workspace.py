@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import fcntl
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from analog_lora_cli.errors import UsageError
+from analog_lora_cli.storage.layout import LOCK
 
 _SUFFIX = ".part"
 _OLD = ".old"
-"""The replaced folder, inside the workspace, where the system cannot exchange two folders in one step."""
-_HOLD = ".lock"
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
+"""The folder that is being replaced, inside the workspace."""
 
 
 def is_workspace(path: Path) -> bool:
@@ -53,25 +50,25 @@ def workspace(target: Path, alone: bool = False) -> Iterator[Path]:
     for path in target.parent.iterdir():
         if path.name.startswith(f".{target.name}.") and is_workspace(path):
             _remove(path)
-    folder, hold = _make(target, alone)
+    folder, lock = _make(target, alone)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        hold.close()
+        _settle(folder)
+        lock.release()
 
 
-def put_in_place(made: Path, target: Path) -> None:
-    """Let what was made in a workspace take the target's place; a replaced folder stays behind in the workspace.
+def put_in_place(new: Path, target: Path) -> None:
+    """Let new content that was made in a workspace take the target's place.
 
-    All of it is on disk before, and the new name is when this returns.
+    All of it is on disk before, and the new name is when this returns. A folder takes two steps, because no system call
+    of Python's exchanges two folders: the old one is moved into the workspace, the new one out of it. Whoever is killed
+    in between leaves both in the workspace, and the next process there takes the second step, see `remove_left_overs`.
     """
-    flush(made)
-    if not target.is_dir():
-        os.replace(made, target)
-    elif not _exchange(made, target):
-        target.rename(made.with_name(_OLD))
-        made.rename(target)
+    flush(new)
+    if target.is_dir():
+        target.rename(new.with_name(_OLD))
+    new.replace(target)
     flush_folder(target.parent)
 
 
@@ -97,65 +94,44 @@ def flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _make(target: Path, alone: bool) -> tuple[Path, IO[str]]:
+def _make(target: Path, alone: bool) -> tuple[Path, FileLock]:
     while True:
         name = f".{target.name}{_SUFFIX}" if alone else f".{target.name}.{uuid.uuid4().hex[:8]}{_SUFFIX}"
         folder = target.with_name(name)
         folder.mkdir(exist_ok=alone)
-        hold = _take(folder)
-        if hold is None and alone and folder.exists():
+        lock = _take(folder)
+        if lock is None and alone and folder.exists():
             raise UsageError(f"{target}: another process is writing to this folder; wait for it or use another")
-        if hold is None:
+        if lock is None:
             continue
-        if any(entry.name != _HOLD for entry in folder.iterdir()):
+        if any(entry.name != LOCK for entry in folder.iterdir()):
             _settle(folder)
-            hold.close()
+            lock.release()
             continue
-        return folder, hold
+        return folder, lock
 
 
-def _take(folder: Path) -> IO[str] | None:
-    """Hold a workspace; None if another process does, or has removed it meanwhile."""
+def _take(folder: Path) -> FileLock | None:
+    """Lock a workspace; None if another process holds it, or has removed it meanwhile."""
+    lock = FileLock(folder / LOCK)
     try:
-        handle = (folder / _HOLD).open("w")
-    except FileNotFoundError:
+        lock.acquire(blocking=False)
+    except (Timeout, FileNotFoundError):
         return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(handle.fileno()).st_nlink:
-            return handle
-    except BlockingIOError:
-        pass
-    handle.close()
-    return None
+    return lock
 
 
 def _remove(folder: Path) -> None:
-    hold = _take(folder) if folder.is_dir() else None
-    if hold is not None:
-        with hold:
-            _settle(folder)
+    lock = _take(folder) if folder.is_dir() else None
+    if lock is not None:
+        _settle(folder)
+        lock.release()
 
 
 def _settle(folder: Path) -> None:
-    """Finish what a killed process was at: only a folder that is whole is ever exchanged for the old one."""
+    """Remove a workspace, after taking the second step of a replacement that was broken off between the two."""
     if (folder / _OLD).exists():
-        for made in folder.iterdir():
-            if made.name not in (_OLD, _HOLD) and not folder.with_name(made.name).exists():
-                made.rename(folder.with_name(made.name))
+        for new in folder.iterdir():
+            if new.name not in (_OLD, LOCK) and not folder.with_name(new.name).exists():
+                new.rename(folder.with_name(new.name))
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _exchange(first: Path, second: Path) -> bool:
-    """Exchange two folders in one step; False where the system or the file system cannot."""
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError):
-        return False
-    names = os.fsencode(first), os.fsencode(second)
-    if renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-        return False
-    raise OSError(number, os.strerror(number), str(second))

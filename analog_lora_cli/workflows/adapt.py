@@ -14,12 +14,14 @@ from analog_lora_cli.hardware.kernels.choice import kernels_in_use
 from analog_lora_cli.models.build import TrainingModel
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
-from analog_lora_cli.runtime.numerics import arithmetic
+from analog_lora_cli.runtime.numerics import numerics
 from analog_lora_cli.runtime.provenance import environment
 from analog_lora_cli.storage import checkpoint as store
+from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint
-from analog_lora_cli.storage.files import locked, write_sealed
+from analog_lora_cli.storage.locks import locked
 from analog_lora_cli.storage.manifest import write_manifest
+from analog_lora_cli.storage.sealed import write_sealed
 from analog_lora_cli.storage.workspace import remove_left_overs
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.result import TrainingResult
@@ -98,13 +100,13 @@ def _store(adaptation: Adaptation, model: TrainingModel, training: TrainingResul
         "parameters": parameter_counts(model),
         "training": asdict(training),
         "environment": environment(),
-        "arithmetic": {**arithmetic(), "kernels": kernels_in_use(loaded.config.hardware)},
+        "numerics": {**numerics(), "kernels": kernels_in_use(loaded.config.hardware)},
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     layers = unchanged_layers(model)
     with locked(folder, wait=True):
         manifest = dict(read_checkpoint(folder).manifest)
-        if manifest["adapters"][store.FIRST_ADAPTER] != adaptation.checkpoint.entry(store.FIRST_ADAPTER):
+        if manifest["adapters"][layout.FIRST_ADAPTER] != adaptation.checkpoint.entry(layout.FIRST_ADAPTER):
             raise AnaloraError(
                 f"{folder}: another run has replaced this checkpoint meanwhile; adapter {name} is not stored"
             )

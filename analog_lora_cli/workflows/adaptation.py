@@ -14,9 +14,12 @@ from analog_lora_cli.config.times import seconds, time_option
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.storage import checkpoint as store
+from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint
-from analog_lora_cli.storage.files import check_free, check_writable, read_sealed
+from analog_lora_cli.storage.files import check_writable
+from analog_lora_cli.storage.locks import check_free
 from analog_lora_cli.storage.manifest import is_adapter_name
+from analog_lora_cli.storage.sealed import read_sealed
 
 REQUEST = "adaptation.json"
 """In the training folder of an adaptation: what was asked for, so that `--resume` continues that and nothing else."""
@@ -52,7 +55,7 @@ class Adaptation:
     @property
     def trainer_folder(self) -> Path:
         """Where the states for `--resume` lie."""
-        return self.checkpoint.folder / store.TRAINER / store.ADAPTERS / self.name
+        return self.checkpoint.folder / layout.TRAINER / layout.ADAPTERS / self.name
 
     @property
     def finished(self) -> bool:
@@ -110,14 +113,14 @@ class AdaptRequest:
         age, start = time_option("--at", self.at), self.start
         if start is not None:
             store.verify_adapter(checkpoint, start)
-        base = checkpoint.config_of(start or store.FIRST_ADAPTER)
+        base = checkpoint.config_of(start or layout.FIRST_ADAPTER)
         config = adaptation_config(
             base, self.preset, self.config_file, self.overrides, in_the_loop=self.chip is not None
         )
         if self.chip is None or age is None:
             return Adaptation(checkpoint, config, name, start)
         if start is None and config.task.name == base.task.name:
-            start = store.FIRST_ADAPTER
+            start = layout.FIRST_ADAPTER
         return Adaptation(checkpoint, _with_time(config, age), name, start, AgedChip(self.chip, age))
 
 
@@ -144,8 +147,8 @@ def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> N
             f"{checkpoint.folder}: method full has trained the weights on the tiles for one task and has no adapters; "
             "adapt works on checkpoints of method lora or digital"
         )
-    if not is_adapter_name(name) or name in (store.ALL, store.FIRST_ADAPTER):
-        taken = f"; {name!r} has a meaning of its own" if name in (store.ALL, store.FIRST_ADAPTER) else ""
+    if not is_adapter_name(name) or name in (layout.ALL, layout.FIRST_ADAPTER):
+        taken = f"; {name!r} has a meaning of its own" if name in (layout.ALL, layout.FIRST_ADAPTER) else ""
         raise UsageError(
             f"--adapter {name}: expected a name of at most 64 letters, digits, dots, dashes and underscores{taken}"
         )

@@ -16,7 +16,8 @@ from analog_lora_cli.errors import UsageError
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
-from analog_lora_cli.storage.checkpoint import ALL, FIRST_ADAPTER, Checkpoint, read_checkpoint, verify_adapter
+from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint, verify_adapter
+from analog_lora_cli.storage.layout import ALL, FIRST_ADAPTER
 from analog_lora_cli.workflows.observer import EvaluationObserver, SilentObserver
 
 if TYPE_CHECKING:

@@ -30,7 +30,9 @@ from analog_lora_cli.models.build import build_from
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.storage import checkpoint as store
-from analog_lora_cli.storage.files import check_free, check_writable, file_sha256, locked
+from analog_lora_cli.storage import layout
+from analog_lora_cli.storage.files import check_writable, file_sha256
+from analog_lora_cli.storage.locks import check_free, locked
 from analog_lora_cli.tasks import Metric, make_task
 from analog_lora_cli.workflows.observer import EvaluationObserver, planned_measurements
 
@@ -57,7 +59,7 @@ class Subject:
     def name(self) -> str:
         """Name for tables: the folder's, and the adapter's unless it is the first."""
         folder = self.checkpoint.folder.resolve().name
-        return folder if self.adapter == store.FIRST_ADAPTER else f"{folder}/{self.adapter}"
+        return folder if self.adapter == layout.FIRST_ADAPTER else f"{folder}/{self.adapter}"
 
     def key(self) -> dict[str, Any]:
         """Everything that a measurement depends on, besides chip and time."""

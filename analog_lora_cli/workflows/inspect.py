@@ -15,8 +15,9 @@ from analog_lora_cli.config.options import option_layers
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.runtime.libraries import imports_done
-from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, read_checkpoint, verify_adapter
+from analog_lora_cli.storage.checkpoint import read_checkpoint, verify_adapter
 from analog_lora_cli.storage.files import replacing, write_json, write_text
+from analog_lora_cli.storage.layout import FIRST_ADAPTER
 
 if TYPE_CHECKING:
     from analog_lora_cli.inspection.inspect import Inspection

@@ -12,8 +12,10 @@ from typing import Any
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference
 from analog_lora_cli.figures.drift import comparison_plot, drift_plot
-from analog_lora_cli.storage.checkpoint import FIRST_ADAPTER, Checkpoint
-from analog_lora_cli.storage.files import replacing, write_json, write_sealed, write_text
+from analog_lora_cli.storage.checkpoint import Checkpoint
+from analog_lora_cli.storage.files import replacing, write_json, write_text
+from analog_lora_cli.storage.layout import FIRST_ADAPTER
+from analog_lora_cli.storage.sealed import write_sealed
 from analog_lora_cli.workflows.evaluate import Evaluation
 from analog_lora_cli.workflows.recover import Recovery
 

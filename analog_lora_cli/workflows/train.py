@@ -17,11 +17,13 @@ from analog_lora_cli.models.build import TrainingModel, build, load_base
 from analog_lora_cli.models.fingerprints import weights_sha256
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.runtime import processes
-from analog_lora_cli.runtime.numerics import arithmetic
+from analog_lora_cli.runtime.numerics import numerics
 from analog_lora_cli.runtime.provenance import environment
 from analog_lora_cli.storage import checkpoint as store
+from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.files import file_sha256, write_json
-from analog_lora_cli.storage.manifest import MANIFEST, write_manifest
+from analog_lora_cli.storage.layout import MANIFEST
+from analog_lora_cli.storage.manifest import write_manifest
 from analog_lora_cli.tasks import Metric
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.result import TrainingResult
@@ -81,7 +83,7 @@ def train(
             fewer = "less with --chips, --times and --limit, none with --no-drift"
             observer.stage(f"training, then {planned_measurements([config.drift])} ({fewer})")
         observer.stage("reading data and model")
-        arguments = training_arguments(config, folder / store.TRAINER)
+        arguments = training_arguments(config, folder / layout.TRAINER)
         setup = None if finished else prepare(config)
         if setup is not None:
             observer.built(setup.model)
@@ -136,7 +138,7 @@ def _store(model: TrainingModel, folder: Path, training: TrainingResult) -> None
         "base_config": loaded.fingerprint.body_config,
         "adapters": {},
     }
-    files = [store.CONFIG]
+    files = [layout.CONFIG]
     if config.trains_base:
         files += store.write_full_model(folder, loaded.module)
         manifest["model_sha256"] = weights_sha256(loaded.module, leave_out=set())
@@ -150,7 +152,7 @@ def _store(model: TrainingModel, folder: Path, training: TrainingResult) -> None
         "placement": model.analog.placement.as_json() if model.analog is not None else None,
         "training": asdict(training),
         "environment": environment(),
-        "arithmetic": {**arithmetic(), "kernels": kernels_in_use(config.hardware)},
+        "numerics": {**numerics(), "kernels": kernels_in_use(config.hardware)},
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_manifest(folder, manifest)
@@ -158,13 +160,13 @@ def _store(model: TrainingModel, folder: Path, training: TrainingResult) -> None
 
 def _stored_adapter(model: TrainingModel, folder: Path) -> dict[str, Any]:
     loaded = model.loaded
-    store.write_adapter(folder, store.FIRST_ADAPTER, loaded.module, dict(loaded.head.frozen))
+    store.write_adapter(folder, layout.FIRST_ADAPTER, loaded.module, dict(loaded.head.frozen))
     entry = {
         "task": loaded.config.task.name,
         "base_sha256": loaded.fingerprint.base_sha256,
-        "files": store.adapter_files(folder, store.FIRST_ADAPTER),
+        "files": store.adapter_files(folder, layout.FIRST_ADAPTER),
     }
-    return {"adapters": {store.FIRST_ADAPTER: entry}, "analog_layers": unchanged_layers(model)}
+    return {"adapters": {layout.FIRST_ADAPTER: entry}, "analog_layers": unchanged_layers(model)}
 
 
 def unchanged_layers(model: TrainingModel) -> dict[str, str]:
@@ -201,12 +203,12 @@ def parameter_counts(model: TrainingModel) -> dict[str, int]:
 
 def _evaluate(config: Config, folder: Path, observer: RunObserver, drift: bool) -> RunResult:
     """Evaluate what lies in the folder, as a user who loads it would, and write the results."""
-    subject = Subject(store.read_checkpoint(folder), config, store.FIRST_ADAPTER)
+    subject = Subject(store.read_checkpoint(folder), config, layout.FIRST_ADAPTER)
     evaluation = evaluate(subject, subject.own_folder, observer, with_chips=drift)
     training = {key: value for key, value in subject.checkpoint.manifest["training"].items() if key != "log"}
     metrics = {"digital": evaluation.digital, "analog": evaluation.converters_only, "train": training}
     if processes.is_main():
-        write_json(folder / store.METRICS, metrics)
+        write_json(folder / layout.METRICS, metrics)
         if evaluation.drift is not None:
             write_drift(evaluation.drift, subject.own_folder, subject.name)
     return RunResult(folder, evaluation.headline, metrics, evaluation.baseline, evaluation.drift)

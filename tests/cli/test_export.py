@@ -12,7 +12,7 @@ import yaml
 from analog_lora_cli import cli
 from analog_lora_cli.errors import EXIT_USAGE
 from analog_lora_cli.runtime import console
-from analog_lora_cli.storage.files import read_sealed, write_sealed
+from analog_lora_cli.storage.sealed import read_sealed, write_sealed
 
 Captured = pytest.CaptureFixture[str]
 

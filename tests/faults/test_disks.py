@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from analog_lora_cli.runtime.failure import hint
 from tests.faults.disks import disk, remount
 from tests.faults.process import analora
 from tests.faults.work import Undisturbed, Work, left_over, result, see_that_nothing_is_half
@@ -19,8 +20,7 @@ def check_full(work: Work, code: int, said: str, folder: Path) -> None:
     assert code == 1, said
     assert said.count("error: ") == 1 and "Traceback" not in said
     assert f"error: {folder}/" in said and "cannot be saved" in said and "MiB are free there. Make room; " in said
-    hint = "continue with --resume" if work.name in ("train", "adapt") else "run the command again"
-    assert said.endswith(hint)
+    assert said.endswith(hint(work.command(folder)))
     see_that_nothing_is_half(folder)
     assert left_over(folder) == []
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from analog_lora_cli.runtime.failure import hint
 from tests.faults.process import Command, analora
 from tests.faults.work import Undisturbed, Work, left_over, result, see_that_nothing_is_half
 
@@ -38,8 +39,8 @@ def test_a_signal_ends_a_command_within_seconds(
             break
     assert code == 130, command.text()
     assert time.monotonic() - sent < 5
-    hint = "continue with --resume" if name in ("train", "adapt") else "run the command again"
-    assert command.text().startswith("error: interrupted; ") and command.text().endswith(hint)
+    assert command.text().startswith("error: interrupted; ")
+    assert command.text().endswith(hint(works[name].command(folder)))
     see_that_nothing_is_half(folder)
     assert left_over(folder) == []
     if name.startswith("export"):

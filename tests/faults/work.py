@@ -13,8 +13,8 @@ from typing import Any
 
 from analog_lora_cli.errors import CheckpointError
 from analog_lora_cli.storage.checkpoint import read_checkpoint, verify_adapter
-from analog_lora_cli.storage.files import SEAL
-from analog_lora_cli.storage.manifest import MANIFEST
+from analog_lora_cli.storage.layout import MANIFEST
+from analog_lora_cli.storage.sealed import SEAL
 from analog_lora_cli.storage.workspace import is_workspace
 
 Undisturbed = Callable[[str], tuple[Path, float]]

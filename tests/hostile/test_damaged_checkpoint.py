@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from analog_lora_cli.cli import main
-from analog_lora_cli.storage.checkpoint import ADAPTERS, TRAINER
+from analog_lora_cli.storage.layout import ADAPTERS, TRAINER
 from analog_lora_cli.training.saved_state import newest_state
 
 Captured = pytest.CaptureFixture[str]

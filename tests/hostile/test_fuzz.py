@@ -17,8 +17,9 @@ from analog_lora_cli.config.load import dump_config, load_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import AnaloraError, ConfigError
 from analog_lora_cli.evaluation.log import MeasurementLog
-from analog_lora_cli.storage.checkpoint import TRAINER, read_checkpoint, verify_adapter
-from analog_lora_cli.storage.manifest import MANIFEST, read_manifest, write_manifest
+from analog_lora_cli.storage.checkpoint import read_checkpoint, verify_adapter
+from analog_lora_cli.storage.layout import MANIFEST, TRAINER
+from analog_lora_cli.storage.manifest import read_manifest, write_manifest
 from analog_lora_cli.workflows.evaluate import MEASUREMENTS, Subject
 
 ODD = "1e400 ~ null on 0x1F 1:30 2024-01-01 \ud800 \0 ../x package:x 1d -1s [ {a".split(" ")

@@ -15,9 +15,10 @@ import torch
 from analog_lora_cli.cli import main
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.storage.checkpoint import CONFIG, TRAINER, adapter_files
+from analog_lora_cli.storage.checkpoint import adapter_files
 from analog_lora_cli.storage.files import file_sha256
-from analog_lora_cli.storage.manifest import MANIFEST, read_manifest, write_manifest
+from analog_lora_cli.storage.layout import CONFIG, MANIFEST, TRAINER
+from analog_lora_cli.storage.manifest import read_manifest, write_manifest
 from analog_lora_cli.training.saved_state import COMPLETE
 
 Captured = pytest.CaptureFixture[str]

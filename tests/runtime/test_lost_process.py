@@ -150,6 +150,6 @@ def test_measuring_ends_when_a_process_is_lost(
         jobs[1].process.send_signal(number)
         assert jobs[0].ends(90) == 1
         assert f"rank 1 (process {jobs[1].process.pid} on {socket.gethostname()}) was lost" in jobs[0].said
-        assert "--resume" in jobs[0].said
+        assert "run the command again: finished measurements are reused" in jobs[0].said
     kept = [json.loads(line) for line in finished.read_text().splitlines()[1:]]
     assert len(kept) > 8

@@ -25,7 +25,7 @@ from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.models.build import build_from
 from analog_lora_cli.models.tiling import put_on_tiles
 from analog_lora_cli.storage.checkpoint import read_checkpoint
-from analog_lora_cli.storage.files import locked
+from analog_lora_cli.storage.locks import locked
 from analog_lora_cli.storage.manifest import read_manifest, write_manifest
 from analog_lora_cli.training.callbacks.chip_in_the_loop import ChipInTheLoop
 from analog_lora_cli.workflows.adapt import run_adaptation

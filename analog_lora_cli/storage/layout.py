@@ -1,0 +1,21 @@
+"""Names of the files and folders in a checkpoint."""
+
+from __future__ import annotations
+
+CONFIG = "analora.yaml"
+MANIFEST = "manifest.json"
+"""Written last: a folder with a manifest is complete."""
+METRICS = "metrics.json"
+ADAPTERS = "adapters"
+"""Folder of adapters, each a PEFT folder by the adapter's name."""
+FIRST_ADAPTER = "default"
+ALL = "all"
+"""Every adapter of a checkpoint, for `--adapter`; so no adapter can have this name."""
+FROZEN_HEAD_FILE = "frozen_head.safetensors"
+"""Weights of a head that is neither trained nor part of the pretrained model (`train_head: false`)."""
+MODEL = "model"
+"""Folder with the weights of `method: full`."""
+TRAINER = "trainer"
+"""Folder with what `--resume` needs."""
+LOCK = ".lock"
+"""File that the process that works in a folder holds locked."""
