@@ -1,1 +1,1 @@
-"""The configuration: its sections (`sections`, `schema`), how it is put together (`load`), what keys affect (`scope`)."""
+"""The configuration: its sections, how it is put together (`load`), and what its keys affect (`scope`)."""
