@@ -13,7 +13,8 @@ from typing import Annotated, cast
 
 import typer
 
-from analog_lora_cli import __version__, options
+from analog_lora_cli import __version__
+from analog_lora_cli.commands import options
 from analog_lora_cli.errors import EXIT_INTERRUPTED, EXIT_USAGE
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime.failure import explain, interrupted
