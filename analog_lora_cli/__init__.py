@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from analog_lora_cli.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from analog_lora_cli.config.load import load_config
     from analog_lora_cli.export.conductances import load_model as load_conductances
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from analog_lora_cli.workflows.drift import evaluate_drift
     from analog_lora_cli.workflows.inspect import inspect_tiles
     from analog_lora_cli.workflows.train import train
-
-__version__ = "0.1.0"
 
 __all__ = ["adapt", "evaluate_drift", "inspect_tiles", "load_conductances", "load_config", "train"]
 
@@ -43,10 +43,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    from analog_lora_cli.runtime.libraries import prepare_libraries
-
-    prepare_libraries()
     module, attribute = _PLACES[name]
+    if not module.startswith("config."):  # Configurations need no torch.
+        from analog_lora_cli.runtime.libraries import prepare_libraries
+
+        prepare_libraries()
     value = getattr(import_module(f"{__name__}.{module}"), attribute)
     globals()[name] = value
     return value

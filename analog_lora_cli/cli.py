@@ -13,11 +13,11 @@ from typing import Annotated, cast
 
 import typer
 
-from analog_lora_cli import __version__
 from analog_lora_cli.commands import options
 from analog_lora_cli.errors import EXIT_INTERRUPTED, EXIT_USAGE
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime.failure import explain, interrupted
+from analog_lora_cli.version import __version__
 
 # Newer releases of Typer carry their own copy of Click: this is the base class of whichever one is in use.
 _ClickException = cast(

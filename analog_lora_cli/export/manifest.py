@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from analog_lora_cli import __version__
 from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.export.source import Source
 from analog_lora_cli.runtime.provenance import environment
 from analog_lora_cli.storage.files import check_writable, file_sha256, read_json
 from analog_lora_cli.storage.manifest import is_inner_path, verify_files
+from analog_lora_cli.version import __version__
 
 EXPORT = "export.json"
 FORMAT = "analora-export"

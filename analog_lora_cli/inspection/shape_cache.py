@@ -15,12 +15,12 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from analog_lora_cli import __version__
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.models.loading import model_source
 from analog_lora_cli.models.modules import ModuleFacts
 from analog_lora_cli.storage.files import write_json
 from analog_lora_cli.tasks import make_task
+from analog_lora_cli.version import __version__
 
 
 def shape_key(config: Config) -> str | None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from analog_lora_cli import __version__
 from analog_lora_cli.runtime import console
+from analog_lora_cli.version import __version__
 
 if TYPE_CHECKING:
     from analog_lora_cli.runtime.installation import Finding

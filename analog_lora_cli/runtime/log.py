@@ -91,8 +91,8 @@ def arguments() -> list[str]:
 
 def surroundings() -> dict[str, Any]:
     """The command and what its outcome may depend on: versions, machine, device, environment variables."""
-    from analog_lora_cli import __version__
     from analog_lora_cli.runtime.provenance import environment
+    from analog_lora_cli.version import __version__
 
     facts = environment()
     packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items() if version)

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from analog_lora_cli import __version__
 from analog_lora_cli.errors import CheckpointError
 from analog_lora_cli.storage.files import file_sha256
 from analog_lora_cli.storage.layout import MANIFEST
 from analog_lora_cli.storage.sealed import read_sealed, write_sealed
+from analog_lora_cli.version import __version__
 
 FORMAT = 1
 _ADAPTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

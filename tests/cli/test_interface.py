@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from analog_lora_cli import __version__, cli
+from analog_lora_cli import cli
 from analog_lora_cli.commands import presets
 from analog_lora_cli.errors import (
     EXIT_FAILED,
@@ -24,6 +24,7 @@ from analog_lora_cli.errors import (
     UsageError,
 )
 from analog_lora_cli.runtime import console
+from analog_lora_cli.version import __version__
 
 Captured = pytest.CaptureFixture[str]
 COMMANDS = sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)
