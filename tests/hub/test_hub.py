@@ -162,9 +162,10 @@ def test_models_and_data_sets_from_a_hub_and_then_from_the_cache(hub: Hub, tmp_p
 
 
 def test_an_unreachable_hub_through_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "hub.yaml").write_text("task: {name: squad}\n")
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "analog_lora_cli", "train", "--config", os.devnull, "--output", "run", "--quiet"],
+        [sys.executable, "-m", "analog_lora_cli", "train", "--config", "hub.yaml", "--output", "run", "--quiet"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
