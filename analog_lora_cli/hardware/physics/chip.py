@@ -1,4 +1,4 @@
-"""A simulated chip: programmed once from a seed, then aged; what it holds depends on seed and hardware alone."""
+"""A simulated chip: programmed once from a seed, then aged; its state depends on seed and hardware alone."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Chip:
         self._tiles = {name: self._program_layer(name, layer) for name, layer in layers.items()}
 
     def age(self, seconds: float, read: int = 0) -> None:
-        """Let all layers hold what this chip holds at a time.
+        """Set all layers to the state of this chip at a time.
 
         Args:
             seconds: time after programming, in seconds.
@@ -79,7 +79,7 @@ class Chip:
             layer.state = self._aged_layer(name, layer, seconds, read)
 
     def hold_programmed(self) -> None:
-        """Let all layers hold what was programmed, before anything was read: no read noise, no drift.
+        """Set all layers to the programmed weights before any read: no read noise, no drift.
 
         No chip can be read so; it shows what programming alone does.
         """
@@ -91,12 +91,15 @@ class Chip:
             layer.state = TileState(weight.to(device), torch.ones_like(layer.column_scale))
 
     def release(self) -> None:
-        """Give all layers back their exact weights."""
+        """Set all layers back to their exact weights."""
         for layer in self.layers.values():
             layer.state = None
 
     def fingerprint(self) -> str:
-        """sha256 of everything that the layers hold now: weights and compensation factors."""
+        """sha256 of the present state of all layers: weights and drift-compensation factors.
+
+        `age` must have been called.
+        """
         digest = hashlib.sha256()
         for name in sorted(self.layers):
             state = self.layers[name].state
@@ -108,12 +111,12 @@ class Chip:
 
     @torch.no_grad()
     def conductances(self, name: str, seconds: float, read: int = 0) -> list[TileConductances]:
-        """What the devices of a layer hold at a time, on the scale of the programming, see `on_scale_of`.
+        """Conductances of a layer's devices at a time, on the scale of the programming, see `on_scale_of`.
 
         They are those behind the weights that `age` sets, with the same read noise.
 
         Args:
-            name: of the layer.
+            name: name of the layer.
             seconds: time after programming, in seconds.
             read: number of the reading.
 
