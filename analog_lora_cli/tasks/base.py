@@ -20,6 +20,7 @@ from analog_lora_cli.tasks.metric import Metric
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
+    from transformers.models.auto.auto_factory import _BaseAutoModelClass
     from transformers.utils import ModelOutput
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -113,11 +114,11 @@ class Task(ABC):
     def example(self) -> Example:
         """An input for the code in an exported README."""
 
-    def auto_class(self) -> type:
+    def auto_class(self) -> type[_BaseAutoModelClass]:
         """The class of transformers whose `from_pretrained` makes a model with this task's head."""
         import transformers
 
-        auto_class: type = getattr(transformers, self.auto_class_name)
+        auto_class: type[_BaseAutoModelClass] = getattr(transformers, self.auto_class_name)
         return auto_class
 
     @abstractmethod
