@@ -40,7 +40,7 @@ class PooledNormal:
 
     Args:
         seed: 0 .. 2^63 - 1; None takes one from torch's default CPU generator, so that `torch.manual_seed` decides.
-        device: where the numbers are needed.
+        device: device of the numbers.
     """
 
     def __init__(self, seed: int | None, device: torch.device) -> None:

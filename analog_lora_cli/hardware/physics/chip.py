@@ -35,6 +35,7 @@ class _ProgrammedTile:
     """One tile after programming, in tile units."""
 
     seed_parts: tuple[object, ...]
+    """Parts that the seeds of its noise have in common."""
     weight: Tensor
     """(columns, rows): right after programming."""
     drift_parameters: list[Tensor]
@@ -46,8 +47,8 @@ class _ProgrammedTile:
 class Chip:
     """A chip with the given layers on it.
 
-    Programming draws the programming noise and the drift exponents of each tile from a seed made of the chip's seed,
-    the layer's name and the tile's position; each reading time has a seed of its own for the read noise. Nothing
+    Programming draws the programming noise and the drift exponents of each tile from a seed derived from the chip's
+    seed, the layer's name and the tile's position; each reading time has a seed of its own for the read noise. Nothing
     depends on the batch, the order of calls, the process or torch's global generators, and the random numbers are
     drawn on the CPU, so that a chip is the same on every device.
 
@@ -56,7 +57,7 @@ class Chip:
 
     Args:
         seed: the chip's seed.
-        layers: the layers on tiles, by name.
+        layers: layers on tiles by name.
         hardware: device, converter and compensation.
     """
 
@@ -165,7 +166,7 @@ class Chip:
 
 @contextmanager
 def seeded(*parts: object) -> Iterator[None]:
-    """Give torch's CPU generator a seed made of the parts, and restore it afterwards.
+    """Seed torch's CPU generator with a hash of the parts, and restore it afterwards.
 
     One thread meanwhile, or another number of threads would be another chip. More threads would gain nothing: the
     normals take the time.

@@ -21,9 +21,9 @@ class CellEntry(TypedDict):
     significance: list[float]
     """Factor of each pair of devices; empty for a single device."""
     g_min: float
-    """In uS."""
+    """Smallest conductance, in uS."""
     g_max: float
-    """In uS."""
+    """Largest conductance, in uS."""
 
 
 class TileEntry(TypedDict):
@@ -36,7 +36,7 @@ class TileEntry(TypedDict):
     outputs: list[int]
     """First output of the layer on this tile, and the one after the last."""
     scale: float
-    """In uS for each tile unit of weight."""
+    """Conductance of a tile unit of weight, in uS."""
     offset: float
     """Weight at g_min in tile units."""
 
@@ -76,7 +76,10 @@ class ConductanceMap(TypedDict):
 
 
 def read_map(folder: Path) -> ConductanceMap:
-    """The content of conductances.json.
+    """Read conductances.json.
+
+    Args:
+        folder: an export of the format `conductances`.
 
     Raises:
         CheckpointError: it is missing, damaged, or of a later version.
