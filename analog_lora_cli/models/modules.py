@@ -58,7 +58,7 @@ def weight_modules(model: nn.Module) -> Iterator[WeightModule]:
     from peft.utils.other import ModulesToSaveWrapper
 
     wrapper: list[str] = []
-    """Name of the last wrapper."""
+    """Name of the last wrapper, if any."""
     for name, module in model.named_modules():
         # `named_modules` lists the inside of a module right after it, so one wrapper at a time is enough.
         if is_inside(name, wrapper):
