@@ -29,15 +29,15 @@ Progress = Callable[[int, int, Measurement, Metrics], None]
 
 
 def check_times(hardware: HardwareConfig, times: list[str], origin: str = "drift.times") -> None:
-    """See that the device is defined at all times.
+    """Check that the device has data for all times.
 
     Args:
-        hardware: the device.
-        times: times after programming.
-        origin: key or option that the times come from, for the message.
+        hardware: configuration of the device.
+        times: labels of times after programming.
+        origin: key or option of the times, for the message.
 
     Raises:
-        UsageError: it is not; the message lists the times that it is defined at.
+        UsageError: it has none for one of them; the message lists the times that it has data for.
         ConfigError: the device's constants are wrong.
     """
     undefined, defined = undefined_times(hardware, [seconds(label) for label in times])
@@ -47,58 +47,32 @@ def check_times(hardware: HardwareConfig, times: list[str], origin: str = "drift
         raise UsageError(f"{origin}: {wrong}: device {hardware.device} has data for {known} only")
 
 
-def evaluate_drift(
-    loaded: LoadedModel,
-    evaluator: Evaluator,
-    drift: DriftConfig,
-    adapter: str,
-    log: MeasurementLog | None = None,
-    progress: Progress | None = None,
-) -> DriftResult:
-    """Measure a model over chips and times; several processes share the work.
-
-    Args:
-        loaded: the model; it is put onto tiles.
-        evaluator: the validation data.
-        drift: chips, times and the first chip's seed.
-        adapter: name, for the result.
-        log: keeps finished measurements; None: nothing is kept.
-        progress: told about each measurement.
-
-    Raises:
-        UsageError: the device is not defined at a time, or the log belongs to other settings.
-    """
-    check_times(loaded.config.hardware, drift.times)
-    finished = measure(loaded, evaluator, drift_measurements(drift), log, progress)
-    return drift_result(loaded.config, loaded.task, drift, adapter, finished)
-
-
 def drift_measurements(drift: DriftConfig) -> list[Measurement]:
-    """All measurements of a drift evaluation, in the order in which they are made."""
+    """All measurements of a drift evaluation, in their order."""
     return [*WITHOUT_CHIPS, *_chip_measurements(drift)]
 
 
 def drift_result(
-    config: Config, task: Task, drift: DriftConfig, adapter: str, finished: dict[Measurement, Metrics]
+    config: Config, task: Task, drift: DriftConfig, adapter: str, metrics: dict[Measurement, Metrics]
 ) -> DriftResult:
-    """The result that finished measurements amount to.
+    """The result of a drift evaluation.
 
     Args:
-        config: of the model that was measured.
-        task: its task.
-        drift: which measurements.
-        adapter: name.
-        finished: the metrics of each measurement of `drift_measurements`.
+        config: configuration of the model.
+        task: task of the model.
+        drift: chips, times and reads.
+        adapter: name of the adapter.
+        metrics: metrics of each measurement of `drift_measurements`.
     """
     return DriftResult(
         metrics={metric.name: metric for metric in task.metrics},
         adapter=adapter,
-        digital=finished[DIGITAL],
-        converters_only=finished[CONVERTERS_ONLY],
+        digital=metrics[DIGITAL],
+        converters_only=metrics[CONVERTERS_ONLY],
         hardware=config.hardware,
         chips=[drift.seed + index for index in range(drift.chips)],
         times=list(drift.times),
-        measurements={measurement: finished[measurement] for measurement in _chip_measurements(drift)},
+        measurements={measurement: metrics[measurement] for measurement in _chip_measurements(drift)},
         reference=config.reference.model_dump(mode="json") if config.reference is not None else None,
     )
 
@@ -120,38 +94,39 @@ def measure(
     log: MeasurementLog | None = None,
     progress: Progress | None = None,
 ) -> dict[Measurement, Metrics]:
-    """The metrics of some measurements: those that are in the log, and the others measured now.
+    """Metrics of some measurements, from the log where it has them; several processes share the others.
 
     Args:
         loaded: the model; it is put onto tiles, with `method: digital` after the digital measurement.
         evaluator: the validation data.
-        measurements: such as those of `drift_measurements`.
-        log: keeps finished measurements.
-        progress: told about each measurement.
+        measurements: measurements, such as those of `drift_measurements`.
+        log: log of earlier measurements, to which the new ones are added; None: no log.
+        progress: callback after each measurement.
 
     Returns:
         the metrics of each measurement, the same on all processes.
     """
-    logged = log.read() if log is not None else {}
-    finished = {measurement: logged[measurement] for measurement in measurements if measurement in logged}
-    todo = [measurement for measurement in measurements if measurement not in finished]
+    earlier = log.read() if log is not None else {}
+    results = {measurement: earlier[measurement] for measurement in measurements if measurement in earlier}
+    remaining = [measurement for measurement in measurements if measurement not in results]
     processes.wait_for_all()
-    if log is not None and todo and processes.is_main():
+    if log is not None and remaining and processes.is_main():
         log.start()
     processes.wait_for_all()
     bench = _Bench(loaded)
-    measured: dict[Measurement, Metrics] = {}
-    for measurement in _share(todo):
+    new: dict[Measurement, Metrics] = {}
+    for measurement in _share(remaining):
         with bench.conditions(measurement), _output_noise_of(measurement):
-            metrics = measured[measurement] = evaluator.run(loaded.module)
+            metrics = new[measurement] = evaluator.run(loaded.module)
         if log is not None:
             log.append(measurement, metrics)
         if progress is not None:
             total = len(measurements)
-            progress(min(len(finished) + len(measured) * processes.world_size(), total), total, measurement, metrics)
-    for part in processes.gather(measured):
-        finished |= part
-    return finished
+            # The other processes are taken to be as far as this one.
+            progress(min(len(results) + len(new) * processes.world_size(), total), total, measurement, metrics)
+    for part in processes.gather(new):
+        results |= part
+    return results
 
 
 def _share(measurements: list[Measurement]) -> list[Measurement]:
@@ -173,7 +148,7 @@ class _Bench:
 
     @contextmanager
     def conditions(self, measurement: Measurement) -> Iterator[None]:
-        """Give the model what a measurement asks for, inside the block."""
+        """Give the model the conditions of a measurement, inside the block."""
         # A model trained digitally is measured with its own weights, one trained on tiles with the clipped ones.
         if measurement == DIGITAL and not self.loaded.config.on_tiles and self._analog is None:
             yield

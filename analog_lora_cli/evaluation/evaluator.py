@@ -1,4 +1,4 @@
-"""Run a model over the validation data, batches grouped by length, and score it."""
+"""Evaluation of a model on the validation data, in batches of similar length."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Evaluator:
     """The validation data of a task as batches in memory, ready to be run many times.
 
     Args:
-        task: gives the data and scores the outputs.
-        tokenizer: the model's.
-        batch_size: features of one batch at most; on a CPU also no more than MOST_TOKENS_ON_CPU allows.
-        device: where the model is.
+        task: source of the data, which scores the outputs.
+        tokenizer: tokenizer of the model.
+        batch_size: most features of one batch; on a CPU also no more than MOST_TOKENS_ON_CPU allows.
+        device: device of the model.
     """
 
     def __init__(self, task: Task, tokenizer: PreTrainedTokenizerBase, batch_size: int, device: torch.device) -> None:
@@ -62,8 +62,8 @@ class Evaluator:
         """The metrics of a model, each in its unit; the model is put into evaluation mode.
 
         Args:
-            model: takes the task's features.
-            after_batch: called with the number of features of each batch that is done.
+            model: model that takes the task's features.
+            after_batch: callback after each batch with its number of features.
 
         Raises:
             AnaloraError: outputs that are not finite.

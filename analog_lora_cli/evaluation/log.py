@@ -1,4 +1,4 @@
-"""Finished measurements on disk, so that an interrupted evaluation goes on where it stopped."""
+"""Log of finished measurements, so that an interrupted evaluation goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import errno
 import json
 import os
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.errors import UsageError
@@ -23,30 +23,35 @@ class MeasurementLog:
     """Finished measurements on disk, one JSON line each, so that an interrupted evaluation can go on.
 
     Args:
-        path: the file.
-        key: what the measurements depend on; those of another key are never used.
+        path: path of the file.
+        key: all that the measurements depend on; those of another key are never used.
     """
 
-    def __init__(self, path: Path, key: dict[str, Any]) -> None:
+    def __init__(self, path: Path, key: dict[str, object]) -> None:
         self.path = path
         self.key = key
 
     def read(self) -> dict[Measurement, Metrics]:
-        """The metrics of all finished measurements; a line cut off by a kill, or damaged since, is left out."""
+        """The metrics of all finished measurements; a line cut off by a kill, or damaged since, is left out.
+
+        Raises:
+            UsageError: the file holds measurements of another key.
+        """
         if not self.path.is_file():
             return {}
         lines = self.path.read_bytes().split(b"\n")
-        if not lines[0] or _parsed(lines[0]) != self.key:
+        key = _parse(lines[0])
+        if key != self.key:
             raise UsageError(
                 f"{self.path.parent}: holds measurements of another configuration "
-                f"({_difference(_parsed(lines[0]), self.key)}); use --overwrite or another folder"
+                f"({_difference(key, self.key)}); use --overwrite or another folder"
             )
-        finished = {}
+        results = {}
         for line in lines[1:]:
-            entry = _parsed(line)
+            entry = _parse(line)
             if isinstance(entry, dict) and entry.pop(CHECK, None) == _checksum(entry):
-                finished[Measurement.parse(entry["measurement"])] = entry["metrics"]
-        return finished
+                results[Measurement.parse(entry["measurement"])] = entry["metrics"]
+        return results
 
     def start(self) -> None:
         """Make the file ready for `append`: once, by one process, before any of them appends."""
@@ -75,18 +80,19 @@ class MeasurementLog:
                 os.close(descriptor)
 
 
-def _parsed(line: bytes) -> Any:
+def _parse(line: bytes) -> object:
     try:
-        return json.loads(line)
+        content: object = json.loads(line)
+        return content
     except (ValueError, RecursionError):
         return None
 
 
-def _checksum(entry: dict[str, Any]) -> int:
+def _checksum(entry: Mapping[str, object]) -> int:
     return zlib.crc32(json.dumps(entry, sort_keys=True).encode())
 
 
-def _difference(old: Any, new: dict[str, Any]) -> str:
+def _difference(old: object, new: dict[str, object]) -> str:
     if not isinstance(old, dict):
         return "its first line is damaged"
     flat_old, flat_new = flatten(old), flatten(new)

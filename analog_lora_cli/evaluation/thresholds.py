@@ -48,15 +48,15 @@ class Requirement:
 
     def holds(self, result: DriftResult) -> bool:
         """Whether the condition holds; one that cannot be known does not."""
-        measured = self.measured(result)
-        return measured is not None and bool(_COMPARISONS[self.comparison](measured, self.value))
+        value = self.measured(result)
+        return value is not None and bool(_COMPARISONS[self.comparison](value, self.value))
 
 
 def parse_requirement(text: str, metrics: Sequence[Metric], times: list[str]) -> Requirement:
     """Read a `--require`.
 
     Args:
-        text: `METRIC[:mean|worst|lower|upper] COMPARISON VALUE @ TIME`.
+        text: condition, `METRIC[:mean|worst|lower|upper] COMPARISON VALUE @ TIME`.
         metrics: metrics of the task.
         times: times that will be measured.
 

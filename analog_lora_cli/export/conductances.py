@@ -13,7 +13,8 @@ from analog_lora_cli.export.description import Description, auto_class, example_
 from analog_lora_cli.export.manifest import verify_export
 from analog_lora_cli.export.peft import copy_adapter
 from analog_lora_cli.export.source import Source, without_adapter
-from analog_lora_cli.hardware.physics.conductance_file import CHIP, MAP, TARGETS, ChipMoment, read_layers, write_layers
+from analog_lora_cli.hardware.physics.conductance_file import CHIP, TARGETS, ChipMoment, read_layers, write_layers
+from analog_lora_cli.hardware.physics.conductance_map import MAP
 from analog_lora_cli.models.modules import replace_layer
 from analog_lora_cli.models.tiling import put_on_tiles
 from analog_lora_cli.storage.checkpoint import write_tokenizer

@@ -1,1 +1,1 @@
-"""From a configuration to a model: pretrained weights, adapters, and which layers go onto tiles."""
+"""Models of a configuration: pretrained weights, adapters, and layers on tiles."""

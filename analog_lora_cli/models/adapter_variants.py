@@ -1,10 +1,10 @@
-"""The variants of adapters that PEFT knows, by the names of `adapter.variant`: a new one is a new entry."""
+"""Variants of adapters in PEFT, by the names of `adapter.variant`: a new one is a new entry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analog_lora_cli.config.sections.adapter import AdaLoraSection, AdapterSection, LowRankSection
 from analog_lora_cli.errors import UsageError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AdapterRequest:
-    """What PEFT's configuration of an adapter is made of."""
+    """Ingredients of PEFT's configuration of an adapter."""
 
     adapter: AdapterSection
     targets: list[str]
@@ -27,9 +27,9 @@ class AdapterRequest:
     heads: list[str]
     """Names of the head's modules."""
 
-    def common(self) -> dict[str, Any]:
-        """The arguments that all of PEFT's configurations have."""
-        arguments: dict[str, Any] = {"target_modules": self.targets}
+    def common(self) -> dict[str, object]:
+        """Arguments of every configuration class of PEFT."""
+        arguments: dict[str, object] = {"target_modules": self.targets}
         if self.excluded:
             arguments["exclude_modules"] = self.excluded
         if self.adapter.train_head:
@@ -38,16 +38,17 @@ class AdapterRequest:
             arguments["task_type"] = self.task_type
         return arguments
 
-    def lora(self) -> dict[str, Any]:
-        """The arguments that LoRA and what is derived from it have."""
+    def lora(self) -> dict[str, object]:
+        """Arguments of LoraConfig and the classes derived from it."""
         adapter = self.adapter
         assert isinstance(adapter, LowRankSection)
         alpha = adapter.alpha
         return {
             **self.common(),
-            "r": self.adapter.rank,
+            "r": adapter.rank,
+            # PEFT declares an integer; a fraction works all the same.
             "lora_alpha": int(alpha) if alpha == int(alpha) else alpha,
-            "lora_dropout": self.adapter.dropout,
+            "lora_dropout": adapter.dropout,
             "init_lora_weights": "gaussian" if adapter.init == "gaussian" else True,
         }
 
@@ -109,4 +110,4 @@ VARIANTS = {
     "adalora": Variant(_adalora, continues=False),  # It has spread its ranks already.
     "vera": Variant(_vera),
 }
-"""By the name of `adapter.variant`."""
+"""Variants by the name of `adapter.variant`."""

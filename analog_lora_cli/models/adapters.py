@@ -12,7 +12,14 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.adapter import AdapterSection
 from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.models.adapter_variants import VARIANTS, AdapterRequest
-from analog_lora_cli.models.modules import is_inside, linear_modules, match_names, module_facts, no_linear_layer
+from analog_lora_cli.models.modules import (
+    has_suffix,
+    is_inside,
+    linear_modules,
+    match_names,
+    module_facts,
+    no_linear_layer,
+)
 from analog_lora_cli.storage.layout import FROZEN_HEAD_FILE
 from analog_lora_cli.tasks.base import Task
 
@@ -26,8 +33,8 @@ def add_adapter(model: PreTrainedModel, config: Config, task: Task, heads: list[
 
     Args:
         model: the pretrained model with its head.
-        config: `adapter` is used.
-        task: decides PEFT's task type.
+        config: configuration of the training; its `adapter` counts.
+        task: task that decides PEFT's task type.
         heads: names of the head's modules.
 
     Raises:
@@ -93,11 +100,14 @@ def adapter_targets(model: nn.Module, adapter: AdapterSection, heads: list[str])
     patterns = adapter.targets
     if patterns is None:
         patterns = sorted({name.rpartition(".")[2] for name in names if name not in in_head or not adapter.train_head})
-    chosen = match_names(names, patterns, "adapter.targets")
-    excluded = sorted(chosen & in_head) if adapter.train_head else []
-    if not chosen - set(excluded):
+    matches = match_names(names, patterns, "adapter.targets")
+    head_matches = matches & in_head if adapter.train_head else set()
+    targets = matches - head_matches
+    if not targets:
         raise UsageError(
             "adapter.targets: only the trained head matches; name a layer of the model, or use null for all"
         )
-    kept = [p for p in patterns if any(n == p or n.endswith(f".{p}") for n in chosen - set(excluded))]
-    return kept, [name for name in excluded if any(name == p or name.endswith(f".{p}") for p in kept)]
+    # PEFT matches suffixes in the head too. One that matches nothing else is dropped, so that no name needs excluding
+    # for its sake: VeRA cannot exclude names.
+    suffixes = [pattern for pattern in patterns if any(has_suffix(name, pattern) for name in targets)]
+    return suffixes, sorted(name for name in head_matches if any(has_suffix(name, suffix) for suffix in suffixes))

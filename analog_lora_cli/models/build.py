@@ -1,10 +1,10 @@
-"""From a configuration to a model that is ready to train, or from a checkpoint to one that is ready to evaluate."""
+"""Construction of a model: from a configuration for training, or from a checkpoint for evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analog_lora_cli.config import scope
 from analog_lora_cli.config.schema import Config
@@ -38,10 +38,10 @@ class TrainingModel:
 def load_base(config: Config, base_checkpoint: Checkpoint | None = None) -> LoadedModel:
     """Load the pretrained model that a training starts from; it has no adapter yet.
 
-    The head starts from `train.seed`, as does what is drawn from torch's global generator next: the adapter.
+    The head is drawn from `train.seed`, and so is the adapter, which comes next from torch's global generator.
 
     Args:
-        config: the configuration.
+        config: configuration of the training.
         base_checkpoint: the checkpoint whose programmed weights a further adapter is trained for; None: a new
             deployment.
 
@@ -69,15 +69,17 @@ def build(base: LoadedModel, base_checkpoint: Checkpoint | None = None, start: s
     """Make a pretrained model ready to train: adapters first, then tiles in the place of what they wrap.
 
     Args:
-        base: from `load_base`; its module is changed.
+        base: result of `load_base`; its module is changed.
         base_checkpoint: as for `load_base`.
-        start: the adapter of `base_checkpoint` to start from; None: a new one.
+        start: adapter of `base_checkpoint` to start from; None: a new one.
 
     Raises:
         UsageError: the configuration does not fit the model.
         CheckpointError: the weights on tiles are not those of the chip, or the adapter is damaged.
     """
     config = base.config
+    # Adapters first: PEFT finds its targets in the plain model, as any other tool would. Then a tile takes the place of
+    # each `base_layer`, and the adapter's own computation stays digital.
     loaded = with_adapter(base, base_checkpoint, start) if config.has_adapter else base
     analog = None
     if config.on_tiles:
@@ -86,34 +88,36 @@ def build(base: LoadedModel, base_checkpoint: Checkpoint | None = None, start: s
         if config.trains_base:
             for layer in analog.layers.values():
                 layer.requires_grad_(True)
+    # Last, because the adapters bring dropout layers too.
     install_fast_dropout(loaded.module, config.hardware)
     return TrainingModel(loaded, analog)
 
 
 def with_adapter(base: LoadedModel, base_checkpoint: Checkpoint | None = None, start: str | None = None) -> LoadedModel:
     """Wrap a pretrained model with an adapter to train; arguments and errors as for `build`."""
-    config, heads = base.config, base.head
+    config, head = base.config, base.head
     if base_checkpoint is not None and start is not None:
         folder = base_checkpoint.adapter_folder(start)
         module = load_adapter(base.plain, folder, trainable=True)
-        return replace(base, module=module, head=replace(heads, frozen=read_frozen_head(folder)))
+        return replace(base, module=module, head=replace(head, frozen=read_frozen_head(folder)))
     if not config.adapter.train_head:
         if base_checkpoint is not None:
+            # It lies on tiles, so the chip holds that of the first adapter and no other.
             load_frozen_head(base.plain, base_checkpoint.adapter_folder(FIRST_ADAPTER))
-        new = set(heads.new_parameters)
-        frozen = {name: p.detach().clone().contiguous() for name, p in base.plain.named_parameters() if name in new}
-        heads = replace(heads, frozen=frozen)
-    module = add_adapter(base.plain, config, base.task, heads.modules)
-    return replace(base, module=module, head=heads)
+        parameters = dict(base.plain.named_parameters())
+        frozen = {name: parameters[name].detach().clone().contiguous() for name in head.new_parameters}
+        head = replace(head, frozen=frozen)
+    module = add_adapter(base.plain, config, base.task, head.modules)
+    return replace(base, module=module, head=head)
 
 
 def build_from(checkpoint: Checkpoint, adapter: str, config: Config) -> LoadedModel:
     """Load the model of a checkpoint for evaluation.
 
     Args:
-        checkpoint: the checkpoint.
-        adapter: which adapter; for `method: full` there is none.
-        config: the adapter's configuration, hardware possibly changed.
+        checkpoint: folder of the training.
+        adapter: name of the adapter; not used with `method: full`.
+        config: the adapter's configuration, with hardware that may be another.
 
     Raises:
         CheckpointError: the pretrained weights are others than those of the training, or the adapter is damaged.
@@ -155,20 +159,20 @@ def load_plain(
     """Load pretrained weights with the task's head, drawn from `train.seed` where it is new.
 
     Args:
-        config: the configuration.
+        config: configuration of the model and its task.
         source: folder or hub id of the weights.
-        revision: of a repository on the hub.
-        tokenizer: the model's; None where only the weights are asked for.
+        revision: revision of a repository on the hub.
+        tokenizer: tokenizer of the model; None where only the weights are asked for.
 
     Raises:
-        HubError: the model is not to be had.
+        HubError: the model cannot be fetched.
         UsageError: the weights do not fit the architecture, or tokenizer or `task.max_length` the model.
     """
     from transformers import set_seed
 
     task = make_task(config.task, config.train.seed)
     set_seed(config.train.seed)
-    model, new = load_model(task, source, revision)
+    model, new_parameters = load_model(task, source, revision)
     family = family_of(model.config)
     if tokenizer is not None:
         _check_lengths(config, source, model, tokenizer)
@@ -180,8 +184,8 @@ def load_plain(
         tokenizer=tokenizer,
         module=model,
         family=family,
-        head=Head(heads, new),
-        fingerprint=fingerprint(model, heads, new),
+        head=Head(heads, new_parameters),
+        fingerprint=fingerprint(model, heads, new_parameters),
         parameters=ParameterCounts(
             total=sum(p.numel() for p in model.parameters()),
             head=sum(p.numel() for head in heads for p in model.get_submodule(head).parameters()),
@@ -195,9 +199,11 @@ def _check_lengths(config: Config, source: str, model: PreTrainedModel, tokenize
         raise UsageError(
             f"task.max_length: {config.task.max_length} is more than the {longest} tokens that the model takes"
         )
-    known = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > known:
-        raise UsageError(f"model.name: {source}: the tokenizer has {len(tokenizer)} tokens, the model only {known}")
+    vocabulary = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > vocabulary:
+        raise UsageError(
+            f"model.name: {source}: the tokenizer has {len(tokenizer)} tokens, the model only {vocabulary}"
+        )
 
 
 def _require_hash(actual: str, expected: str, where: str, checkpoint: Checkpoint) -> None:
@@ -210,8 +216,8 @@ def _require_hash(actual: str, expected: str, where: str, checkpoint: Checkpoint
 
 
 def _require_same_config(loaded: LoadedModel, checkpoint: Checkpoint) -> None:
-    actual: Mapping[str, Any] = loaded.fingerprint.body_config
-    expected: Mapping[str, Any] = checkpoint.manifest["base_config"]
+    actual: Mapping[str, object] = loaded.fingerprint.body_config
+    expected: Mapping[str, object] = checkpoint.manifest["base_config"]
     # A key that one release of transformers knows and the other does not says nothing.
     changed = sorted(key for key in actual.keys() & expected.keys() if actual[key] != expected[key])
     if changed:
@@ -222,6 +228,6 @@ def _require_same_config(loaded: LoadedModel, checkpoint: Checkpoint) -> None:
         )
 
 
-def _mapping(config: Config) -> dict[str, Any]:
-    """What decides which weights lie on the tiles."""
+def _mapping(config: Config) -> dict[str, object]:
+    """Hardware keys that decide which weights lie on the tiles."""
     return scope.project(config.hardware, "mapping", "clipping")

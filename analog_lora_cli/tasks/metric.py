@@ -42,7 +42,3 @@ class Metric:
     def worst(self, values: Iterable[float]) -> float:
         """The worst of some values: the smallest where higher is better, else the largest."""
         return min(values) if self.higher_is_better else max(values)
-
-    def is_better(self, value: float, than: float) -> bool:
-        """Whether a value is better than another."""
-        return self.drop(than, value) < 0

@@ -14,7 +14,7 @@ _kinds: Registry[type[Task]] = Registry("task")
 
 
 def register(kind: type[Task]) -> type[Task]:
-    """Make a kind of task known, with its section, under the names that the section's `name` may take.
+    """Register a kind of task, with its section, under the names that the section's `name` may take.
 
     Also a class decorator.
 

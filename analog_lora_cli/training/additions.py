@@ -1,4 +1,4 @@
-"""What a configuration adds to a training: callbacks, and an optimizer of its own."""
+"""Additions of a configuration to a training: callbacks, and an optimizer of its own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from analog_lora_cli.config.sections.adapter import AdaLoraSection, AdapterSecti
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.models.build import TrainingModel
 from analog_lora_cli.training.callbacks.adalora import AdaLoraBudget
-from analog_lora_cli.training.callbacks.chip_in_the_loop import ChipInTheLoop
-from analog_lora_cli.training.callbacks.noise import ChipEachStep, WeightNoiseSchedule
+from analog_lora_cli.training.callbacks.chips import ChipEachStep, ChipInTheLoop
+from analog_lora_cli.training.callbacks.noise import WeightNoiseSchedule
 from analog_lora_cli.training.callbacks.reclip import ReclipWeights
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Additions:
-    """What comes on top of the Trainer's defaults."""
+    """Callbacks and an optimizer on top of the Trainer's defaults."""
 
     callbacks: Sequence[TrainerCallback] = ()
     """Those that are context managers are entered around the training."""
@@ -35,8 +35,8 @@ def additions(model: TrainingModel, arguments: TrainingArguments, aged_chip: tup
     """All that a configuration adds.
 
     Args:
-        model: from `build`.
-        arguments: from `training_arguments`.
+        model: result of `build`.
+        arguments: result of `training_arguments`.
         aged_chip: seed and age (seconds after programming) of the one chip to train on; None: exact weights with
             statistical noise.
     """
@@ -53,12 +53,12 @@ def additions(model: TrainingModel, arguments: TrainingArguments, aged_chip: tup
         callbacks.append(ReclipWeights(analog.layers))
     if not config.has_adapter:
         return Additions(callbacks)
-    own = _of_variant(config.adapter, model.loaded.module, arguments)
-    return Additions([*callbacks, *own.callbacks], own.optimizer)
+    variant = _variant_additions(config.adapter, model.loaded.module, arguments)
+    return Additions([*callbacks, *variant.callbacks], variant.optimizer)
 
 
-def _of_variant(adapter: AdapterSection, model: PeftModel, arguments: TrainingArguments) -> Additions:
-    """What PEFT leaves to the training loop."""
+def _variant_additions(adapter: AdapterSection, model: PeftModel, arguments: TrainingArguments) -> Additions:
+    """Parts of an adapter's method that PEFT leaves to the training loop."""
     match adapter:
         case LoraPlusSection():
             return Additions(optimizer=_lora_plus(model, arguments, adapter.lora_plus_ratio))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import typing
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
 from analog_lora_cli.config.schema import Config
@@ -19,8 +21,8 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
     """The Trainer's arguments from the `train` section.
 
     Args:
-        config: the configuration.
-        folder: where the states for `--resume` go.
+        config: configuration of the training.
+        folder: folder of the states for `--resume`.
 
     Raises:
         ConfigError: a value that TrainingArguments does not accept.
@@ -36,6 +38,7 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
         values["report_to"] = "none"
     cuda = torch.cuda.is_available()
     values.setdefault("use_cpu", not cuda)
+    values.setdefault("logging_first_step", True)
     values.setdefault("dataloader_pin_memory", cuda)
     if processes.world_size() > 1:
         values.setdefault("ddp_find_unused_parameters", False)
@@ -51,15 +54,14 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
             remove_unused_columns=False,
             disable_tqdm=True,
             label_names=list(make_task(config.task, config.train.seed).label_names),
-            logging_first_step=True,
-            **{key: value for key, value in values.items() if key != "logging_first_step"},
+            **values,
         )
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError([f"train: {str(error).splitlines()[0]}"]) from None
 
 
-def _refuse_sharding(values: dict[str, Any]) -> None:
-    """Saved states and hashes are those of whole parameters; the tiles themselves would not mind."""
+def _refuse_sharding(values: dict[str, object]) -> None:
+    # Saved states and hashes are those of whole parameters; tiles themselves work on a part.
     for name, variable in (("fsdp", "ACCELERATE_USE_FSDP"), ("deepspeed", "ACCELERATE_USE_DEEPSPEED")):
         if values.get(name) or os.environ.get(variable, "false").lower() in ("true", "1"):
             raise ConfigError(
@@ -73,11 +75,7 @@ def _refuse_sharding(values: dict[str, Any]) -> None:
 
 
 def _wrong_types(config: Config) -> list[str]:
-    """Fields that the schema does not list are checked against TrainingArguments' own annotations."""
-    import typing
-
-    from pydantic import TypeAdapter, ValidationError
-
+    """Problems of fields that the schema does not list, by TrainingArguments' own annotations."""
     hints = typing.get_type_hints(TrainingArguments)
     problems = []
     for key, value in (config.train.model_extra or {}).items():
@@ -92,8 +90,6 @@ def _wrong_types(config: Config) -> list[str]:
 
 
 def _require_reporters(names: list[str]) -> None:
-    from importlib.util import find_spec
-
     packages = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",)}
     for name in names:
         if name not in packages:

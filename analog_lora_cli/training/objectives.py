@@ -1,4 +1,4 @@
-"""What a training minimizes: one class for each `objective.kind`."""
+"""Objectives that a training minimizes: one class for each `objective.kind`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Objective(Protocol):
         Args:
             own_loss: the Trainer's own `compute_loss` with outputs: the loss that the model computes from its labels.
             model: the model, possibly wrapped for several processes.
-            inputs: what the collator made, on the model's device.
+            inputs: batch of the collator, on the model's device.
             num_items_in_batch: items of the whole optimizer step; None where the loss is a mean.
         """
 

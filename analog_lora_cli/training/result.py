@@ -1,4 +1,4 @@
-"""What a training ended with, for the manifest."""
+"""Result of a training, for the manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a trainer resumable, for any Trainer: transformers' own and those built on it."""
+"""Resumption of a training, for any Trainer: transformers' own and those built on it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from analog_lora_cli.training.sampling import reproducible
 from analog_lora_cli.training.saved_state import loading, mark_complete
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from torch import nn
     from torch.utils.data import Sampler
     from transformers import Trainer as _Trainer
@@ -35,10 +36,10 @@ class ResumableTrainer(_Trainer):
     """A mixin: saved states that are complete or not used, and an order of samples that a resumed run continues.
 
     It stands before the Trainer: `class SupervisedTrainer(ResumableTrainer, Trainer)`. Trainers that override the same
-    methods keep what they do there: their sampler stays, and what they write into a saved state is part of it.
+    methods keep their behaviour: their sampler stays, and their files are part of a saved state.
 
-    A saved state holds the trained parameters, the Trainer's own files, what each `StatefulCallback` saves, and,
-    written last, the hashes of all of these.
+    A saved state holds the trained parameters, the Trainer's own files, those of each `StatefulCallback`, and, written
+    last, the hashes of all of these.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -50,8 +51,8 @@ class ResumableTrainer(_Trainer):
         """Train, from a saved state if there is one.
 
         Args:
-            state: a complete state. If it is that of the last step, the model only becomes what it says: the Trainer
-                itself would take one more step within an epoch.
+            state: a complete state. If it is that of the last step, the model is only set to it: the Trainer itself
+                would take one more step within an epoch.
 
         Raises:
             CheckpointError: the state is of another kind of training.
@@ -67,17 +68,19 @@ class ResumableTrainer(_Trainer):
             self._load_from_checkpoint(str(state))
             self.state = saved
 
-    def _get_train_sampler(self, *args: Any) -> Sampler[int] | None:
+    def _get_train_sampler(self, *args: Dataset | None) -> Sampler[int] | None:
         self._epoch_order.sampler = reproducible(super()._get_train_sampler(*args), self.args)
         return self._epoch_order.sampler
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
-        """Save what is trained, exactly: PEFT's own format leaves out what AdaLoRA has masked."""
+        """Save all trained parameters exactly: PEFT's own format leaves out those that AdaLoRA has masked."""
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: p.detach().cpu().contiguous() for name, p in _trained(self.model)}, str(folder / TRAINED))
+        save_file(
+            {name: p.detach().cpu().contiguous() for name, p in _trained_parameters(self.model)}, str(folder / TRAINED)
+        )
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         try:
             with saving(folder):
@@ -96,7 +99,7 @@ class ResumableTrainer(_Trainer):
         folder = Path(resume_from_checkpoint)
         with loading(resume_from_checkpoint), torch.no_grad():
             tensors = load_file(str(folder / TRAINED))
-            for name, parameter in _trained(self.model):
+            for name, parameter in _trained_parameters(self.model):
                 parameter.copy_(tensors[name])
             for callback in self._stateful():
                 callback.load_state(folder)
@@ -113,5 +116,5 @@ class ResumableTrainer(_Trainer):
         return [callback for callback in self.callback_handler.callbacks if isinstance(callback, StatefulCallback)]
 
 
-def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+def _trained_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]

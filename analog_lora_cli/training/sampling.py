@@ -79,7 +79,7 @@ def reproducible(sampler: Sampler[int] | None, args: TrainingArguments) -> Sampl
     """Put an `EpochSampler` in the place of transformers' own samplers; leave those of other trainers.
 
     Args:
-        sampler: what a trainer would use; None for data without a length.
+        sampler: sampler of a trainer; None for data without a length.
         args: strategy, batches and seed.
     """
     if not isinstance(sampler, RandomSampler | SequentialSampler | LengthGroupedSampler):

@@ -55,16 +55,16 @@ def is_complete(state: Path) -> bool:
 
 @contextmanager
 def loading(state: str | None) -> Iterator[None]:
-    """Turn whatever goes wrong in the block into one message that names the state.
+    """Turn any error in the block into one message that names the state.
 
-    Its files are as they were written, so it is one of another kind.
+    Its files are complete, so the state is one of another kind of training.
 
     Raises:
         CheckpointError: for any error in the block.
     """
     try:
         yield
-    except Exception as error:  # What a strange file makes each library raise changes from release to release.
+    except Exception as error:  # Strange files raise other classes in each release of the libraries.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
         raise CheckpointError(
             f"{state}: this state cannot be loaded: {reason}. Delete its folder to continue from the one before"

@@ -20,8 +20,8 @@ class SupervisedTrainer(ResumableTrainer, Trainer):
 
     Args:
         objective: the loss.
-        args: as for transformers' Trainer.
-        kwargs: as for transformers' Trainer.
+        args: positional arguments of transformers' Trainer.
+        kwargs: keyword arguments of transformers' Trainer.
     """
 
     def __init__(self, *args: Any, objective: Objective, **kwargs: Any) -> None:

@@ -30,19 +30,17 @@ def train(
     resume: bool,
     observer: TrainingObserver,
     aged_chip: tuple[int, float] | None = None,
-    objective: str = "supervised",
 ) -> TrainingResult:
     """Train a model in place.
 
     Args:
-        model: from `build`.
-        features: the task's training features.
-        arguments: from `training_arguments`.
+        model: result of `build`.
+        features: training features of the task.
+        arguments: result of `training_arguments`.
         resume: continue from the newest complete state in the folder, if there is one.
-        observer: told about each step.
+        observer: receives the progress.
         aged_chip: seed and age (seconds after programming) of the one chip to train on; None: exact weights with
             statistical noise.
-        objective: `objective.kind`.
 
     Raises:
         AnaloraError: out of memory, a full disk, or a loss that is not finite at the end.
@@ -50,20 +48,20 @@ def train(
     """
     state = newest_state(Path(arguments.output_dir)) if resume else None
     loaded = model.loaded
-    added = additions(model, arguments, aged_chip)
+    extra = additions(model, arguments, aged_chip)
     interruption = SaveOnSignal()
     trainer = SupervisedTrainer(
         model=loaded.module,
         args=arguments,
         train_dataset=features,
         data_collator=loaded.task.collator(loaded.tokenizer),
-        callbacks=[ObserverCallback(observer), *added.callbacks, interruption],
-        optimizers=(added.optimizer, None),
-        objective=make_objective(objective),
+        callbacks=[ObserverCallback(observer), *extra.callbacks, interruption],
+        optimizers=(extra.optimizer, None),
+        objective=make_objective(loaded.config.objective.kind),
     )
     started = time.monotonic()
     with explaining_out_of_memory(loaded.config), interruption.listening(), observer, ExitStack() as changes:
-        for callback in added.callbacks:
+        for callback in extra.callbacks:
             if isinstance(callback, AbstractContextManager):
                 changes.enter_context(callback)
         trainer.fit(state)

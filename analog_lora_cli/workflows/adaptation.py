@@ -12,6 +12,7 @@ from analog_lora_cli.config.load import differences
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.times import seconds, time_option
 from analog_lora_cli.errors import UsageError
+from analog_lora_cli.models.adapter_variants import VARIANTS
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage import layout
@@ -170,10 +171,10 @@ def _check_start(adaptation: Adaptation, start: str) -> None:
             f"--from {start}: was trained for {old.task.name}, with a head that {new.task.name} cannot use; leave "
             "--from out"
         )
-    if new.adapter.variant == "adalora":
+    if not VARIANTS[new.adapter.variant].continues:
         raise UsageError(
-            f"--from {start}: AdaLoRA has spread its ranks already and cannot start from there; leave --from out, or "
-            "use another adapter.variant from the beginning"
+            f"--from {start}: variant {new.adapter.variant} has spread its ranks already and cannot start from there; "
+            "leave --from out, or use another adapter.variant from the beginning"
         )
     before, after = old.adapter.model_dump(), new.adapter.model_dump()
     changed = [key for key in ("variant", "rank", "alpha", "targets") if before.get(key) != after.get(key)]

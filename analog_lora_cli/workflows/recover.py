@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from analog_lora_cli.config.sections.drift import DriftConfig
-from analog_lora_cli.evaluation.drift_result import DriftResult, paired_gain, summarize
+from analog_lora_cli.evaluation.drift_result import DriftResult, Statistics, paired_gain, summarize
 from analog_lora_cli.storage.checkpoint import Checkpoint
 from analog_lora_cli.workflows.adaptation import Adaptation
 from analog_lora_cli.workflows.evaluate import Evaluation, Subject, evaluate
@@ -59,12 +59,12 @@ class Recovery:
             return None
         return self.before.also, self.after.also
 
-    def recovered(self, label: str) -> dict[str, Any] | None:
+    def recovered(self, label: str) -> Statistics | None:
         """Gain of after over before at a time, paired, see `summarize`; on the own chip if there is one."""
         pair = self.on_own_chip() or _pair(self.results())
         return None if pair is None else paired_gain(*pair, label)
 
-    def elsewhere(self, label: str) -> dict[str, Any] | None:
+    def elsewhere(self, label: str) -> Statistics | None:
         """Gain of after over before on the chips that were not trained on; None if there are none."""
         pair, chip = _pair(self.results()), self.adaptation.chip
         if pair is None or chip is None:

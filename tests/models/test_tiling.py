@@ -50,9 +50,10 @@ def test_blocks_restore_after_an_error_too(model: AnalogModel) -> None:
 
 
 def test_exact_weights_are_those_that_were_mapped(model: AnalogModel) -> None:
-    model.program(0).age(3600.0)
+    chip = model.program(0)
+    chip.age(3600.0)
     changed = outputs(model)
-    model.use_exact_weights()
+    chip.release()
     assert not torch.equal(outputs(model), changed)
     assert model.analog_sha256() == model.mapped
     assert model.mapped.keys() == model.layers.keys() == {layer.name for layer in model.placement.analog}

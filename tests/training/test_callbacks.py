@@ -16,7 +16,8 @@ from analog_lora_cli.models.tiling import AnalogModel
 from analog_lora_cli.training.additions import additions
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.callbacks.adalora import AdaLoraBudget
-from analog_lora_cli.training.callbacks.noise import ChipEachStep, WeightNoiseSchedule
+from analog_lora_cli.training.callbacks.chips import ChipEachStep
+from analog_lora_cli.training.callbacks.noise import WeightNoiseSchedule
 from analog_lora_cli.training.callbacks.progress import TrainingObserver
 from analog_lora_cli.training.train import train
 from analog_lora_cli.workflows.train import prepare

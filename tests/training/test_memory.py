@@ -15,7 +15,7 @@ import torch
 
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.drift import DriftConfig
-from analog_lora_cli.evaluation.drift_grid import evaluate_drift
+from analog_lora_cli.evaluation.drift_grid import drift_measurements, measure
 from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.models.build import load_base, with_adapter
 from analog_lora_cli.workflows.train import train as run_training
@@ -35,7 +35,7 @@ def test_a_chip_is_forgotten_when_the_next_is_programmed(make_config: Callable[.
     evaluator = Evaluator(loaded.task, loaded.tokenizer, 24, torch.device("cpu"))
     bytes_held: list[int] = []
     drift = DriftConfig(times=["0s"], chips=8)
-    evaluate_drift(loaded, evaluator, drift, "default", progress=lambda *_: bytes_held.append(held()))
+    measure(loaded, evaluator, drift_measurements(drift), progress=lambda *_: bytes_held.append(held()))
     assert len(bytes_held) == 10
     assert bytes_held[-1] == bytes_held[3], "one and more chips later"
 

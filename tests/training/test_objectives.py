@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.objective import ObjectiveSection
 from analog_lora_cli.errors import ConfigError
+from analog_lora_cli.training import objectives
+from analog_lora_cli.training.arguments import training_arguments
+from analog_lora_cli.training.callbacks.progress import TrainingObserver
 from analog_lora_cli.training.objectives import Supervised, make_objective
 from analog_lora_cli.training.supervised import SupervisedTrainer
+from analog_lora_cli.training.train import train
+from analog_lora_cli.workflows.train import prepare
 from tests.training.conftest import OneLayer
 
 MakeArguments = Callable[..., TrainingArguments]
@@ -68,6 +76,18 @@ def test_an_objective_of_another_kind_replaces_it(
     assert torch.equal(trainer.compute_loss(trainer.model, dict(batch)), 0.5 * own)
     loss, outputs = trainer.compute_loss(trainer.model, dict(batch), return_outputs=True)
     assert torch.equal(loss, 0.5 * own) and outputs["output"].shape == (1, 1)
+
+
+def test_a_training_has_the_objective_of_its_configuration(
+    make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    objective = Smaller()
+    monkeypatch.setitem(objectives.OBJECTIVES, "smaller", lambda: objective)
+    config = make_config(train={"max_steps": 1})
+    config = config.model_copy(update={"objective": ObjectiveSection(kind="smaller")})
+    setup = prepare(config)
+    train(setup.model, setup.features, training_arguments(config, tmp_path), False, TrainingObserver())
+    assert len(objective.items) == 1
 
 
 def test_an_unknown_kind_is_an_error_of_the_configuration() -> None:

@@ -27,7 +27,7 @@ from analog_lora_cli.models.tiling import put_on_tiles
 from analog_lora_cli.storage.checkpoint import read_checkpoint
 from analog_lora_cli.storage.locks import locked
 from analog_lora_cli.storage.manifest import read_manifest, write_manifest
-from analog_lora_cli.training.callbacks.chip_in_the_loop import ChipInTheLoop
+from analog_lora_cli.training.callbacks.chips import ChipInTheLoop
 from analog_lora_cli.workflows.adapt import run_adaptation
 from analog_lora_cli.workflows.adaptation import Adaptation, AgedChip
 from analog_lora_cli.workflows.recover import measure_recovery

@@ -1,4 +1,4 @@
-"""Which implementation computes the tiles and the dropout: `hardware.kernels`, and what this machine can load."""
+"""Choice of the implementation of tiles and dropout: `hardware.kernels`, and what this machine can load."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEAST_WEIGHTS = 1 << 14
 
 @cache
 def load_error() -> str | None:
-    """Why `kernels.cpu` cannot be loaded here; None if it can.
+    """Reason why `kernels.cpu` cannot be loaded here; None if it can.
 
     numba's threads need the system's OpenMP library (Debian's libgomp1), which some containers lack.
     """
@@ -46,11 +46,11 @@ def compiled(hardware: HardwareConfig) -> bool:
 
 def fits_kernels(weight: Tensor, hardware: HardwareConfig) -> bool:
     """Whether the compiled loops compute a layer with this weight; they are for float32 on a CPU."""
-    fits = weight.device.type == "cpu" and weight.dtype == torch.float32
+    supported = weight.device.type == "cpu" and weight.dtype == torch.float32
     worthwhile = hardware.kernels == "numba" or weight.numel() >= LEAST_WEIGHTS
-    return fits and worthwhile and compiled(hardware)
+    return supported and worthwhile and compiled(hardware)
 
 
 def kernels_in_use(hardware: HardwareConfig) -> str:
-    """What computes here, for the manifest: `numba` or `torch`."""
+    """Name of the implementation in use here, for the manifest: `numba` or `torch`."""
     return "numba" if compiled(hardware) and not torch.cuda.is_available() else "torch"

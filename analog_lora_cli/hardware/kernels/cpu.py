@@ -1,9 +1,9 @@
 """A CPU's loops over inputs, outputs and weights of tiles, compiled by numba: one pass where torch takes a dozen.
 
 Also dropout, whose masks torch draws one number after the other. float32 only. The formulas are those of `tile.mvm` and
-`tile.effective_weights`, but that column scales are applied after the product, and the noise that of `PooledNormal`;
-tests compare. Threads are those of torch's own OpenMP pool, whose functions numba's are bound to where torch is loaded
-first: a second pool would fight it. A process forked after a call must make none.
+`tile.effective_weights`, except that column scales are applied after the product; the noise is that of `PooledNormal`.
+Tests compare both. Threads are those of torch's own OpenMP pool: where torch is loaded first, numba's OpenMP calls are
+bound to torch's library, and a second pool would fight it. A process forked after a call must make none.
 
 Arrays are C-contiguous; a suffix gives an array's axes: T tokens, I inputs, O outputs (columns), R rows of tiles, K
 runs of the table of normals, N numbers of a run. `counter` and `table_KN` are `PooledNormal.reserve` and `run_table`.
@@ -13,20 +13,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 import torch
 from numba import float32, prange
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from analog_lora_cli.hardware.kernels.random import GAMMA, MIX_1, MIX_2, RUN, RUNS
+
+if TYPE_CHECKING:
+    from llvmlite.ir import IRBuilder, Value
+    from numba.core.base import BaseContext
+    from numba.core.types import Type
+    from numba.core.typing.templates import Signature
+
+Floats = NDArray[np.float32]
 
 numba.config.THREADING_LAYER = "omp"
 _threads = torch.get_num_threads()
 numba.set_num_threads(1)
-torch.set_num_threads(_threads)  # Starting its threads, numba has told OpenMP, and so torch, to use all processors.
+torch.set_num_threads(_threads)  # numba, starting its threads, sets OpenMP, and so torch, to all processors.
 
 _GAMMA, _MIX_1, _MIX_2, _PICK = np.uint64(GAMMA), np.uint64(MIX_1), np.uint64(MIX_2), np.uint64(RUNS - 1)
 _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
@@ -35,66 +44,69 @@ _TINY = np.finfo(np.float32).tiny
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 
 DROP_BLOCK = 1024
-"""Numbers that share a key in `drop`."""
+"""Numbers that share a key in `drop`: the 64-bit hash is paid once a block, the cheap 32-bit one for each number."""
+
+_setting = threading.local()
+"""`threads`: numba's present number of threads, which it keeps for each calling thread; setting it takes time."""
 
 
-_told = threading.local()
-"""`threads`: as many as numba was last told to use, which it keeps for each thread that calls it."""
+def _kernel(signature: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorator that compiles a loop for one signature and caches it on disk for the next process where possible."""
 
-
-def _compiled(signature: str) -> Callable[[Any], Callable[..., None]]:
-    """Compile for one signature, kept on disk for the next process where there is a place to keep it."""
-
-    def compile_it(function: Any) -> Callable[..., None]:
+    def compile_function(function: Callable[..., None]) -> Callable[..., None]:
         options = {"parallel": True, "nogil": True, "error_model": "numpy"}
         try:
             kernel = numba.njit(signature, cache=True, **options)(function)
         except (RuntimeError, OSError):  # Neither the package's folder nor the home folder can be written.
             kernel = numba.njit(signature, **options)(function)
 
-        def call(*arguments: Any) -> None:
+        def call(*arguments: object) -> None:
             threads = torch.get_num_threads()
-            if getattr(_told, "threads", None) != threads:
+            if getattr(_setting, "threads", None) != threads:
                 numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-                _told.threads = threads
+                _setting.threads = threads
             kernel(*arguments)
 
         return call
 
-    return compile_it
+    return compile_function
 
 
-@numba.njit(inline="always")
-def _mixed(counter):  # type: ignore[no-untyped-def]
+@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+def _mix(counter: np.uint64) -> np.uint64:
+    """SplitMix64's finalizer, see `PooledNormal`."""
     counter = (counter ^ (counter >> _S30)) * _MIX_1
     counter = (counter ^ (counter >> _S27)) * _MIX_2
     return counter ^ (counter >> _S31)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _float_of(_: Any, bits: Any) -> Any:
-    """The float32 that an int32 has the bits of."""
+def _float_of(_: object, bits: Type) -> tuple[Signature, Callable[..., Value]]:
+    """The float32 with the bits of an int32: no operation of the processor, only another type."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(context: BaseContext, builder: IRBuilder, signature: Signature, arguments: list[Value]) -> Value:
         return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
 
     return float32(bits), generate
 
 
-# Loops run from 0 over plain indices: slices in inner loops, and indices that might be negative, are slow.
+# Loops run from 0 over plain indices: numba tests indices that may be negative for wrap-around and makes an array of
+# each slice, which is slow in inner loops.
 
 
-@_compiled("void(float32[:, ::1], int64, int64, float32, float32[:, ::1], float32[::1])")
-def convert_inputs(x_TI, start, stop, step, levels_TI, input_scale_T):  # type: ignore[no-untyped-def]
+@_kernel("void(float32[:, ::1], int64, int64, float32, float32[:, ::1], float32[::1])")
+def convert_inputs(
+    x_TI: Floats, start: int, stop: int, step: np.float32, levels_TI: Floats, input_scale_T: Floats
+) -> None:
     """`Converters.convert_input` of x[:, start:stop], each token scaled by its own largest magnitude.
 
     Args:
         x_TI: inputs of all rows of tiles.
         start: first input of the row of tiles.
         stop: the input after the last.
-        step: of the DAC in tile units; 0: ideal.
-        levels_TI: (tokens, stop - start), is written: inputs in steps of the DAC.
-        input_scale_T: is written: each token's largest magnitude.
+        step: step of the DAC in tile units; 0: ideal.
+        levels_TI: (tokens, stop - start), output: inputs in steps of the DAC.
+        input_scale_T: output: each token's largest magnitude.
     """
     for token in prange(x_TI.shape[0]):
         x_I, level_I = x_TI[token, start:stop], levels_TI[token]
@@ -118,61 +130,62 @@ def convert_inputs(x_TI, start, stop, step, levels_TI, input_scale_T):  # type: 
                 level_I[index] = -_ONE if value < -_ONE else value
 
 
-@_compiled(
+@_kernel(
     "void(float32[:, ::1], uint64, float32[:, ::1], float32, boolean, float32, float32[::1], float32[::1], "
     "float32[::1], float32[::1], boolean[:, ::1], boolean[::1])"
 )
-def convert_outputs(  # type: ignore[no-untyped-def]
-    product_TO,
-    counter,
-    table_KN,
-    noise,
-    rounds,
-    limit,
-    weight_scale_O,
-    output_scale_O,
-    input_scale_T,
-    bias_O,
-    saturated_TO,
-    saturated_T,
-):
+def convert_outputs(
+    product_TO: Floats,
+    counter: np.uint64,
+    table_KN: Floats,
+    noise: np.float32,
+    rounds: bool,
+    limit: np.float32,
+    weight_scale_O: Floats,
+    output_scale_O: Floats,
+    input_scale_T: Floats,
+    bias_O: Floats,
+    saturated_TO: NDArray[np.bool_],
+    saturated_T: NDArray[np.bool_],
+) -> None:
     """Noise, ADC and the digital scale after it, in place.
 
     Args:
         product_TO: becomes bias + input_scale * output_scale * ADC(product * weight_scale + noise * xi).
-        counter: of the noise.
-        table_KN: of the noise.
-        noise: standard deviation in steps of the ADC; 0: none.
+        counter: counter of the noise.
+        table_KN: table of the noise.
+        noise: standard deviation of the noise in steps of the ADC; 0: none.
         rounds: whether the ADC has levels.
         limit: largest output, in steps of the ADC; infinite: none.
-        weight_scale_O: to steps of the ADC.
-        output_scale_O: from steps of the ADC.
-        input_scale_T: each token's.
-        bias_O: digital.
-        saturated_TO: is written for tokens with `saturated_T`: where the ADC was beyond its bound; (0, 0): not needed.
-        saturated_T: is written with the mask: whether the ADC was beyond its bound for any column.
+        weight_scale_O: factor to steps of the ADC.
+        output_scale_O: factor from steps of the ADC.
+        input_scale_T: scale of each token's inputs.
+        bias_O: digital bias.
+        saturated_TO: output, for tokens with `saturated_T` only: whether the ADC was beyond its bound; (0, 0): no mask
+            is needed.
+        saturated_T: output, where a mask is needed: whether the ADC was beyond its bound for any column.
     """
     tokens, columns = product_TO.shape
     runs = (columns + RUN - 1) // RUN
-    find = saturated_TO.shape[0] > 0
+    needs_mask = saturated_TO.shape[0] > 0
     for token in prange(tokens):
-        magnitude, passed = input_scale_T[token], 0
-        # A run of the noise is two rows of the table; both are picked by one hash of the run's number.
+        magnitude, beyond = input_scale_T[token], 0
+        # A run of the noise is the sum of two rows of the table; one hash of the run's number picks both.
         for run in range(runs):
-            hashed = _mixed(counter + np.uint64(token * runs + run) * _GAMMA)
-            one, other, first = hashed & _PICK, (hashed >> _S32) & _PICK, run * RUN
+            bits = _mix(counter + np.uint64(token * runs + run) * _GAMMA)
+            row_1, row_2, first = bits & _PICK, (bits >> _S32) & _PICK, run * RUN
             for index in range(min(RUN, columns - first)):
                 scaled = product_TO[token, first + index] * weight_scale_O[first + index]
-                value = scaled + noise * (table_KN[one, index] + table_KN[other, index])
+                value = scaled + noise * (table_KN[row_1, index] + table_KN[row_2, index])
                 level = np.rint(value)
                 product_TO[token, first + index] = level if rounds else value
-        if find:
+        if needs_mask:
             for index in range(columns):
-                passed |= abs(product_TO[token, index]) > limit
+                beyond |= abs(product_TO[token, index]) > limit
             # Saturation is rare: most tokens need no mask.
-            for index in range(columns if passed else 0):
+            for index in range(columns if beyond else 0):
                 saturated_TO[token, index] = abs(product_TO[token, index]) > limit
-            saturated_T[token] = passed > 0
+            saturated_T[token] = beyond > 0
         for index in range(columns):
             value = product_TO[token, index]
             value = limit if value > limit else value
@@ -180,27 +193,35 @@ def convert_outputs(  # type: ignore[no-untyped-def]
             product_TO[token, index] = bias_O[index] + value * output_scale_O[index] * magnitude
 
 
-@_compiled("void(float32[:, ::1], uint64, float32[:, ::1], float32, float32[:, ::1], int64[::1], float32[:, ::1])")
-def noisy_weights(exact_OI, counter, table_KN, strength, scale_RO, edges, noisy_OI):  # type: ignore[no-untyped-def]
+@_kernel("void(float32[:, ::1], uint64, float32[:, ::1], float32, float32[:, ::1], int64[::1], float32[:, ::1])")
+def noisy_weights(
+    exact_OI: Floats,
+    counter: np.uint64,
+    table_KN: Floats,
+    strength: np.float32,
+    scale_RO: Floats,
+    edges: NDArray[np.int64],
+    noisy_OI: Floats,
+) -> None:
     """Weights with training noise.
 
     Args:
-        exact_OI: the weights.
-        counter: of the noise.
-        table_KN: of the noise.
+        exact_OI: weights without noise.
+        counter: counter of the noise.
+        table_KN: table of the noise.
         strength: standard deviation, relative to the column scale.
         scale_RO: column scales.
-        edges: (rows of tiles + 1,): where the rows of tiles begin, and the end.
-        noisy_OI: is written: exact + strength * scale * xi.
+        edges: (rows of tiles + 1,), first input of each row of tiles, and the number of inputs.
+        noisy_OI: output: exact + strength * scale * xi.
     """
     columns, rows = exact_OI.shape
     runs = (rows + RUN - 1) // RUN
     for column in prange(columns):
         for run in range(runs):
-            hashed = _mixed(counter + np.uint64(column * runs + run) * _GAMMA)
-            one, other, first = hashed & _PICK, (hashed >> _S32) & _PICK, run * RUN
+            bits = _mix(counter + np.uint64(column * runs + run) * _GAMMA)
+            row_1, row_2, first = bits & _PICK, (bits >> _S32) & _PICK, run * RUN
             for index in range(min(RUN, rows - first)):
-                noisy_OI[column, first + index] = table_KN[one, index] + table_KN[other, index]
+                noisy_OI[column, first + index] = table_KN[row_1, index] + table_KN[row_2, index]
         for tile in range(len(edges) - 1):
             deviation, first = strength * scale_RO[tile, column], edges[tile]
             noisy_I, exact_I = noisy_OI[column, first : edges[tile + 1]], exact_OI[column, first : edges[tile + 1]]
@@ -208,8 +229,8 @@ def noisy_weights(exact_OI, counter, table_KN, strength, scale_RO, edges, noisy_
                 noisy_I[index] = noisy_I[index] * deviation + exact_I[index]
 
 
-@numba.njit(inline="always")
-def _mixed_32(word):  # type: ignore[no-untyped-def]
+@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+def _mix_32(word: np.uint32) -> np.uint32:
     """The finalizer of MurmurHash3 (Appleby, public domain).
 
     Masks of words that differ by 2 correlate by about 1e-3 at p = 0.1 (2^27 pairs), others by less.
@@ -219,8 +240,8 @@ def _mixed_32(word):  # type: ignore[no-untyped-def]
     return np.uint32(word ^ (word >> np.uint32(16)))
 
 
-@_compiled("void(float32[::1], uint64, uint32, float32, float32[::1])")
-def drop(x, counter, threshold, scale, kept):  # type: ignore[no-untyped-def]
+@_kernel("void(float32[::1], uint64, uint32, float32, float32[::1])")
+def drop(x: Floats, counter: np.uint64, threshold: np.uint32, scale: np.float32, output: Floats) -> None:
     """Set numbers to 0 at random and scale the others.
 
     Number `i` of a block is dropped if hash(i ^ key) ^ lock is below the threshold; key and lock are the halves of the
@@ -228,16 +249,16 @@ def drop(x, counter, threshold, scale, kept):  # type: ignore[no-untyped-def]
 
     Args:
         x: (numbers,).
-        counter: of the first block, any 64 bits.
+        counter: counter of the first block, any 64 bits.
         threshold: 2^32 times the probability.
-        scale: of what is kept.
-        kept: (numbers,), is written.
+        scale: factor of the numbers that are not dropped.
+        output: (numbers,), output.
     """
     for block in prange((len(x) + DROP_BLOCK - 1) // DROP_BLOCK):
-        hashed = _mixed(counter + np.uint64(block) * _GAMMA)
-        key, lock = np.uint32(hashed), np.uint32(hashed >> _S32)
-        given = x[block * DROP_BLOCK : (block + 1) * DROP_BLOCK]
-        line = kept[block * DROP_BLOCK : (block + 1) * DROP_BLOCK]
-        for index in range(len(given)):
-            word = np.uint32(_mixed_32(np.uint32(np.uint32(index) ^ key)) ^ lock)
-            line[index] = given[index] * (scale if word >= threshold else np.float32(0))
+        bits = _mix(counter + np.uint64(block) * _GAMMA)
+        key, lock = np.uint32(bits), np.uint32(bits >> _S32)
+        x_N = x[block * DROP_BLOCK : (block + 1) * DROP_BLOCK]
+        output_N = output[block * DROP_BLOCK : (block + 1) * DROP_BLOCK]
+        for index in range(len(x_N)):
+            word = np.uint32(_mix_32(np.uint32(np.uint32(index) ^ key)) ^ lock)
+            output_N[index] = x_N[index] * (scale if word >= threshold else np.float32(0))

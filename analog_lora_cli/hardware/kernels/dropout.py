@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.choice import compiled, load_error, require_kernels
@@ -25,36 +24,43 @@ class Dropout(nn.Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """Drop from a tensor of any shape; the identity in evaluation."""
-        fits = input.device.type == "cpu" and input.dtype == torch.float32 and input.numel() >= LEAST_NUMBERS
-        usable = fits and 0 < self.p < 1 and not torch.compiler.is_compiling()
+        supported = input.device.type == "cpu" and input.dtype == torch.float32 and input.numel() >= LEAST_NUMBERS
+        usable = supported and 0 < self.p < 1 and not torch.compiler.is_compiling()
         if not self.training or not usable or load_error() is not None:
             return super().forward(input)
         seed = int(torch.randint(2**62, (), dtype=torch.int64))
-        kept: Tensor = _Dropped.apply(input, self.p, seed)
-        return kept
+        output: Tensor = _HashedDropout.apply(input, self.p, seed)
+        return output
 
 
-class _Dropped(torch.autograd.Function):
+class _Context(FunctionCtx):
+    """Attributes that the backward pass needs."""
+
+    p: float
+    seed: int
+
+
+class _HashedDropout(torch.autograd.Function):
     """The kernel with a gradient: the same mask, drawn again from its seed, on the gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, p: float, seed: int) -> Tensor:
+    def forward(ctx: _Context, x: Tensor, p: float, seed: int) -> Tensor:
         from analog_lora_cli.hardware.kernels import cpu as cpu_kernels
 
         ctx.p, ctx.seed = p, seed
-        given = x.detach().contiguous()
-        kept = torch.empty_like(given)
+        x = x.detach().contiguous()
+        output = torch.empty_like(x)
         threshold, scale = np.uint32(round(p * 2**32)), np.float32(1 / (1 - p))
-        cpu_kernels.drop(given.view(-1).numpy(), np.uint64(seed), threshold, scale, kept.view(-1).numpy())
-        return kept
+        cpu_kernels.drop(x.view(-1).numpy(), np.uint64(seed), threshold, scale, output.view(-1).numpy())
+        return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return _Dropped.apply(gradients[0], ctx.p, ctx.seed), None, None
+    def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _HashedDropout.apply(gradients[0], ctx.p, ctx.seed), None, None
 
 
 ATTENTION = "sdpa_with_fast_dropout"
-"""The name of `attention` in transformers' register; configurations are saved without it."""
+"""Name of `attention` in transformers' register; configurations are saved without it."""
 
 
 def install_fast_dropout(model: nn.Module, hardware: HardwareConfig) -> None:
@@ -92,7 +98,7 @@ def attention(
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    **options: Any,
+    **options: object,
 ) -> tuple[Tensor, Tensor | None]:
     """transformers' `sdpa_attention_forward`; with dropout, softmax(q k^T scaling + mask) step by step.
 
@@ -104,10 +110,10 @@ def attention(
         query: (batch, heads, queries, width).
         key: (batch, heads, keys, width).
         value: like `key`.
-        attention_mask: (batch, 1, queries, keys): what is added, or true where a key is seen; None: all are.
+        attention_mask: (batch, 1, queries, keys): bias to add, or boolean: true where a key takes part; None: all do.
         dropout: probability.
-        scaling: of the products; None: 1 / sqrt(width).
-        options: handed on.
+        scaling: factor of the products; None: 1 / sqrt(width).
+        options: further arguments of transformers' function.
 
     Returns:
         (batch, queries, heads, width), and None.

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 RUN = 64
@@ -27,8 +27,9 @@ class PooledNormal:
 
     On a GPU they are torch's. On a CPU a library normal costs as much as an output of a matrix product, so there each
     run of 64 numbers is the sum of two runs of a table of 2^14 (see `run_table`), whose entries have variance 1/2.
-    Which two is said by SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) of the seed and the run's number, so that any
-    run can be made alone, by any thread. Its quality, which tests check:
+    SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)
+    of the seed and the run's number says which two, so that any
+    run can be drawn alone, by any thread. Its quality, which tests check:
 
     * distribution: normal quantiles, and sums of two of them; the distribution function is right to about 1e-4;
     * within a run: uncorrelated exactly, because the table's columns are orthogonal; squares correlate by 0.01 at most;
@@ -39,7 +40,7 @@ class PooledNormal:
 
     Args:
         seed: 0 .. 2^63 - 1; None takes one from torch's default CPU generator, so that `torch.manual_seed` decides.
-        device: where the numbers are needed.
+        device: device of the numbers.
     """
 
     def __init__(self, seed: int | None, device: torch.device) -> None:
@@ -56,14 +57,15 @@ class PooledNormal:
         lines, length = math.prod(shape[:-1]), shape[-1]
         counter = self.reserve(lines, length)
         runs = runs_in(length)
-        hashed = _mixed(np.uint64(counter) + np.arange(lines * runs, dtype=np.uint64) * np.uint64(GAMMA))
-        pairs = np.stack([hashed, hashed >> np.uint64(32)], axis=1) & np.uint64(RUNS - 1)
-        picked = torch.from_numpy(pairs.astype(np.int32))
-        numbers = torch.nn.functional.embedding_bag(picked, run_table(dtype), mode="sum")
+        bits = _mix(np.uint64(counter) + np.arange(lines * runs, dtype=np.uint64) * np.uint64(GAMMA))
+        pairs = np.stack([bits, bits >> np.uint64(32)], axis=1) & np.uint64(RUNS - 1)
+        # A sum of two rows of the table: what an embedding bag of two computes in one pass.
+        indices = torch.from_numpy(pairs.astype(np.int32))
+        numbers = torch.nn.functional.embedding_bag(indices, run_table(dtype), mode="sum")
         return numbers.view(lines, runs * RUN)[:, :length].reshape(shape)
 
     def reserve(self, lines: int, length: int) -> int:
-        """Take the runs of a matrix without making them; CPU only.
+        """Reserve the runs of a matrix without drawing them; CPU only.
 
         Returns:
             the counter of the first run, 0 .. 2^64 - 1. Run `k`, counted along the lines, has `counter + k * GAMMA`.
@@ -78,8 +80,8 @@ def runs_in(length: int) -> int:
     return -(-length // RUN)
 
 
-def _mixed(counters: Any) -> Any:
-    """SplitMix64's mixing of counters: (runs,) uint64 to (runs,) uint64."""
+def _mix(counters: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finalizer: (runs,) counters to (runs,) hashes."""
     counters = (counters ^ (counters >> np.uint64(30))) * np.uint64(MIX_1)
     counters = (counters ^ (counters >> np.uint64(27))) * np.uint64(MIX_2)
     return counters ^ (counters >> np.uint64(31))

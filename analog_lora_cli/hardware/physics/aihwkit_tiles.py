@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.state import TileState
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from aihwkit.nn import AnalogLinear as AihwkitLayer
     from aihwkit.simulator.configs import TorchInferenceRPUConfig
 
@@ -32,7 +34,7 @@ _COMPENSATIONS = {
 
 
 def rpu_config(hardware: HardwareConfig) -> TorchInferenceRPUConfig:
-    """aihwkit's configuration of a torch inference tile with the same arithmetic as `AnalogLinear`."""
+    """aihwkit's configuration of a torch inference tile with the numerics of `AnalogLinear`."""
     from aihwkit.simulator.configs import TorchInferenceRPUConfig
     from aihwkit.simulator.parameters.enums import (
         BoundManagementType,
@@ -66,23 +68,25 @@ def rpu_config(hardware: HardwareConfig) -> TorchInferenceRPUConfig:
     return config
 
 
-def rpu_description(hardware: HardwareConfig) -> dict[str, Any]:
-    """`rpu_config` and what programs and drifts its tiles, as JSON can hold it.
+def rpu_description(hardware: HardwareConfig) -> dict[str, dict[str, object]]:
+    """`rpu_config`, and the noise model and drift compensation of its tiles, in values of JSON.
 
-    Sections of plain values stand by their names, enumerations by their members' names; objects as their class and
-    the arguments of its constructor.
+    Sections are plain values by name, enumerations names of members; objects are their class and the arguments of its
+    constructor.
     """
     config = rpu_config(hardware)
-    sections = {name: _plain_fields(getattr(config, name)) for name in ("mapping", "forward", "modifier")}
+    sections: dict[str, object] = {
+        name: _plain_fields(getattr(config, name)) for name in ("mapping", "forward", "modifier")
+    }
     device = device_class(hardware)
-    arguments: dict[str, Any] = dict(hardware.device_options)
+    arguments: dict[str, object] = dict(hardware.device_options)
     if DEVICES[hardware.device].takes_converters:
         options = {**hardware.converter_options, **conductance_limits(hardware)}
         arguments["g_converter"] = {"class": _path(converter_class(hardware)), "arguments": options}
     else:
         arguments |= conductance_limits(hardware)
     compensation = _COMPENSATIONS[hardware.drift_compensation]
-    objects = {
+    objects: dict[str, object] = {
         "noise_model": {"class": _path(device), "arguments": arguments},
         "drift_compensation": None
         if compensation is None
@@ -95,13 +99,13 @@ def _path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__name__}"
 
 
-def _plain_fields(section: Any) -> dict[str, Any]:
+def _plain_fields(section: DataclassInstance) -> dict[str, object]:
     values = {field.name: getattr(section, field.name) for field in fields(section)}
     return {name: value.name if isinstance(value, Enum) else value for name, value in values.items()}
 
 
 class AihwkitLinear(AnalogLinear):
-    """aihwkit's own analog layer in the place of this project's tile, for comparison; slower.
+    """aihwkit's own analog layer instead of this project's tiles, for comparison; slower.
 
     It draws its noise from torch's default generators, new in each forward pass and in training mode only, whatever
     the scope of `TrainingNoise`; decides iterative bound management for the whole batch; and does not train its
@@ -111,7 +115,7 @@ class AihwkitLinear(AnalogLinear):
     simulated: AihwkitLayer
 
     def set_hardware(self, hardware: HardwareConfig) -> None:
-        """Build the tiles for other hardware; forgets what a chip held."""
+        """Build the tiles for other hardware; returns to the exact weights."""
         from aihwkit.nn import AnalogLinear as Layer
 
         simulated = Layer(self.in_features, self.out_features, bias=False, rpu_config=rpu_config(hardware))
@@ -138,17 +142,17 @@ class AihwkitLinear(AnalogLinear):
         output: Tensor = self.simulated(x)
         return output if self.bias is None else output + self.bias
 
-    def _apply(self, fn: Any, recurse: bool = True) -> AihwkitLinear:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AihwkitLinear:
         super()._apply(fn, recurse)
         self.simulated._apply(fn)
         return self
 
     def _write(self, state: TileState | None) -> None:
         weight = self.weight.detach() if state is None else state.weight
-        for tile, theirs in zip(self.grid, self.simulated.analog_tiles(), strict=True):
+        for tile, aihwkit_tile in zip(self.grid, self.simulated.analog_tiles(), strict=True):
             scale = self.column_scale[tile.columns]
             safe = torch.where(scale > 0, scale, torch.ones_like(scale))
-            theirs.tile.set_weights(weight[tile.weights] / safe[:, None])
+            aihwkit_tile.tile.set_weights(weight[tile.weights] / safe[:, None])
             output_scale = scale if state is None else scale * state.compensation[tile.columns]
-            theirs.set_scales(output_scale.clone())
+            aihwkit_tile.set_scales(output_scale.clone())
         self._written = state

@@ -1,4 +1,4 @@
-"""A simulated chip: programmed once from a seed, then aged; what it holds depends on seed and hardware alone."""
+"""A simulated chip: programmed once from a seed, then aged; its state depends on seed and hardware alone."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class _ProgrammedTile:
     """One tile after programming, in tile units."""
 
     seed_parts: tuple[object, ...]
+    """Parts that the seeds of its noise have in common."""
     weight: Tensor
     """(columns, rows): right after programming."""
     drift_parameters: list[Tensor]
@@ -46,8 +47,8 @@ class _ProgrammedTile:
 class Chip:
     """A chip with the given layers on it.
 
-    Programming draws the programming noise and the drift exponents of each tile from a seed made of the chip's seed,
-    the layer's name and the tile's position; each reading time has a seed of its own for the read noise. Nothing
+    Programming draws the programming noise and the drift exponents of each tile from a seed derived from the chip's
+    seed, the layer's name and the tile's position; each reading time has a seed of its own for the read noise. Nothing
     depends on the batch, the order of calls, the process or torch's global generators, and the random numbers are
     drawn on the CPU, so that a chip is the same on every device.
 
@@ -56,7 +57,7 @@ class Chip:
 
     Args:
         seed: the chip's seed.
-        layers: the layers on tiles, by name.
+        layers: layers on tiles by name.
         hardware: device, converter and compensation.
     """
 
@@ -69,7 +70,7 @@ class Chip:
         self._tiles = {name: self._program_layer(name, layer) for name, layer in layers.items()}
 
     def age(self, seconds: float, read: int = 0) -> None:
-        """Let all layers hold what this chip holds at a time.
+        """Set all layers to the state of this chip at a time.
 
         Args:
             seconds: time after programming, in seconds.
@@ -79,7 +80,7 @@ class Chip:
             layer.state = self._aged_layer(name, layer, seconds, read)
 
     def hold_programmed(self) -> None:
-        """Let all layers hold what was programmed, before anything was read: no read noise, no drift.
+        """Set all layers to the programmed weights before any read: no read noise, no drift.
 
         No chip can be read so; it shows what programming alone does.
         """
@@ -91,12 +92,15 @@ class Chip:
             layer.state = TileState(weight.to(device), torch.ones_like(layer.column_scale))
 
     def release(self) -> None:
-        """Give all layers back their exact weights."""
+        """Set all layers back to their exact weights."""
         for layer in self.layers.values():
             layer.state = None
 
     def fingerprint(self) -> str:
-        """sha256 of everything that the layers hold now: weights and compensation factors."""
+        """sha256 of the present state of all layers: weights and drift-compensation factors.
+
+        `age` must have been called.
+        """
         digest = hashlib.sha256()
         for name in sorted(self.layers):
             state = self.layers[name].state
@@ -108,12 +112,12 @@ class Chip:
 
     @torch.no_grad()
     def conductances(self, name: str, seconds: float, read: int = 0) -> list[TileConductances]:
-        """What the devices of a layer hold at a time, on the scale of the programming, see `on_scale_of`.
+        """Conductances of a layer's devices at a time, on the scale of the programming, see `on_scale_of`.
 
         They are those behind the weights that `age` sets, with the same read noise.
 
         Args:
-            name: of the layer.
+            name: name of the layer.
             seconds: time after programming, in seconds.
             read: number of the reading.
 
@@ -162,7 +166,7 @@ class Chip:
 
 @contextmanager
 def seeded(*parts: object) -> Iterator[None]:
-    """Give torch's CPU generator a seed made of the parts, and restore it afterwards.
+    """Seed torch's CPU generator with a hash of the parts, and restore it afterwards.
 
     One thread meanwhile, or another number of threads would be another chip. More threads would gain nothing: the
     normals take the time.

@@ -32,13 +32,18 @@ class DriftCompensation:
         """The read-out right after programming: one number, or one for each column.
 
         Args:
-            target: (columns, rows), in tile units: the weights that the tile should hold.
-            programmed: those that it holds.
+            target: (columns, rows), in tile units: weights that the tile should hold.
+            programmed: weights that it holds.
         """
         return self._mean(target) if self.kind == "global-exact" else self.read_out(programmed)
 
     def factor(self, baseline: Tensor, drifted: Tensor) -> Tensor | float:
-        """The drift-compensation factor of a tile, or one for each column; 1 with compensation `none`."""
+        """The drift-compensation factor of a tile, or one for each column; 1 with compensation `none`.
+
+        Args:
+            baseline: result of `baseline`.
+            drifted: (columns, rows), in tile units: weights that the tile holds now.
+        """
         return 1.0 if self.kind == "none" else baseline / self.read_out(drifted)
 
     def read_out(self, weight: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
 A folder holds
 
-    conductances.json         what the tensors are, the tiles of each layer, the hardware
-    conductances.safetensors  what the devices are to be programmed to
-    chip.safetensors          only for one chip at one time: what its devices hold, and its drift-compensation factors
+    conductances.json         devices of a cell, tiles of each layer, hardware
+    conductances.safetensors  targets that the devices are to be programmed to
+    chip.safetensors          only for one chip at one time: conductances of its devices, and drift-compensation factors
 
 Every tile has tensors of its own, called `LAYER/ROW.COLUMN/WHAT`, ROW counting the layer's tiles along its inputs and
 COLUMN along its outputs:
@@ -12,9 +12,9 @@ COLUMN along its outputs:
     g_plus, g_minus       (word lines, bit lines) = (inputs, outputs) of the tile, in uS. With several pairs a cell
                           `g_plus_0`, `g_minus_0`, `g_plus_1`, ..., lowest significance first; with a single device
                           `g`. `cell.devices` in the JSON lists them.
-    rounding              (word lines, bit lines), in uS: what float32 leaves out of a cell's conductances, so that the
-                          weights come back bit by bit. Below 1e-6 of g_max: nothing that one could program
-    column_scale          (bit lines,), in the unit of the layer's weight: what the ADC's result is multiplied with
+    rounding              (word lines, bit lines), in uS: remainder of a cell's conductances in float32, which makes
+                          the weights bit-identical. Below 1e-6 of g_max: nothing that one could program
+    column_scale          (bit lines,), in the unit of the layer's weight: factor of the ADC's result
     compensation          (bit lines,), without unit, only in chip.safetensors: the drift-compensation factor
 
 and `LAYER/bias` is (outputs,), digital. In tile units a cell holds
@@ -23,7 +23,7 @@ and `LAYER/bias` is (outputs,), digital. In tile units a cell holds
     single:  w = offset + (g + rounding - g_min) / scale
 
 with `scale` (uS for each unit) and `offset` of the tile in the JSON. A weight of the layer is w times its column's
-scale. How tiles compute is said by `AnalogLinear`.
+scale. `AnalogLinear` says how tiles compute.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -39,6 +39,17 @@ from torch import Tensor
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import AnaloraError, CheckpointError
 from analog_lora_cli.hardware.physics.chip import Chip
+from analog_lora_cli.hardware.physics.conductance_map import (
+    FORMAT,
+    MAP,
+    VERSION,
+    CellEntry,
+    ChipEntry,
+    ConductanceMap,
+    LayerEntry,
+    TileEntry,
+    read_map,
+)
 from analog_lora_cli.hardware.physics.conductances import (
     TileConductances,
     cell_microsiemens,
@@ -50,9 +61,9 @@ from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.mapping import tile_weights
 from analog_lora_cli.hardware.tile.state import TileState
 
-FORMAT = "analora-conductances"
-VERSION = 1
-MAP = "conductances.json"
+if TYPE_CHECKING:
+    from aihwkit.inference.converter.base import BaseConductanceConverter
+
 TARGETS = "conductances.safetensors"
 CHIP = "chip.safetensors"
 
@@ -63,7 +74,7 @@ class ChipMoment:
 
     chip: Chip
     seconds: float
-    """After programming."""
+    """Time after programming, in seconds."""
 
 
 def write_layers(
@@ -73,9 +84,9 @@ def write_layers(
 
     Args:
         folder: an existing folder.
-        layers: the analog layers, by name.
-        hardware: theirs.
-        moment: also write what this chip holds at this time.
+        layers: analog layers by name.
+        hardware: hardware of the layers.
+        moment: chip and time to write the conductances of, too.
 
     Raises:
         AnaloraError: a tile has no conductances on this hardware.
@@ -83,38 +94,40 @@ def write_layers(
     from safetensors.torch import save_file
 
     converter = noise_model(hardware).g_converter
-    cell = _cell(converter)
+    cell = _cell_entry(converter)
     targets: dict[str, Tensor] = {}
     aged: dict[str, Tensor] = {}
-    entries = []
+    entries: list[LayerEntry] = []
+    if moment is not None:
+        moment.chip.age(moment.seconds)
     for name, layer in layers.items():
-        programmed = [target_conductances(converter, weight) for _, weight in tile_weights(layer, torch.float64)]
-        entries.append(_describe(name, layer, programmed))
-        targets |= _device_tensors(entries[-1], programmed, cell)
-        targets |= _column_tensors(entries[-1], "column_scale", layer.column_scale)
+        tiles = [target_conductances(converter, weight) for _, weight in tile_weights(layer, torch.float64)]
+        entry = _layer_entry(name, layer, tiles)
+        entries.append(entry)
+        targets |= _device_tensors(entry, tiles, cell)
+        targets |= _column_tensors(entry, "column_scale", layer.column_scale)
         if layer.bias is not None:
             targets[f"{name}/bias"] = layer.bias.detach().cpu()
         if moment is not None:
-            aged |= _device_tensors(entries[-1], moment.chip.conductances(name, moment.seconds), cell)
-            moment.chip.age(moment.seconds)
+            aged |= _device_tensors(entry, moment.chip.conductances(name, moment.seconds), cell)
             assert layer.state is not None
-            aged |= _column_tensors(entries[-1], "compensation", layer.state.compensation)
-    broken = [key for key, tensor in (targets | aged).items() if not torch.isfinite(tensor).all()]
-    if broken:
+            aged |= _column_tensors(entry, "compensation", layer.state.compensation)
+    not_finite = [key for key, tensor in (targets | aged).items() if not torch.isfinite(tensor).all()]
+    if not_finite:
         raise AnaloraError(
-            f"{broken[0]}: not finite: device {hardware.device} with converter {hardware.converter_name} has no "
+            f"{not_finite[0]}: not finite: device {hardware.device} with converter {hardware.converter_name} has no "
             "conductances for this tile"
         )
-    content = {
-        "format": FORMAT,
-        "version": VERSION,
-        "unit": "uS",
-        "axes": ["word line (input)", "bit line (output)"],
-        "cell": cell,
-        "chip": None if moment is None else {"seed": moment.chip.seed, "seconds": moment.seconds},
-        "hardware": hardware.model_dump(mode="json"),
-        "layers": entries,
-    }
+    content = ConductanceMap(
+        format=FORMAT,
+        version=VERSION,
+        unit="uS",
+        axes=["word line (input)", "bit line (output)"],
+        cell=cell,
+        chip=None if moment is None else ChipEntry(seed=moment.chip.seed, seconds=moment.seconds),
+        hardware=hardware.model_dump(mode="json"),
+        layers=entries,
+    )
     (folder / MAP).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     save_file({key: tensor.contiguous() for key, tensor in targets.items()}, str(folder / TARGETS))
     if moment is not None:
@@ -124,8 +137,8 @@ def write_layers(
 def read_layers(folder: Path, output_noise: float | None = None) -> dict[str, AnalogLinear]:
     """Build analog layers from conductances.
 
-    Their weights are what the devices should hold. If the folder holds a chip, the layers hold what its devices do,
-    and compensate drift with its factors.
+    Their weights are the targets. If the folder holds a chip, the layers have its state: the weights that its devices
+    hold, and its drift-compensation factors.
 
     Args:
         folder: an export of the format `conductances`.
@@ -139,37 +152,20 @@ def read_layers(folder: Path, output_noise: float | None = None) -> dict[str, An
     """
     content = read_map(folder)
     targets = _tensors(folder / TARGETS)
-    aged = _tensors(folder / CHIP) if content["chip"] is not None else None
-    hardware = HardwareConfig.model_validate(content["hardware"])
-    if output_noise is not None:
-        hardware = hardware.model_copy(update={"output_noise": output_noise})
     try:
+        aged = _tensors(folder / CHIP) if content["chip"] is not None else None
+        hardware = HardwareConfig.model_validate(content["hardware"])
+        if output_noise is not None:
+            hardware = hardware.model_copy(update={"output_noise": output_noise})
         return {
-            entry["name"]: _layer(entry, content["cell"], hardware, targets, aged).eval() for entry in content["layers"]
+            entry["name"]: _read_layer(entry, content["cell"], hardware, targets, aged).eval()
+            for entry in content["layers"]
         }
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{folder}: tensors and {MAP} do not fit together: {error}") from None
 
 
-def read_map(folder: Path) -> dict[str, Any]:
-    """The content of conductances.json.
-
-    Raises:
-        CheckpointError: it is missing, damaged, or of a later version.
-    """
-    try:
-        content = json.loads((folder / MAP).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / MAP}: cannot be read: {error}") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"{folder / MAP}: not an export of conductances")
-    if content["version"] != VERSION:
-        raise CheckpointError(f"{folder / MAP}: version {content['version']}, expected {VERSION}")
-    return content
-
-
-def _cell(converter: Any) -> dict[str, Any]:
-    """The devices of a cell, as the JSON describes them; conductances in uS."""
+def _cell_entry(converter: BaseConductanceConverter) -> CellEntry:
     significance = significance_of(converter)
     if not significance:
         devices = ["g"]
@@ -177,11 +173,12 @@ def _cell(converter: Any) -> dict[str, Any]:
         devices = ["g_plus", "g_minus"]
     else:
         devices = [f"{sign}_{pair}" for pair in range(len(significance)) for sign in ("g_plus", "g_minus")]
-    limits = {"g_min": float(converter.g_min), "g_max": float(converter.g_max)}
-    return {"devices": devices, "significance": significance, **limits}
+    return CellEntry(
+        devices=devices, significance=significance, g_min=float(converter.g_min), g_max=float(converter.g_max)
+    )
 
 
-def _describe(name: str, layer: AnalogLinear, tiles: list[TileConductances]) -> dict[str, Any]:
+def _layer_entry(name: str, layer: AnalogLinear, tiles: list[TileConductances]) -> LayerEntry:
     return {
         "name": name,
         "in_features": layer.in_features,
@@ -201,28 +198,28 @@ def _describe(name: str, layer: AnalogLinear, tiles: list[TileConductances]) -> 
     }
 
 
-def _prefix(entry: dict[str, Any], place: dict[str, Any]) -> str:
-    return f"{entry['name']}/{place['row']}.{place['column']}"
+def _prefix(entry: LayerEntry, tile: TileEntry) -> str:
+    return f"{entry['name']}/{tile['row']}.{tile['column']}"
 
 
-def _device_tensors(entry: dict[str, Any], tiles: list[TileConductances], cell: dict[str, Any]) -> dict[str, Tensor]:
+def _device_tensors(entry: LayerEntry, tiles: list[TileConductances], cell: CellEntry) -> dict[str, Tensor]:
     tensors = {}
-    for place, tile in zip(entry["tiles"], tiles, strict=True):
-        devices = [device.float() for device in tile.devices]
-        exact = tile.weight.double() * tile.scale
+    for tile, conductances in zip(entry["tiles"], tiles, strict=True):
+        devices = [device.float() for device in conductances.devices]
+        exact = conductances.weight.double() * conductances.scale
         if not cell["significance"]:
-            exact += cell["g_min"] - tile.offset * tile.scale
+            exact += cell["g_min"] - conductances.offset * conductances.scale
         rounding = (exact - cell_microsiemens(devices, cell["significance"])).float()
-        for what, tensor in zip([*cell["devices"], "rounding"], [*devices, rounding], strict=True):
-            tensors[f"{_prefix(entry, place)}/{what}"] = tensor.t()
+        for kind, tensor in zip([*cell["devices"], "rounding"], [*devices, rounding], strict=True):
+            tensors[f"{_prefix(entry, tile)}/{kind}"] = tensor.t()
     return tensors
 
 
-def _column_tensors(entry: dict[str, Any], what: str, values: Tensor) -> dict[str, Tensor]:
+def _column_tensors(entry: LayerEntry, kind: str, values: Tensor) -> dict[str, Tensor]:
     """Cut (rows of tiles, out_features) into the columns of each tile."""
     return {
-        f"{_prefix(entry, place)}/{what}": values[place["row"], slice(*place["outputs"])].detach().cpu().clone()
-        for place in entry["tiles"]
+        f"{_prefix(entry, tile)}/{kind}": values[tile["row"], slice(*tile["outputs"])].detach().cpu().clone()
+        for tile in entry["tiles"]
     }
 
 
@@ -235,9 +232,9 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: cannot be read: {error}") from None
 
 
-def _layer(
-    entry: dict[str, Any],
-    cell: dict[str, Any],
+def _read_layer(
+    entry: LayerEntry,
+    cell: CellEntry,
     hardware: HardwareConfig,
     targets: dict[str, Tensor],
     aged: dict[str, Tensor] | None,
@@ -245,40 +242,41 @@ def _layer(
     scales = _columns(entry, "column_scale", targets)
     bias = targets[f"{entry['name']}/bias"] if entry["bias"] else None
     # The product before it is rounded: the weight was divided by its scale in double precision.
-    weight = (_units(entry, cell, targets) * _spread(entry, scales.double())).float()
+    weight = (_units(entry, cell, targets) * _scale_of_weights(entry, scales.double())).float()
     layer = AnalogLinear(weight, bias, hardware, entry["name"])
     if aged is not None:
         # As a chip computes it: rounded, then multiplied.
         layer.state = TileState(
-            _units(entry, cell, aged).float() * _spread(entry, scales), _columns(entry, "compensation", aged)
+            _units(entry, cell, aged).float() * _scale_of_weights(entry, scales), _columns(entry, "compensation", aged)
         )
     return layer
 
 
-def _columns(entry: dict[str, Any], what: str, tensors: dict[str, Tensor]) -> Tensor:
-    values = torch.zeros(1 + max(place["row"] for place in entry["tiles"]), entry["out_features"])
-    for place in entry["tiles"]:
-        values[place["row"], slice(*place["outputs"])] = tensors[f"{_prefix(entry, place)}/{what}"]
+def _columns(entry: LayerEntry, kind: str, tensors: dict[str, Tensor]) -> Tensor:
+    """(rows of tiles, out_features), put together from the columns of each tile: the inverse of `_column_tensors`."""
+    values = torch.zeros(1 + max(tile["row"] for tile in entry["tiles"]), entry["out_features"])
+    for tile in entry["tiles"]:
+        values[tile["row"], slice(*tile["outputs"])] = tensors[f"{_prefix(entry, tile)}/{kind}"]
     return values
 
 
-def _spread(entry: dict[str, Any], scales: Tensor) -> Tensor:
+def _scale_of_weights(entry: LayerEntry, scales: Tensor) -> Tensor:
     """The scale of each weight, (out_features, in_features)."""
-    spread = scales.new_zeros(entry["out_features"], entry["in_features"])
-    for place in entry["tiles"]:
-        outputs = slice(*place["outputs"])
-        spread[outputs, slice(*place["inputs"])] = scales[place["row"], outputs, None]
-    return spread
+    scale_OI = scales.new_zeros(entry["out_features"], entry["in_features"])
+    for tile in entry["tiles"]:
+        outputs = slice(*tile["outputs"])
+        scale_OI[outputs, slice(*tile["inputs"])] = scales[tile["row"], outputs, None]
+    return scale_OI
 
 
-def _units(entry: dict[str, Any], cell: dict[str, Any], tensors: dict[str, Tensor]) -> Tensor:
+def _units(entry: LayerEntry, cell: CellEntry, tensors: dict[str, Tensor]) -> Tensor:
     """The weights that the devices hold, (out_features, in_features) in tile units, in double precision."""
     weight = torch.zeros(entry["out_features"], entry["in_features"], dtype=torch.float64)
-    for place in entry["tiles"]:
-        prefix = _prefix(entry, place)
+    for tile in entry["tiles"]:
+        prefix = _prefix(entry, tile)
         devices = [tensors[f"{prefix}/{device}"] for device in cell["devices"]]
         conductance = cell_microsiemens(devices, cell["significance"]) + tensors[f"{prefix}/rounding"].double()
         single = 0.0 if cell["significance"] else cell["g_min"]
-        block = place["offset"] + (conductance - single) / place["scale"]
-        weight[slice(*place["outputs"]), slice(*place["inputs"])] = block.t()
+        units = tile["offset"] + (conductance - single) / tile["scale"]
+        weight[slice(*tile["outputs"]), slice(*tile["inputs"])] = units.t()
     return weight

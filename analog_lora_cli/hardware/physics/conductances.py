@@ -1,15 +1,21 @@
-"""Weights as conductances: what the devices of a tile are programmed to, and what they hold later."""
+"""Weights as conductances: targets of the programming of a tile's devices, and their later values."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from aihwkit.inference.converter.base import BaseConductanceConverter
+
+Devices = Tensor | Sequence[Tensor]
+"""aihwkit's conductances in uS: one matrix for each device of a cell; a single device is a bare matrix or its rows."""
+Parameters = Mapping[str, float | Tensor]
+"""aihwkit's scale of a tile: `scale_ratio` in uS for each tile unit; for a single device also `min`, in tile units."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,11 @@ class TileConductances:
     offset: float
     """Single device: weight at g_min, in tile units. Pairs: 0."""
     weight: Tensor
-    """(columns, rows), in tile units: what the devices hold, without their rounding."""
+    """(columns, rows), in tile units: weights that the devices hold, before conductances were rounded."""
 
 
 def target_conductances(converter: BaseConductanceConverter, weight: Tensor) -> TileConductances:
-    """What the devices of a tile should be programmed to.
+    """Conductances that the devices of a tile should be programmed to.
 
     Args:
         converter: aihwkit's conductance converter.
@@ -54,8 +60,8 @@ def on_scale_of(target: TileConductances, drifted: TileConductances, g_min: floa
     stay what they were.
 
     Args:
-        target: of the same tile, as programmed for.
-        drifted: as aihwkit computed them.
+        target: targets of the same tile.
+        drifted: conductances that aihwkit computed.
         g_min: conductance of a zero weight, in uS.
     """
     ratio = target.scale / drifted.scale
@@ -65,7 +71,12 @@ def on_scale_of(target: TileConductances, drifted: TileConductances, g_min: floa
 
 
 def cell_microsiemens(devices: list[Tensor], significance: list[float]) -> Tensor:
-    """What the devices of each cell hold together, in uS: the sum of f (G+ - G-), or the single device's G."""
+    """Conductance of each cell in uS: the sum of f (G+ - G-) over its pairs, or the single device's G.
+
+    Args:
+        devices: those of `TileConductances`.
+        significance: significance of each pair; empty for a single device.
+    """
     if not significance:
         return devices[0].double()
     pairs = zip(significance, devices[::2], devices[1::2], strict=True)
@@ -82,32 +93,33 @@ def significance_of(converter: BaseConductanceConverter) -> list[float]:
 
 
 class RecordingConverter:
-    """One of aihwkit's conductance converters that keeps what it last turned back into weights.
+    """One of aihwkit's conductance converters that records the last conductances that it turned back into weights.
 
     aihwkit's noise models change conductances inside and return weights only; with this as their `g_converter` the
-    conductances can be seen.
+    conductances become known too.
 
     Args:
-        converter: does the work.
+        converter: converter to wrap.
     """
 
     def __init__(self, converter: BaseConductanceConverter) -> None:
         self.converter = converter
         self.last: TileConductances | None = None
 
-    def convert_to_conductances(self, weights: Tensor) -> Any:
-        """As the converter does."""
-        return self.converter.convert_to_conductances(weights)
+    def convert_to_conductances(self, weights: Tensor) -> tuple[Devices, Parameters]:
+        """Result of the converter."""
+        conductances: tuple[Devices, Parameters] = self.converter.convert_to_conductances(weights)
+        return conductances
 
-    def convert_back_to_weights(self, conductances: Any, params: Any) -> Tensor:
-        """As the converter does; sets `last`."""
+    def convert_back_to_weights(self, conductances: Devices, params: Parameters) -> Tensor:
+        """Result of the converter; sets `last`."""
         weight: Tensor = self.converter.convert_back_to_weights(conductances, params)
         self.last = _tile(conductances, params, weight)
         return weight
 
 
-def _tile(devices: Any, parameters: Any, weight: Tensor) -> TileConductances:
+def _tile(devices: Devices, parameters: Parameters, weight: Tensor) -> TileConductances:
     if "min" in parameters:
         # The single device's converter takes a matrix, and the noise model iterates over its rows.
-        devices = [torch.stack(list(devices)) if isinstance(devices, list) else devices]
+        devices = [devices if isinstance(devices, Tensor) else torch.stack(list(devices))]
     return TileConductances(list(devices), float(parameters["scale_ratio"]), float(parameters.get("min", 0.0)), weight)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -15,6 +16,8 @@ from analog_lora_cli.errors import ConfigError
 if TYPE_CHECKING:
     from aihwkit.inference.converter.base import BaseConductanceConverter
     from aihwkit.inference.noise.base import BaseNoiseModel
+
+Instance = TypeVar("Instance")
 
 _CONVERTERS = {
     "single-pair": "SinglePairConductanceConverter",
@@ -44,12 +47,12 @@ def noise_model(hardware: HardwareConfig) -> BaseNoiseModel:
     if "coeff_dic" in options:
         options["coeff_dic"] = _by_seconds(options["coeff_dic"])
     if DEVICES[hardware.device].takes_converters:
-        ours: dict[str, Any] = {"g_converter": conductance_converter(hardware)}
+        fixed: Mapping[str, object] = {"g_converter": conductance_converter(hardware)}
     else:
         if hardware.converter_name != "single-device" or hardware.converter_options:
             raise ConfigError([f"hardware.converter: device {hardware.device} has one converter only: single-device"])
-        ours = conductance_limits(hardware)
-    model = _construct(cls, options, ours, "device_options")
+        fixed = conductance_limits(hardware)
+    model = _construct(cls, options, fixed, "device_options")
     _try_out(model)
     return model
 
@@ -86,23 +89,26 @@ def conductance_limits(hardware: HardwareConfig) -> dict[str, float]:
     return {"g_max": g_max, "g_min": g_min}
 
 
-def _by_seconds(table: Any) -> dict[float, Any]:
-    """YAML and JSON may give the times as text."""
+def _by_seconds(table: object) -> dict[float, object]:
+    """Coefficients by time; YAML and JSON may give the times as text."""
     try:
+        assert isinstance(table, dict)
         return {float(time): value for time, value in table.items()}
-    except (AttributeError, TypeError, ValueError):
+    except (AssertionError, TypeError, ValueError):
         raise ConfigError(["hardware.device_options.coeff_dic: expected coefficients by time in seconds"]) from None
 
 
-def _construct(cls: Any, options: dict[str, Any], ours: dict[str, Any], key: str) -> Any:
+def _construct(
+    cls: Callable[..., Instance], options: Mapping[str, object], fixed: Mapping[str, object], key: str
+) -> Instance:
     # The range and the converter have keys of their own: aihwkit would ignore them here without a word.
-    known = inspect.signature(cls.__init__).parameters.keys() - {"self", "g_converter", "g_max", "g_min"}
+    known = inspect.signature(cls).parameters.keys() - {"g_converter", "g_max", "g_min"}
     unknown = sorted(options.keys() - known)
     if unknown:
         allowed = ", ".join(sorted(known)) or "none"
         raise ConfigError([f"hardware.{key}.{name}: unknown for {cls.__name__}; known: {allowed}" for name in unknown])
     try:
-        return cls(**options, **ours)
+        return cls(**options, **fixed)
     except (TypeError, ValueError, AssertionError, ArithmeticError) as error:
         raise ConfigError([f"hardware.{key}: {cls.__name__} does not accept this: {error}"]) from None
 
@@ -115,7 +121,7 @@ def _try_out(model: BaseNoiseModel) -> None:
             weights, parameters = model.apply_programming_noise(torch.tensor([[1.0, -0.5], [0.0, 0.25]]))
             for time in defined_times(model) or [0.0, 3600.0]:
                 weights = weights + model.apply_drift_noise(weights, parameters, time)
-    except Exception as error:  # Whatever aihwkit makes of a wrong type or length.
+    except Exception as error:  # aihwkit raises anything for a wrong type or length.
         raise ConfigError([f"hardware.device_options: {name} cannot compute with this: {error!r}"]) from None
     if not torch.isfinite(weights).all():
         raise ConfigError([f"hardware.device_options: {name} gives weights that are not finite with this"])
@@ -128,10 +134,10 @@ def defined_times(model: BaseNoiseModel) -> list[float] | None:
 
 
 def undefined_times(hardware: HardwareConfig, times: list[float]) -> tuple[list[float], list[float] | None]:
-    """Which of the times the configured device has no data for, and which it has.
+    """Times that the configured device has no data for, and those that it has data for.
 
     Args:
-        hardware: names the device.
+        hardware: configuration of the device.
         times: seconds after programming.
 
     Returns:

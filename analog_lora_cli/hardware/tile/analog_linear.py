@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
@@ -45,9 +44,9 @@ class AnalogLinear(nn.Linear):
     Args:
         weight: (out_features, in_features), already clipped.
         bias: (out_features,) or None.
-        hardware: the hardware.
+        hardware: tiles, converters and noise.
         name: the layer's name in the model; part of every seed.
-        noise: where training noise comes from; None: no noise in training.
+        noise: source of the training noise; None: no noise in training.
     """
 
     column_scale: Tensor
@@ -70,16 +69,19 @@ class AnalogLinear(nn.Linear):
         self.analog = True
         """False: compute digitally, as a plain linear layer with the same weights."""
         self.state: TileState | None = None
-        """What a chip holds; None: the exact weights. Replaced as a whole, never changed in place."""
+        """Weights and drift-compensation factors of a chip; None: the exact weights. Replaced as a whole, never changed
+        in place: backward passes compute with the state of their forward pass."""
+        # Not persistent: it follows from the weights, and is computed anew when they are loaded.
         self.register_buffer("column_scale", torch.empty(0), persistent=False)
         self._scales: tuple[Tensor, Tensor | None, DigitalScales] | None = None
+        """Digital scales after the column scales and compensation factors that they were computed from."""
         self.handle = register_layer(self)
         """The layer's number for `operator`."""
         self.set_hardware(hardware)
         self.register_load_state_dict_post_hook(_refresh_scales)
 
     def set_hardware(self, hardware: HardwareConfig) -> None:
-        """Use other converters, noise or tile sizes from now on; forgets what a chip held.
+        """Use other converters, noise or tile sizes from now on; returns to the exact weights.
 
         Raises:
             ConfigError: `hardware.kernels` asks for what cannot be loaded here.
@@ -113,6 +115,7 @@ class AnalogLinear(nn.Linear):
             return functional.linear(x, self.weight, self.bias)
         dtype = _autocast_dtype(x)
         if torch.compiler.is_compiling():
+            # The operator learns here what the backward pass will need: inside it autograd is off.
             # Attributes of the state are inputs of the graph: another chip does not compile it again.
             chip = (None, None) if self.state is None else (self.state.weight, self.state.compensation)
             gradients = torch.is_grad_enabled()
@@ -122,7 +125,7 @@ class AnalogLinear(nn.Linear):
             result = _AnalogProduct.apply(x, self.weight, self.bias, EffectiveWeights.now(self), dtype)
         return result
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__(state)
         self.handle = register_layer(self)  # A copy is a layer of its own.
 
@@ -130,12 +133,27 @@ class AnalogLinear(nn.Linear):
         return f"{super().extra_repr()}, tiles={len(self.grid.rows)}x{len(self.grid.columns)}"
 
 
+class _Context(FunctionCtx):
+    """Attributes that the backward pass needs."""
+
+    effective: EffectiveWeights
+    input_dtype: torch.dtype
+    inputs: list[list[Tensor]] | None
+    needs_input_grad: tuple[bool, ...]
+    saved_tensors: tuple[Tensor | None, ...]
+
+
 class _AnalogProduct(torch.autograd.Function):
     """The product of `AnalogLinear` with its straight-through gradient."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, effective: EffectiveWeights, dtype: torch.dtype | None
+        ctx: _Context,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        effective: EffectiveWeights,
+        dtype: torch.dtype | None,
     ) -> Tensor:
         needs_x, needs_weight, *_ = ctx.needs_input_grad
         needs = GradientNeeds(inputs=needs_weight, saturation=needs_x or needs_weight)
@@ -143,16 +161,16 @@ class _AnalogProduct(torch.autograd.Function):
         ctx.effective = effective
         ctx.input_dtype = x.dtype
         ctx.inputs = result.inputs
-        ctx.save_for_backward(*result.saturated)
+        ctx.save_for_backward(*result.saturated)  # type: ignore[arg-type]
         return result.output.to(dtype or x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
+    def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = gradients
         effective, saturated = ctx.effective, ctx.saved_tensors
-        needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        needs_x, _, needs_bias, *_ = ctx.needs_input_grad
         grad_x = effective.input_gradient(grad, saturated).to(ctx.input_dtype) if needs_x else None
-        grad_weight = effective.weight_gradient(grad, saturated, ctx.inputs) if needs_weight else None
+        grad_weight = None if ctx.inputs is None else effective.weight_gradient(grad, saturated, ctx.inputs)
         dtype = effective.layer.weight.dtype
         grad_bias = grad.reshape(-1, grad.shape[-1]).to(dtype).sum(dim=0) if needs_bias else None
         return grad_x, grad_weight, grad_bias, None, None

@@ -1,4 +1,4 @@
-"""The tiles of one layer, ready for a product, and what comes out of it."""
+"""The tiles of one layer, ready for a product, and the product's result."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ class TileArray:
     """The tiles of one layer in one forward pass."""
 
     weight: Tensor
-    """(out_features, in_features): what the devices hold, in the unit of the layer's weight."""
+    """(out_features, in_features): weights that the devices hold, in the unit of the layer's weight."""
     grid: TileGrid
     converters: Converters
     scales: DigitalScales
     compiled: bool
-    """Use the loops of `kernels.cpu` where they can do what is asked for."""
+    """Use the loops of `kernels.cpu` where they support what is asked for."""
 
 
 @dataclass(frozen=True)
 class GradientNeeds:
-    """What the backward pass will need of a product."""
+    """Intermediate results of a product that the backward pass will need."""
 
     inputs: bool = False
     """The converted inputs, for the gradient of the weights."""
     saturation: bool = False
-    """Where ADCs were beyond their bound, for any gradient."""
+    """Masks of outputs where an ADC was beyond its bound, for any gradient."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class MvmResult:
     output: Tensor
     """(..., out_features)."""
     saturated: list[Tensor | None]
-    """For each row of tiles (tokens, out_features): where the ADC was beyond its bound; None: nowhere, or not asked."""
+    """Masks, one (tokens, out_features) for each row of tiles: true where the ADC was beyond its bound; None: nowhere,
+    or not asked for."""
     inputs: list[list[Tensor]] | None
-    """For each row and column of tiles the inputs as the DAC gave them, (tokens, rows), in the input's unit."""
+    """Inputs after the DAC, one (tokens, rows) for each row and column of tiles, in the input's unit; None: not asked
+    for."""

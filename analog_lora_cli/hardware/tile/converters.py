@@ -90,21 +90,21 @@ class Converters:
         """Round to the levels of the ADC, in place; the bound is left to the caller."""
         return output.round_() if self.adc_step else output
 
-    def saturate(self, output: Tensor, find: bool = False) -> Tensor | None:
+    def saturate(self, output: Tensor, with_mask: bool = False) -> Tensor | None:
         """Limit digitized outputs, in place.
 
         Args:
             output: (tokens, columns), in steps of the ADC.
-            find: whether to say where the limit was passed.
+            with_mask: whether to return a mask.
 
         Returns:
-            where the ADC was beyond its bound; None without `find`, or where it is known to be nowhere.
+            mask, true where the ADC was beyond its bound; None without `with_mask`, or if that is known to be nowhere.
         """
         limit = self.adc_bound / self.output_unit
         if limit == float("inf"):
             return None
         beyond = None
-        if find:
+        if with_mask:
             # Saturation is rare: on a CPU, looking for it is cheaper than a mask that says so for each output.
             on_cpu = output.device.type == "cpu"
             if on_cpu and output.amax().item() <= limit and output.amin().item() >= -limit:
@@ -119,17 +119,23 @@ class DigitalScales:
     """The digital numbers around a layer's tiles, in which a converter's step counts as 1."""
 
     weight_scale: Tensor
-    """(rows of tiles, out_features): multiplies weights; then an input of one DAC step adds them in ADC steps."""
+    """(rows of tiles, out_features): factor of the weights; inputs in DAC steps then give outputs in ADC steps."""
     output_scale: Tensor
-    """(rows of tiles, out_features): multiplies what the ADC gives, in its steps."""
+    """(rows of tiles, out_features): factor of the ADC's result, which is in its steps."""
 
     @classmethod
     def of(cls, scales: Tensor, compensation: Tensor | None, converters: Converters) -> DigitalScales:
-        """From column scales and drift-compensation factors, both (rows of tiles, out_features); None: 1."""
+        """Scales of a layer.
+
+        Args:
+            scales: (rows of tiles, out_features), column scales.
+            compensation: (rows of tiles, out_features), drift-compensation factors; None: 1.
+            converters: those of the tiles.
+        """
         unit = converters.input_unit / converters.output_unit
-        scaled = scales if compensation is None else scales * compensation.to(scales.dtype)
+        compensated = scales if compensation is None else scales * compensation.to(scales.dtype)
         # A column of zeros has the scale 0: its tile weights are 0, not NaN.
         return cls(
             weight_scale=torch.where(scales < torch.finfo(scales.dtype).tiny, 0.0, unit / scales),
-            output_scale=scaled * converters.output_unit,
+            output_scale=compensated * converters.output_unit,
         )

@@ -27,11 +27,11 @@ def mvm_of_rows(
 
     Args:
         x_TI: inputs of all rows of tiles.
-        tiles: the layer's.
+        tiles: tiles of the layer.
         bias: (out_features,), added digitally; None: none.
         normals: source of the output noise.
-        y_TO: is written.
-        needs: what to keep for the backward pass.
+        y_TO: output.
+        needs: results to keep for the backward pass.
 
     Returns:
         `saturated` and `inputs` of an `MvmResult`.
@@ -73,8 +73,9 @@ def mvm_of_rows(
         else:
             saturated.append(None)
         if needs.inputs:
-            seen_TI = levels_TI.mul_(input_scale_T.mul_(converters.input_unit)[:, None])
-            inputs.append([seen_TI] * len(grid.columns))
+            # In place: nothing needs levels and scales any more. Tiles side by side share one tensor.
+            input_TI = levels_TI.mul_(input_scale_T.mul_(converters.input_unit)[:, None])
+            inputs.append([input_TI] * len(grid.columns))
     return saturated, inputs if needs.inputs else None
 
 
@@ -92,16 +93,16 @@ def noisy_weights(exact_OI: Tensor, strength: float, scale_RO: Tensor, grid: Til
     """exact + strength * scale * xi in float32, (out_features, in_features).
 
     Args:
-        exact_OI: the weights.
+        exact_OI: weights without noise.
         strength: standard deviation, relative to the column scale.
         scale_RO: column scales.
-        grid: the layer's tiles.
+        grid: tiles of the layer.
         normals: source of xi.
     """
-    given_OI = exact_OI.contiguous()
+    contiguous_OI = exact_OI.contiguous()
     noisy_OI = torch.empty_like(exact_OI, memory_format=torch.contiguous_format)
     kernels.noisy_weights(
-        _array(given_OI),
+        _array(contiguous_OI),
         np.uint64(normals.reserve(*exact_OI.shape)),
         run_table(torch.float32).numpy(),
         np.float32(strength),

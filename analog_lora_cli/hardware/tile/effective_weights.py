@@ -21,10 +21,10 @@ from analog_lora_cli.hardware.tile.training_noise import LayerNoise
 
 @dataclass(frozen=True)
 class EffectiveWeights:
-    """The weights of a layer in one forward pass: exact, or what a chip holds, with training noise.
+    """The weights of a layer in one forward pass: exact, or those of a chip, with training noise.
 
     The noise is drawn again in the backward pass instead of being kept: it would be as large as the model. So this
-    object remembers the chip's state and the noise of its own forward pass, whatever the layer has been told since.
+    object remembers the chip's state and the noise of its own forward pass, whatever the layer holds by then.
     """
 
     layer: TileLayer
@@ -68,11 +68,11 @@ class EffectiveWeights:
         return None if self.state is None else self.state.compensation
 
     def partial_gradients(self, grad_TO: Tensor, saturated: Sequence[Tensor | None]) -> Iterator[Tensor]:
-        """For each row of tiles the gradient of its output before the digital addition, (tokens, out_features).
+        """Gradients of the outputs before the digital addition, one (tokens, out_features) for each row of tiles.
 
         Args:
             grad_TO: gradient of the layer's output.
-            saturated: for each row of tiles, where an ADC was beyond its bound.
+            saturated: masks of an `MvmResult`.
         """
         for row, mask_TO in enumerate(saturated):
             partial_TO = grad_TO if self.compensation is None else grad_TO * self.compensation[row].to(grad_TO.dtype)
@@ -101,17 +101,14 @@ class EffectiveWeights:
         Args:
             grad: (..., out_features).
             saturated: as for `partial_gradients`.
-            inputs: those of the `MvmResult`.
+            inputs: inputs of the `MvmResult`.
         """
-        grad_TO, grid, result_OI = (
-            grad.reshape(-1, grad.shape[-1]),
-            self.layer.grid,
-            torch.zeros_like(self.layer.weight),
-        )
+        grad_TO, grid = grad.reshape(-1, grad.shape[-1]), self.layer.grid
+        result_OI = torch.zeros_like(self.layer.weight)
         for row, partial_TO in enumerate(self.partial_gradients(grad_TO, saturated)):
-            for seen_TI, (first, last) in zip(inputs[row], grid.columns, strict=True):
-                block_OI = partial_TO[:, first:last].to(seen_TI.dtype).t() @ seen_TI
-                result_OI[first:last, slice(*grid.rows[row])] = block_OI
+            for input_TI, (first, last) in zip(inputs[row], grid.columns, strict=True):
+                tile_OI = partial_TO[:, first:last].to(input_TI.dtype).t() @ input_TI
+                result_OI[first:last, slice(*grid.rows[row])] = tile_OI
         return result_OI
 
 

@@ -1,4 +1,4 @@
-"""How a layer is cut into tiles: even splits, rows of tiles along the inputs, columns of tiles along the outputs."""
+"""Division of a layer into tiles: even splits, rows of tiles along the inputs, columns of tiles along the outputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def split_evenly(size: int, limit: int) -> list[Span]:
 
 @dataclass(frozen=True)
 class TileSlice:
-    """One tile of a layer: its place in the grid, and the part of the layer's weight that lies on it."""
+    """One tile of a layer: its position in the grid, and the part of the layer's weight that lies on it."""
 
     row: int
     column: int
@@ -75,7 +75,7 @@ class TileGrid:
 
     @cached_property
     def edges(self) -> NDArray[np.int64]:
-        """(rows of tiles + 1,): where the rows of tiles begin, and the end."""
+        """(rows of tiles + 1,): first input of each row of tiles, and the number of inputs."""
         return np.array([start for start, _ in self.rows] + [self.rows[-1][1]], dtype=np.int64)
 
     def __iter__(self) -> Iterator[TileSlice]:

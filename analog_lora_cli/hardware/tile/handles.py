@@ -12,12 +12,16 @@ _numbers = itertools.count()
 
 
 def register_layer(layer: TileLayer) -> int:
-    """A new number under which `layer_of` finds the layer as long as it lives."""
+    """Number under which `layer_of` returns the layer as long as it lives."""
     handle = next(_numbers)
     _layers[handle] = layer
     return handle
 
 
 def layer_of(handle: int) -> TileLayer:
-    """The layer that has a number."""
+    """Layer of a number.
+
+    Raises:
+        KeyError: the layer does not live any more.
+    """
     return _layers[handle]

@@ -1,4 +1,4 @@
-"""How a weight matrix becomes tile weights: one scale an output column of each tile, and clipping."""
+"""Mapping of a weight matrix to tile weights: one scale an output column of each tile, and clipping."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def tile_weights(layer: MappedLayer, dtype: torch.dtype | None = None) -> Iterat
     """The target weights of each tile, (columns, rows) in [-1, 1] on the CPU.
 
     Args:
-        layer: has the weights.
-        dtype: to compute in; None: the weights' own.
+        layer: layer on tiles.
+        dtype: type to compute in; None: that of the weights.
     """
     weight, scales = layer.weight.detach().cpu().to(dtype), layer.column_scale.cpu().to(dtype)
     for tile in layer.grid:
@@ -44,10 +44,10 @@ def tile_weights(layer: MappedLayer, dtype: torch.dtype | None = None) -> Iterat
 
 @dataclass(frozen=True)
 class Clipping:
-    """What clipping did to one layer."""
+    """Effect of clipping on one layer."""
 
     clipped: int
-    """Weights that were moved."""
+    """Number of weights that were moved."""
     change: float
     """Relative change of the matrix, Frobenius norm."""
 
@@ -68,7 +68,7 @@ def clip_weight(weight: Tensor, grid: TileGrid, sigma: float, scope: str) -> tup
         scope: `column` or `tile`.
 
     Returns:
-        the clipped weight, a new tensor, and what the clipping did.
+        the clipped weight, a new tensor, and the effect of the clipping.
     """
     if sigma == 0:
         return weight.clone(), Clipping(clipped=0, change=0.0)

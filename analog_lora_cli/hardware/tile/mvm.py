@@ -21,7 +21,7 @@ MAX_HALVINGS_STEPS = 0.25
 the DAC's step exceeds the second number: aihwkit's `max_bm_factor` and `max_bm_res`."""
 
 BLOCK = 1 << 20
-"""Outputs that are worked on at a time: few enough to stay in a processor's cache from the product to the ADC."""
+"""Outputs of one block of tokens: few enough to stay in a processor's cache from the product to the ADC."""
 
 
 def analog_mvm(
@@ -36,11 +36,11 @@ def analog_mvm(
 
     Args:
         x: (..., in_features).
-        tiles: the layer's.
+        tiles: tiles of the layer.
         bias: (out_features,), added digitally; None: none.
         normals: source of the output noise.
-        needs: what to keep for the backward pass; None: nothing.
-        dtype: of the products; None: that of the weights.
+        needs: results to keep for the backward pass; None: nothing.
+        dtype: type of the products; None: that of the weights.
     """
     weight_OI, grid, converters = tiles.weight, tiles.grid, tiles.converters
     needs = needs or GradientNeeds()
@@ -61,18 +61,17 @@ def analog_mvm(
         masks: list[tuple[slice, slice, Tensor]] = []
         inputs.append([])
         for first, last in groups:
-            scaled_OI = weight_OI[first:last, start:stop] * tiles.scales.weight_scale[row, first:last, None]
-            group = _Group(
-                scaled_OI.to(dtype or weight_OI.dtype), tiles.scales.output_scale[row, first:last], converters
-            )
+            step_OI = weight_OI[first:last, start:stop] * tiles.scales.weight_scale[row, first:last, None]
+            output_scale_O = tiles.scales.output_scale[row, first:last]
+            group = _Group(step_OI.to(dtype or weight_OI.dtype), output_scale_O, converters)
             target_TO = y_TO[:, first:last]
-            # The first row of tiles starts from the bias, the others add to what is there.
-            added = target_TO if row else (None if bias is None else bias[first:last])
-            blocks, seen_TI = group.multiply(x_TI[:, start:stop], target_TO, added, normals, needs)
+            # The first row of tiles starts from the bias, the others add to the sum so far.
+            addend = target_TO if row else (None if bias is None else bias[first:last])
+            blocks, input_TI = group.multiply(x_TI[:, start:stop], target_TO, addend, normals, needs)
             masks.extend((block, slice(first, last), mask) for block, mask in blocks)
             spans = [(first, last)] if converters.iterative else grid.columns
-            inputs[-1].extend([seen_TI] * len(spans) if seen_TI is not None else [])
-        saturated.append(_joined(masks, y_TO))
+            inputs[-1].extend([input_TI] * len(spans) if input_TI is not None else [])
+        saturated.append(_join_masks(masks, y_TO))
     return MvmResult(result, saturated, inputs if needs.inputs else None)
 
 
@@ -81,58 +80,58 @@ class _Group:
     """One tile, or several side by side that share their inputs."""
 
     weight_OI: Tensor
-    """What an input of one DAC step adds to the output, in ADC steps."""
+    """Change of the output by an input of one DAC step, in ADC steps."""
     output_scale_O: Tensor
     """The digital scale after the ADC, by its steps."""
     converters: Converters
 
     def multiply(
-        self, x_TI: Tensor, target_TO: Tensor, added: Tensor | None, normals: PooledNormal, needs: GradientNeeds
+        self, x_TI: Tensor, target_TO: Tensor, addend: Tensor | None, normals: PooledNormal, needs: GradientNeeds
     ) -> tuple[list[tuple[slice, Tensor]], Tensor | None]:
         """The product for all tokens, block by block.
 
         Args:
             x_TI: inputs.
-            target_TO: where the result goes.
-            added: what is added to it: (tokens, columns), (columns,) or None. May be `target_TO`.
+            target_TO: output.
+            addend: tensor to add to the product: (tokens, columns), (columns,) or None. May be `target_TO`.
             normals: source of the noise.
-            needs: what to keep for the backward pass.
+            needs: results to keep for the backward pass.
 
         Returns:
-            blocks of tokens with masks of where the ADC was beyond its bound, and the inputs as the DAC gave them.
+            masks of where the ADC was beyond its bound, with their blocks of tokens; and the inputs after the DAC.
         """
         tokens, on_cpu = len(x_TI), x_TI.device.type == "cpu"
         size = max(BLOCK // max(target_TO.shape[1], x_TI.shape[1]), 16) if on_cpu else max(tokens, 1)
         masks: list[tuple[slice, Tensor]] = []
-        seen = []
+        inputs = []
         for start in range(0, tokens, size):
             block = slice(start, start + size)
-            read_TO, input_scale_T1, levels_TI = self._digitized(x_TI[block], normals)
-            mask = self.converters.saturate(read_TO, needs.saturation)
+            output_TO, input_scale_T1, levels_TI = self._digitize(x_TI[block], normals)
+            mask = self.converters.saturate(output_TO, needs.saturation)
             if mask is not None:
                 masks.append((block, mask))
-            read_TO.mul_(self.output_scale_O)
-            if added is None:
-                torch.mul(read_TO, input_scale_T1, out=target_TO[block])
+            output_TO.mul_(self.output_scale_O)
+            if addend is None:
+                torch.mul(output_TO, input_scale_T1, out=target_TO[block])
             else:
-                base = added if added.ndim == 1 else added[block]
-                torch.addcmul(base, read_TO, input_scale_T1, out=target_TO[block])
+                base = addend if addend.ndim == 1 else addend[block]
+                torch.addcmul(base, output_TO, input_scale_T1, out=target_TO[block])
             if needs.inputs:
-                seen.append(levels_TI * (input_scale_T1 * self.converters.input_unit))
+                inputs.append(levels_TI * (input_scale_T1 * self.converters.input_unit))
         if not needs.inputs:
             return masks, None
-        return masks, torch.cat(seen) if seen else x_TI.clone()
+        return masks, torch.cat(inputs) if inputs else x_TI.clone()
 
-    def _digitized(self, x_TI: Tensor, normals: PooledNormal) -> tuple[Tensor, Tensor, Tensor]:
+    def _digitize(self, x_TI: Tensor, normals: PooledNormal) -> tuple[Tensor, Tensor, Tensor]:
         """Digitized outputs in steps of the ADC, not yet limited; each token's scale; inputs in steps of the DAC."""
         converters = self.converters
         input_scale_T1 = x_TI.abs().amax(dim=1, keepdim=True)
         levels_TI = converters.convert_input(x_TI, input_scale_T1)
-        read_TO = self._read(levels_TI, normals)
+        output_TO = self._multiply_once(levels_TI, normals)
         if converters.iterative:
             limit = converters.adc_bound / converters.output_unit
             reduction = 1.0
-            pending = (read_TO.abs() > limit).any(dim=1).nonzero()[:, 0]
+            pending = (output_TO.abs() > limit).any(dim=1).nonzero()[:, 0]
             while (
                 len(pending)
                 and reduction <= MAX_HALVINGS_FACTOR
@@ -141,27 +140,27 @@ class _Group:
                 reduction *= 2.0
                 input_scale_T1[pending] *= 2.0
                 levels_TI[pending] = converters.convert_input(x_TI[pending], input_scale_T1[pending])
-                read_TO[pending] = again = self._read(levels_TI[pending], normals)
-                pending = pending[(again.abs() > limit).any(dim=1)]
-        return read_TO, input_scale_T1, levels_TI
+                output_TO[pending] = repeat_TO = self._multiply_once(levels_TI[pending], normals)
+                pending = pending[(repeat_TO.abs() > limit).any(dim=1)]
+        return output_TO, input_scale_T1, levels_TI
 
-    def _read(self, levels_TI: Tensor, normals: PooledNormal) -> Tensor:
+    def _multiply_once(self, levels_TI: Tensor, normals: PooledNormal) -> Tensor:
         """Product, noise and ADC, in steps of the ADC, not yet limited."""
         converters, weight_IO = self.converters, self.weight_OI.t()
         if converters.output_noise and weight_IO.dtype == levels_TI.dtype:
-            # The product is added to the noise where that lies: no pass over the outputs of its own.
+            # The product is added to the noise in place, which saves a pass over the outputs.
             noise_TO = normals.draw(len(levels_TI), weight_IO.shape[1], dtype=levels_TI.dtype)
             return converters.convert_output(noise_TO.addmm_(levels_TI, weight_IO, beta=converters.noise_steps))
         return converters.digitize((levels_TI.to(weight_IO.dtype) @ weight_IO).to(levels_TI.dtype), normals)
 
 
-def _joined(masks: list[tuple[slice, slice, Tensor]], y_TO: Tensor) -> Tensor | None:
+def _join_masks(masks: list[tuple[slice, slice, Tensor]], y_TO: Tensor) -> Tensor | None:
     """One mask of the shape of the output from those of blocks of tokens and columns; None without any."""
     if not masks:
         return None
     if len(masks) == 1 and masks[0][2].shape == y_TO.shape:
         return masks[0][2]
-    whole = torch.zeros(y_TO.shape, dtype=torch.bool, device=y_TO.device)
+    mask_TO = torch.zeros(y_TO.shape, dtype=torch.bool, device=y_TO.device)
     for tokens, columns, mask in masks:
-        whole[tokens, columns] = mask
-    return whole
+        mask_TO[tokens, columns] = mask
+    return mask_TO

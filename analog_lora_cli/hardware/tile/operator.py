@@ -7,10 +7,9 @@ of them makes the backward pass compute with the weights of its own forward pass
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from analog_lora_cli.hardware.tile.array import GradientNeeds
 from analog_lora_cli.hardware.tile.effective_weights import EffectiveWeights, present_noise
@@ -35,21 +34,22 @@ def product(
 
     Args:
         x: (..., in_features).
-        weight: the layer's, so that autograd sees it.
-        bias: the layer's.
-        chip_weight: the weight of the chip's state; None: exact weights.
-        compensation: of the chip's state.
-        handle: the layer's number.
-        dtype: autocast's; None: no autocast.
-        find_saturated: for any gradient.
-        keep_inputs: for the gradient of the weight.
+        weight: (out_features, in_features), the layer's: an argument so that autograd knows of it.
+        bias: (out_features,) or None.
+        chip_weight: weight of the chip's state; None: exact weights.
+        compensation: drift-compensation factors of the chip's state.
+        handle: number of the layer, see `handles`.
+        dtype: type that autocast asks for; None: no autocast.
+        find_saturated: whether any gradient will be needed.
+        keep_inputs: whether the gradient of the weight will be needed.
 
     Returns:
         output: (..., out_features).
-        saturated: (rows of tiles, tokens, out_features), where an ADC was beyond its bound; empty if not needed.
-        inputs: (columns of tiles whose inputs differ, tokens, in_features), as the DACs gave them; empty if not needed.
-        seed: of the weight noise, int64 on the CPU.
-        strength: of the weight noise, float64 on the CPU.
+        saturated: (rows of tiles, tokens, out_features), true where an ADC was beyond its bound; empty if not
+            needed.
+        inputs: (columns of tiles whose inputs differ, tokens, in_features), after the DACs; empty if not needed.
+        seed: seed of the weight noise, int64 on the CPU.
+        strength: standard deviation of the weight noise, float64 on the CPU.
     """
     layer = layer_of(handle)
     effective = EffectiveWeights(layer, _state(chip_weight, compensation), present_noise(layer))
@@ -57,8 +57,8 @@ def product(
     tokens = x.numel() // x.shape[-1]
     saturated = x.new_empty(0, dtype=torch.bool)
     if find_saturated:
-        nowhere = torch.zeros(tokens, weight.shape[0], dtype=torch.bool, device=x.device)
-        saturated = torch.stack([nowhere if mask is None else mask for mask in result.saturated])
+        no_mask = torch.zeros(tokens, weight.shape[0], dtype=torch.bool, device=x.device)
+        saturated = torch.stack([no_mask if mask is None else mask for mask in result.saturated])
     inputs = weight.new_empty(0)
     if result.inputs is not None:
         columns = range(_input_columns(layer))
@@ -161,13 +161,27 @@ def _(
     return inputs.new_empty(tuple(layer_of(handle).weight.shape))
 
 
-def _setup(ctx: Any, inputs: Any, output: Any) -> None:
+class _Context(FunctionCtx):
+    """Attributes that the backward pass needs."""
+
+    handle: int
+    input_dtype: torch.dtype
+    weight_dtype: torch.dtype
+    needs_input_grad: tuple[bool, ...]
+    saved_tensors: tuple[Tensor, ...]
+
+
+_Inputs = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, int, torch.dtype | None, bool, bool]
+"""Arguments of `product`."""
+
+
+def _setup(ctx: _Context, inputs: _Inputs, output: tuple[Tensor, ...]) -> None:
     x, weight, _, chip_weight, compensation, ctx.handle, *_ = inputs
     ctx.input_dtype, ctx.weight_dtype = x.dtype, weight.dtype
-    ctx.save_for_backward(chip_weight, compensation, *output[1:])
+    ctx.save_for_backward(chip_weight, compensation, *output[1:])  # type: ignore[arg-type]
 
 
-def _backward(ctx: Any, grad: Tensor, *_: Any) -> Any:
+def _backward(ctx: _Context, grad: Tensor, *_grads: Tensor) -> tuple[Tensor | None, ...]:
     chip_weight, compensation, saturated, inputs, seed, strength = ctx.saved_tensors
     needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
     chip = (grad, chip_weight, compensation, saturated)

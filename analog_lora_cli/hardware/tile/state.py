@@ -1,4 +1,4 @@
-"""What the devices of a layer hold, and what a chip and the tiles need to know of a layer."""
+"""The state of a layer's devices, and the interface of a layer for chips and tiles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 
 @dataclass(frozen=True)
 class TileState:
-    """What the devices of one layer hold at one moment, as a chip sets it."""
+    """State of the devices of one layer at one moment, as a chip sets it."""
 
     weight: Tensor
     """(out_features, in_features): the programmed and drifted weights, in the unit of the layer's weight."""
@@ -24,7 +24,7 @@ class TileState:
 
 
 class MappedLayer(Protocol):
-    """A weight matrix on tiles: all that a chip needs to know of a layer."""
+    """A weight matrix on tiles: the interface that a chip needs."""
 
     column_scale: Tensor
     """(rows of tiles, out_features), see `mapping.column_scales`."""
@@ -38,7 +38,7 @@ class MappedLayer(Protocol):
 
 
 class TileLayer(MappedLayer, Protocol):
-    """A layer that computes with its tiles."""
+    """A layer that computes with its tiles: the interface that an analog MVM needs."""
 
     name: str
     training: bool

@@ -1,4 +1,4 @@
-"""The weight noise of training: which forward passes share a draw, reproducible from seed and step."""
+"""The noise of training: draws of weight noise that forward passes share, reproducible from seed and step."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class NoiseDraw:
     step: int
     """Optimizer step."""
     number: int
-    """Forward pass of the step that the draw was made for; 0: the draw of the whole step."""
+    """Forward pass of the step that the draw belongs to; 0: the draw of the whole step."""
     strength: float
     """Multiplies `hardware.weight_noise`."""
 
 
 @dataclass(frozen=True)
 class LayerNoise:
-    """What one layer takes from the noise in one forward pass; enough to compute the same weights once more."""
+    """Noise of one layer in one forward pass; enough to compute the same weights once more."""
 
     strength: float = 0.0
     """Standard deviation of the weight noise, relative to the column scale; 0: none."""
@@ -37,7 +37,7 @@ class LayerNoise:
 
 
 class TrainingNoise:
-    """The clock that all layers of a model draw their training noise from.
+    """Source of the training noise of all layers of a model, which counts steps and forward passes.
 
     The weight noise of a layer is a function of (seed, step, forward pass of the step, layer): the same on every
     rank, because all ranks simulate one chip, the same when a run resumes, and the same when gradient checkpointing
@@ -47,8 +47,8 @@ class TrainingNoise:
     which computes layers again in the backward pass, does so with `checkpoint_contexts` as torch's `context_fn`.
 
     Args:
-        seed: the run's seed.
-        rank: of this process among those that train together.
+        seed: seed of the training.
+        rank: rank of this process among those that train together.
         scope: `forward`: each forward pass of the whole model draws new weight noise; `step`: all forward passes of
             an optimizer step share one draw.
     """
@@ -86,7 +86,7 @@ class TrainingNoise:
         forward pass.
 
         Args:
-            draw: of an earlier rollout, to score what it generated; None: a new one.
+            draw: draw of an earlier rollout, to score what it generated; None: a new one.
 
         Yields:
             the draw.
@@ -109,7 +109,10 @@ class TrainingNoise:
 
     @property
     def moment(self) -> tuple[int, int, float, NoiseDraw | None]:
-        """All that the noise of a forward pass depends on besides seed and rank; may be set to an earlier value."""
+        """Step, forward pass, strength and rollout: all that the noise depends on besides seed and rank.
+
+        May be set to an earlier value.
+        """
         return self.step, self.forward_pass, self.strength, self._rollout
 
     @moment.setter
@@ -120,8 +123,8 @@ class TrainingNoise:
         """The noise of a layer in the present forward pass.
 
         Args:
-            name: the layer's name.
-            hardware: the layer's.
+            name: name of the layer.
+            hardware: hardware of the layer.
             training: whether the layer is in training mode; if not, it has weight noise in rollouts only.
         """
         draw = self.draw
@@ -135,10 +138,10 @@ class TrainingNoise:
 
 
 class _Recall(AbstractContextManager[None]):
-    """Brings back the moment at which it was made, as often as it is entered: once for each backward pass.
+    """Brings back the moment of its creation, as often as it is entered: once for each backward pass.
 
     Args:
-        noise: the clock.
+        noise: noise of the model.
     """
 
     def __init__(self, noise: TrainingNoise) -> None:

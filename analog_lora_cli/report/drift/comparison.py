@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.table import Table
 
-from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference
+from analog_lora_cli.evaluation.drift_result import DriftResult, Statistics, paired_difference
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.evaluate import Evaluation
 
@@ -43,7 +41,7 @@ def comparison_table(evaluations: list[Evaluation]) -> Table:
     return table
 
 
-def signed(difference: dict[str, Any] | None) -> str:
+def signed(difference: Statistics | None) -> str:
     """A paired difference with the half-width of its mean's 95 % interval, if that is known."""
     if difference is None:
         return ""

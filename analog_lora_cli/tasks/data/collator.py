@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from analog_lora_cli.errors import UsageError
+from analog_lora_cli.tasks.data.features import FeatureValue
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +20,7 @@ class PaddingCollator:
     those of its tokens.
 
     Args:
-        tokenizer: gives the padding values.
+        tokenizer: tokenizer of the model, which has the padding values.
 
     Raises:
         UsageError: the tokenizer has no padding token.
@@ -34,7 +35,7 @@ class PaddingCollator:
             "token_type_ids": tokenizer.pad_token_type_id,
         }
 
-    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, features: Sequence[Mapping[str, FeatureValue]]) -> dict[str, torch.Tensor]:
         """A batch of (features, longest) integer sequences; labels (features,) as integers, or floats if they are."""
         import torch
 
@@ -42,13 +43,13 @@ class PaddingCollator:
         for name in features[0]:
             values = [feature[name] for feature in features]
             if name in self._padding:
-                batch[name] = self._padded(values, self._padding[name])
+                batch[name] = self._pad(cast(list[list[int]], values), self._padding[name])
             elif name != "length":
                 batch[name] = torch.tensor(values)
         return batch
 
     @staticmethod
-    def _padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    def _pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
         import torch
 
         longest = max(len(row) for row in rows)

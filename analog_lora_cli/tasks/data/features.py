@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from analog_lora_cli.errors import AnaloraError
 
@@ -13,16 +13,19 @@ if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
 
+FeatureValue: TypeAlias = list[int] | int | float
+"""Token ids, masks or positions of a sequence; or a label."""
+
 MODEL_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 CHUNK_ROWS = 2000
 
 
 def model_input_names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Which of a tokenizer's outputs go into the model: `input_ids`, `attention_mask` and perhaps `token_type_ids`."""
+    """Names of a tokenizer's outputs that are model inputs: `input_ids`, `attention_mask`, perhaps `token_type_ids`."""
     return [name for name in MODEL_INPUTS if name in (*tokenizer.model_input_names, "attention_mask")]
 
 
-def mapped_features(rows: Iterable[Mapping[str, Any]]) -> datasets.Dataset:
+def mapped_features(rows: Iterable[Mapping[str, FeatureValue]]) -> datasets.Dataset:
     """A data set of `rows`, with the column `length` added: the number of tokens in `input_ids`.
 
     More rows than `CHUNK_ROWS` are written to a temporary file as they come, and read from there through a memory map:
@@ -52,16 +55,16 @@ def mapped_features(rows: Iterable[Mapping[str, Any]]) -> datasets.Dataset:
         ) from error
 
 
-def _chunks(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, list[Any]]]:
+def _chunks(rows: Iterable[Mapping[str, FeatureValue]]) -> Iterator[dict[str, list[FeatureValue]]]:
     """Columns of `CHUNK_ROWS` rows at a time."""
     iterator = iter(rows)
     while chunk := list(islice(iterator, CHUNK_ROWS)):
-        columns = {name: [row[name] for row in chunk] for name in chunk[0]}
-        columns["length"] = [len(row["input_ids"]) for row in chunk]
+        columns: dict[str, list[FeatureValue]] = {name: [row[name] for row in chunk] for name in chunk[0]}
+        columns["length"] = [len(tokens) for tokens in columns["input_ids"] if isinstance(tokens, list)]
         yield columns
 
 
-def _write(chunks: Iterable[dict[str, list[Any]]], types: Any, path: str) -> datasets.Dataset:
+def _write(chunks: Iterable[dict[str, list[FeatureValue]]], types: datasets.Features, path: str) -> datasets.Dataset:
     import datasets
     from datasets.arrow_writer import ArrowWriter
 
@@ -72,7 +75,7 @@ def _write(chunks: Iterable[dict[str, list[Any]]], types: Any, path: str) -> dat
     return datasets.Dataset.from_file(path)
 
 
-def _column_type(values: list[Any]) -> Any:
+def _column_type(values: list[FeatureValue]) -> datasets.List | datasets.Value:
     from datasets import List, Value
 
     if isinstance(values[0], list):

@@ -8,28 +8,31 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from analog_lora_cli.errors import DataError
 from analog_lora_cli.runtime.package_files import is_package_path, resolve_package_path
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 TABLE_SUFFIXES = (".csv", ".json", ".jsonl")
 LONGEST_TEXT = 10_000_000
 """Characters; a sample's text beyond it is taken for a file that has lost its line ends or quotes."""
 NAMES_SHOWN = 20
-"""How many columns a message lists; a damaged file can have millions."""
+"""Most columns that a message lists; a damaged file can have millions."""
 NAMES_SEARCHED = 1000
-"""Among how many columns a similar name is looked for."""
+"""Most columns among which a similar name is looked for."""
 
 
 class Row(NamedTuple):
     """One record of a table."""
 
     where: str
-    """Where it stands in its file: `line 3`, or `row 3` in a JSON list; both count from 1."""
+    """Position in its file: `line 3`, or `row 3` in a JSON list; both count from 1."""
 
-    values: dict[str, Any]
-    """By column. CSV values are strings, JSON values have the type of the file."""
+    values: dict[str, object]
+    """Values by column. CSV values are strings, JSON values have the type of the file."""
 
 
 def locate(name: str, key: str) -> Path:
@@ -76,7 +79,7 @@ def read_text(path: Path) -> str:
     return text
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> object:
     """The content of a JSON file.
 
     Raises:
@@ -106,11 +109,12 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         raise DataError(f"{path} holds no rows")
 
 
-def text_value(value: Any, what: str) -> str:
+def text_value(value: object, what: str) -> str:
     """`value` itself, if it is text that can be encoded.
 
     Args:
-        what: the value's place, with which the message begins.
+        value: value of a file.
+        what: position of the value, with which the message begins.
 
     Raises:
         DataError: `value` is no string, is too long to be a sample, or holds half of a surrogate pair (a broken JSON
@@ -141,9 +145,10 @@ def _close(name: str, candidates: Sequence[str]) -> str | None:
     return matches[0] if matches else None
 
 
-def _parse_json(text: str, where: str, first_line: int = 1) -> Any:
+def _parse_json(text: str, where: str, first_line: int = 1) -> object:
     try:
-        return json.loads(text)
+        content: object = json.loads(text)
+        return content
     except json.JSONDecodeError as error:
         line = error.lineno + first_line - 1
         raise DataError(f"{where}, line {line}, column {error.colno}: malformed JSON: {error.msg}") from error
@@ -187,7 +192,7 @@ def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         yield from _parsed_csv(path, csv.reader(file, strict=True), columns)
 
 
-def _parsed_csv(path: Path, reader: Any, columns: Sequence[str]) -> Iterator[Row]:
+def _parsed_csv(path: Path, reader: Reader, columns: Sequence[str]) -> Iterator[Row]:
     header: list[str] = []
     line = 1
     try:
@@ -234,7 +239,7 @@ def _jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                 yield _object_row(path, f"line {number}", values, columns)
 
 
-def _object_row(path: Path, where: str, values: Any, columns: Sequence[str]) -> Row:
+def _object_row(path: Path, where: str, values: object, columns: Sequence[str]) -> Row:
     if not isinstance(values, dict):
         raise DataError(f"{path}, {where}: expected an object, {{...}}, with the columns {', '.join(columns)}")
     _require_columns(f"{path}, {where}", list(values), columns)

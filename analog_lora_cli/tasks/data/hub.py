@@ -14,12 +14,12 @@ def load_hub_split(dataset: str, subset: str | None, split: str) -> datasets.Dat
     """One split of a data set.
 
     Args:
-        dataset: its id, such as `nyu-mll/glue`.
-        subset: its configuration, such as `cola`, or null if it has only one.
-        split: the split's name.
+        dataset: id of the data set, such as `nyu-mll/glue`.
+        subset: name of its configuration, such as `cola`; None if it has only one.
+        split: name of the split.
 
     Raises:
-        HubError: it cannot be fetched, and is not in the cache either.
+        HubError: it is not in the cache and cannot be fetched.
     """
     import datasets
 

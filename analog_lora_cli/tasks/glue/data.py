@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from analog_lora_cli.errors import DataError
 from analog_lora_cli.tasks.data.files import read_table, shorten, text_value
@@ -81,8 +81,8 @@ def glue_from_hub(dataset: datasets.Dataset, spec: GlueSpec) -> Iterator[Labelle
         yield LabelledTexts(tuple(row[name] for name in spec.columns), convert(row[LABEL]))
 
 
-def _number(value: Any) -> float | None:
-    """`value` as a number, if it is one or spells one."""
+def _number(value: object) -> float | None:
+    """Number that a value is or spells; None if it is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
@@ -100,7 +100,7 @@ def _refuse_unlabelled(number: float | None, where: str) -> None:
         )
 
 
-def _similarity(value: Any, spec: GlueSpec, where: str) -> float:
+def _similarity(value: object, spec: GlueSpec, where: str) -> float:
     number = _number(value)
     _refuse_unlabelled(number, where)
     if number is None or not 0 <= number <= LARGEST_SIMILARITY:
@@ -108,7 +108,7 @@ def _similarity(value: Any, spec: GlueSpec, where: str) -> float:
     return number
 
 
-def _class_index(value: Any, spec: GlueSpec, where: str) -> int:
+def _class_index(value: object, spec: GlueSpec, where: str) -> int:
     if isinstance(value, str) and value.strip().lower() in spec.labels:
         return spec.labels.index(value.strip().lower())
     number = _number(value)

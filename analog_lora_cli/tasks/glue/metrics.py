@@ -8,12 +8,19 @@ for MRPC and QQP.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+Array = npt.NDArray[np.number]
+
+
+class Correlation(Protocol):
+    """Result of scipy's functions."""
+
+    statistic: float
 
 
 def glue_metric(name: str, predicted: Array, gold: Array) -> float:
@@ -65,7 +72,7 @@ def _spearman(predicted: Array, gold: Array) -> float:
     return _correlation(spearmanr, predicted, gold)
 
 
-def _correlation(function: Any, predicted: Array, gold: Array) -> float:
+def _correlation(function: Callable[[Array, Array], Correlation], predicted: Array, gold: Array) -> float:
     if _constant(predicted) or _constant(gold):
         return 0.0
     with warnings.catch_warnings():

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import compress, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from analog_lora_cli.config.sections.task import GlueSection
 from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Task
@@ -16,7 +15,7 @@ from analog_lora_cli.tasks.data.features import mapped_features, model_input_nam
 from analog_lora_cli.tasks.data.files import locate
 from analog_lora_cli.tasks.data.hub import load_hub_split
 from analog_lora_cli.tasks.glue.data import GLUE, LabelledTexts, glue_from_hub, read_glue
-from analog_lora_cli.tasks.glue.metrics import glue_metric
+from analog_lora_cli.tasks.glue.metrics import Array, glue_metric
 from analog_lora_cli.tasks.metric import Metric
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Classification(Task):
         pair = ("The weights lie on tiles.", "The tiles hold the weights.")
         return Example(pair if len(self.spec.columns) == 2 else ("The chip holds the weights.",), "outputs.logits")
 
-    def model_options(self) -> dict[str, Any]:
+    def model_options(self) -> dict[str, object]:
         """`num_labels` and `problem_type`; for classes also `id2label` and `label2id`."""
         if self.spec.regression:
             return {"num_labels": 1, "problem_type": "regression"}
@@ -89,18 +88,18 @@ class Classification(Task):
 
     def _scorer(self, name: str, samples: list[LabelledTexts]) -> Callable[[Sequence[FloatArray]], dict[str, float]]:
         gold = np.array([sample.label for sample in samples])
-        outputs_expected = len(self.spec.labels) or 1
+        width = len(self.spec.labels) or 1
 
         def scorer(outputs: Sequence[FloatArray]) -> dict[str, float]:
             values = np.stack(outputs)
-            if values.shape[1:] != (outputs_expected,):
-                raise ValueError(f"outputs of shape {values.shape[1:]}, expected ({outputs_expected},)")
+            if values.shape[1:] != (width,):
+                raise ValueError(f"outputs of shape {values.shape[1:]}, expected ({width},)")
             predicted = values[:, 0] if self.spec.regression else values.argmax(axis=1)
             return self._scores(name, predicted, gold)
 
         return scorer
 
-    def _scores(self, name: str, predicted: npt.NDArray[Any], gold: npt.NDArray[Any]) -> dict[str, float]:
+    def _scores(self, name: str, predicted: Array, gold: Array) -> dict[str, float]:
         suffix = "_mismatched" if name == "mismatched" else ""
         return {m.name + suffix: glue_metric(m.name, predicted, gold) for m in self.spec.metrics}
 
@@ -124,9 +123,9 @@ class Classification(Task):
         if self.config.max_train_samples is None:
             return samples()
         # Read twice rather than kept in memory.
-        chosen = np.zeros(sum(1 for _ in samples()), dtype=bool)
-        chosen[self.training_subset(len(chosen))] = True
-        return compress(samples(), chosen)
+        mask = np.zeros(sum(1 for _ in samples()), dtype=bool)
+        mask[self.training_subset(len(mask))] = True
+        return compress(samples(), mask)
 
     def _samples(self, split: str, file: str | None) -> Iterator[LabelledTexts]:
         if file is None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.floating[Any]]
-IntArray = npt.NDArray[np.signedinteger[Any]]
+from analog_lora_cli.tasks.base import FloatArray
+
+IntArray = npt.NDArray[np.signedinteger]
 BoolArray = npt.NDArray[np.bool_]
 
 CHUNK_WINDOWS = 512
-CHUNK_PAIRS = 4_000_000  # bounds the memory of start-end pairs, about 40 bytes each
+CHUNK_PAIRS = 4_000_000
+"""Start-end pairs at a time: about 40 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class SpanRules:
     n_best: int
     """Start and end candidates in each window."""
     max_answer_length: int
-    """In tokens."""
+    """Longest span, in tokens."""
     null_threshold: float | None
     """Logits by which the null score must exceed the best span's for an empty answer; None: never empty."""
 
@@ -46,7 +47,7 @@ class WindowMap:
 
 
 class SpanDecoder:
-    """Finds the answers; everything that does not depend on the logits is prepared once.
+    """Decoder of answers; everything that does not depend on the logits is prepared once.
 
     The score of a span is the sum of its start and end logit; a question's answer is the best span of all its
     windows. Its null score is the smallest, over the windows, of the null token's start plus end logit (Devlin et
@@ -55,7 +56,7 @@ class SpanDecoder:
     Args:
         contexts: the context of each question.
         windows: the windows of the first question, then of the second, and so on; at least one for each.
-        rules: which spans may be answers.
+        rules: limits on the spans.
     """
 
     def __init__(self, contexts: Sequence[str], windows: Sequence[WindowMap], rules: SpanRules) -> None:
@@ -77,7 +78,7 @@ class SpanDecoder:
         """The answer to each question, cut from its context; "" only if `null_threshold` says so.
 
         Args:
-            outputs: for each window (2, tokens): start logits, end logits.
+            outputs: one (2, tokens) for each window: start logits, end logits.
 
         Raises:
             ValueError: an output has another shape.
@@ -92,7 +93,7 @@ class SpanDecoder:
         ends = np.where(self._in_context, ends, -np.inf)
         first, last, scores = self._best_spans(starts, ends)
 
-        # Windows of a question by falling score; ties go to the earlier window.
+        # Windows of a question by falling score; the sort is stable, so that ties go to the earlier window.
         order = np.lexsort((-scores, self._questions))
         best = order[self._first_windows]
         threshold = self._rules.null_threshold
@@ -116,11 +117,11 @@ class SpanDecoder:
         for begin in range(0, count, step):
             rows = slice(begin, min(begin + step, count))
             lengths = self._lengths[rows]
-            filled = np.arange(lengths.max()) < lengths[:, None]
+            is_token = np.arange(lengths.max()) < lengths[:, None]
             flat = slice(self._bases[rows.start], self._bases[rows.stop])
-            start_grid = np.full(filled.shape, -np.inf, np.float32)
-            end_grid = np.full(filled.shape, -np.inf, np.float32)
-            start_grid[filled], end_grid[filled] = starts[flat], ends[flat]
+            start_grid = np.full(is_token.shape, -np.inf, np.float32)
+            end_grid = np.full(is_token.shape, -np.inf, np.float32)
+            start_grid[is_token], end_grid[is_token] = starts[flat], ends[flat]
             first[rows], last[rows], scores[rows] = best_spans(start_grid, end_grid, self._rules)
         return first, last, scores
 
@@ -134,7 +135,7 @@ def best_spans(starts: FloatArray, ends: FloatArray, rules: SpanRules) -> tuple[
     Args:
         starts: (windows, tokens) start logits, -inf where no answer may start.
         ends: (windows, tokens) end logits, -inf where no answer may end.
-        rules: which spans may be answers.
+        rules: limits on the spans.
 
     Returns:
         (windows,) first token, last token, and score; the score is -inf where nothing is possible.
@@ -155,14 +156,15 @@ def _best_pairs(
     starts: FloatArray, ends: FloatArray, candidates: int, longest: int
 ) -> tuple[IntArray, IntArray, FloatArray]:
     rows = np.arange(len(starts))
+    # Partition, not sort: the order of the candidates does not matter.
     cut = starts.shape[1] - candidates
     start_tokens = np.argpartition(starts, cut, axis=1)[:, cut:] if cut else _all_tokens(starts)
     end_tokens = np.argpartition(ends, cut, axis=1)[:, cut:] if cut else _all_tokens(ends)
     start_logits = np.take_along_axis(starts, start_tokens, axis=1)
     end_logits = np.take_along_axis(ends, end_tokens, axis=1)
     gaps = end_tokens[:, None, :] - start_tokens[:, :, None]
-    allowed = (gaps >= 0) & (gaps < longest)
-    pairs = np.where(allowed, start_logits[:, :, None] + end_logits[:, None, :], np.float32(-np.inf))
+    is_allowed = (gaps >= 0) & (gaps < longest)
+    pairs = np.where(is_allowed, start_logits[:, :, None] + end_logits[:, None, :], np.float32(-np.inf))
     best = pairs.reshape(len(starts), -1).argmax(axis=1)
     start_index, end_index = np.divmod(best, candidates)
     return start_tokens[rows, start_index], end_tokens[rows, end_index], pairs[rows, start_index, end_index]

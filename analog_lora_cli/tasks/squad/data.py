@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from analog_lora_cli.errors import DataError
 from analog_lora_cli.tasks.data.files import read_json, shorten, text_value
@@ -28,10 +28,27 @@ class Question:
     """Position of each answer in the context, in characters."""
 
 
+class HubAnswers(TypedDict):
+    """Gold answers of a row of the hub's SQuAD."""
+
+    text: list[str]
+    answer_start: list[int]
+
+
+class HubRow(TypedDict):
+    """One row of the hub's SQuAD."""
+
+    id: str
+    question: str
+    context: str
+    answers: HubAnswers
+
+
 def read_squad(path: Path, unanswerable: bool) -> list[Question]:
     """The questions of a SQuAD JSON file, in its order.
 
     Args:
+        path: path of the file.
         unanswerable: whether questions without an answer may occur (SQuAD v2).
 
     Raises:
@@ -57,8 +74,8 @@ def read_squad(path: Path, unanswerable: bool) -> list[Question]:
     return questions
 
 
-def questions_from_hub(rows: Iterable[dict[str, Any]]) -> list[Question]:
-    """The questions of the hub's SQuAD, whose rows hold `answers` as `{"text": [...], "answer_start": [...]}`."""
+def questions_from_hub(rows: Iterable[HubRow]) -> list[Question]:
+    """The questions of the hub's SQuAD."""
     return [
         Question(
             row["id"],
@@ -71,8 +88,8 @@ def questions_from_hub(rows: Iterable[dict[str, Any]]) -> list[Question]:
     ]
 
 
-def _entries(content: Any, path: Path) -> Iterator[tuple[str, str, Any]]:
-    """Place, context and raw entry of each question."""
+def _entries(content: object, path: Path) -> Iterator[tuple[str, str, object]]:
+    """Position, context and raw entry of each question."""
     if not isinstance(content, dict) or not isinstance(content.get("data"), list):
         raise DataError(
             f'{path} is not of SQuAD\'s form: expected an object {{"data": [{{"title": ..., "paragraphs": [...]}}, '
@@ -91,26 +108,27 @@ def _entries(content: Any, path: Path) -> Iterator[tuple[str, str, Any]]:
                 yield place, context, entry
 
 
-def _field(value: Any, name: str, where: str) -> Any:
+def _field(value: object, name: str, where: str) -> object:
     if not isinstance(value, dict) or name not in value:
         present = ", ".join(value) if isinstance(value, dict) else type(value).__name__
         raise DataError(f"{where}: expected an object with {name!r}, SQuAD's form; found: {shorten(present) or 'none'}")
-    return value[name]
+    field: object = value[name]
+    return field
 
 
-def _list(value: Any, name: str, where: str) -> list[Any]:
+def _list(value: object, name: str, where: str) -> list[object]:
     items = _field(value, name, where)
     if not isinstance(items, list):
         raise DataError(f"{where}: {name!r} must be a list")
     return items
 
 
-def _question(where: str, context: str, entry: Any, unanswerable: bool) -> Question:
+def _question(where: str, context: str, entry: object, unanswerable: bool) -> Question:
     identifier = text_value(_field(entry, "id", where), f"{where}: a question's id")
     place = f"{where}, question {shorten(identifier)!r}"
     question = text_value(_field(entry, "question", place), f"{place}: question")
     answers = _list(entry, "answers", place)
-    impossible = entry.get("is_impossible", False)
+    impossible = isinstance(entry, dict) and entry.get("is_impossible", False)
     if impossible and answers:
         raise DataError(f"{place}: is_impossible is true, but there are answers; one of the two is wrong")
     if not answers and not unanswerable:
@@ -119,7 +137,7 @@ def _question(where: str, context: str, entry: Any, unanswerable: bool) -> Quest
     return Question(identifier, question, context, tuple(text for text, _ in pairs), tuple(at for _, at in pairs))
 
 
-def _answer(place: str, context: str, answer: Any) -> tuple[str, int]:
+def _answer(place: str, context: str, answer: object) -> tuple[str, int]:
     text = text_value(_field(answer, "text", place), f"{place}: an answer's text")
     start = _field(answer, "answer_start", place)
     if not text.strip():

@@ -51,7 +51,7 @@ class SquadMetrics:
         Args:
             predictions: one answer for each question, in their order; "" for "no answer".
         """
-        pairs = [self._one(gold, text) for gold, text in zip(self._gold, predictions, strict=True)]
+        pairs = [self._score_answer(gold, text) for gold, text in zip(self._gold, predictions, strict=True)]
         scores = {
             "f1": _percent([f1 for _, f1 in pairs]),
             "exact_match": _percent([exact for exact, _ in pairs]),
@@ -63,7 +63,7 @@ class SquadMetrics:
                     scores[name] = _percent(part)
         return scores
 
-    def _one(self, gold: list[tuple[str, Counter[str]]], prediction: str) -> tuple[float, float]:
+    def _score_answer(self, gold: list[tuple[str, Counter[str]]], prediction: str) -> tuple[float, float]:
         normal = normalize_answer(prediction)
         words = Counter(normal.split())
         exact = float(any(normal == text for text, _ in gold))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from analog_lora_cli.config.sections.task import Squad2Section, SquadSection, TaskSection
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Task
-from analog_lora_cli.tasks.data.features import mapped_features, model_input_names
+from analog_lora_cli.tasks.data.features import FeatureValue, mapped_features, model_input_names
 from analog_lora_cli.tasks.data.files import locate
 from analog_lora_cli.tasks.data.hub import load_hub_split
 from analog_lora_cli.tasks.metric import Metric
@@ -59,7 +59,7 @@ class QuestionAnswering(Task):
         texts = ("Where do the weights lie?", "The weights lie on the tiles of the chip.")
         return Example(texts, "outputs.start_logits, outputs.end_logits")
 
-    def model_options(self) -> dict[str, Any]:
+    def model_options(self) -> dict[str, object]:
         """None: the head always has two outputs, start and end."""
         return {}
 
@@ -71,11 +71,11 @@ class QuestionAnswering(Task):
         """
         _check_tokenizer(tokenizer, self.config)
         questions = self._questions("train", self.config.train_file)
-        chosen = [questions[index] for index in self.training_subset(len(questions))]
+        subset = [questions[index] for index in self.training_subset(len(questions))]
 
-        def rows() -> Iterator[dict[str, Any]]:
-            for window in make_windows(tokenizer, chosen, self.config.max_length, self.config.doc_stride):
-                start, end = answer_tokens(chosen[window.map.question], window.map)
+        def rows() -> Iterator[Mapping[str, FeatureValue]]:
+            for window in make_windows(tokenizer, subset, self.config.max_length, self.config.doc_stride):
+                start, end = answer_tokens(subset[window.map.question], window.map)
                 yield {**window.inputs, "start_positions": start, "end_positions": end}
 
         return mapped_features(rows())
@@ -85,7 +85,7 @@ class QuestionAnswering(Task):
         questions = self._validation
         maps: list[WindowMap] = []
 
-        def rows() -> Iterator[dict[str, Any]]:
+        def rows() -> Iterator[Mapping[str, FeatureValue]]:
             for window in make_windows(tokenizer, questions, self.config.max_length, self.config.doc_stride):
                 maps.append(window.map)
                 yield window.inputs
@@ -120,7 +120,7 @@ class QuestionAnswering(Task):
 
     @property
     def _null_threshold(self) -> float | None:
-        """By how much the empty answer's score must exceed the best one's; None: there is always an answer."""
+        """Least difference of the empty answer's score to the best one's; None: there is always an answer."""
         return None
 
     def _metrics(self) -> SquadMetrics:
@@ -161,7 +161,7 @@ def make_windows(
 
     Args:
         tokenizer: a fast tokenizer.
-        questions: what to tokenize.
+        questions: questions to tokenize.
         max_length: longest window, in tokens.
         doc_stride: overlap of two windows, in tokens.
 
@@ -172,7 +172,7 @@ def make_windows(
     for begin in range(0, len(questions), CHUNK_QUESTIONS):
         chunk = questions[begin : begin + CHUNK_QUESTIONS]
         encoded = tokenizer(
-            _fitting([question.question.lstrip() for question in chunk], tokenizer, room),
+            _cut_to_fit([question.question.lstrip() for question in chunk], tokenizer, room),
             [question.context for question in chunk],
             truncation="only_second",
             max_length=max_length,
@@ -188,8 +188,8 @@ def make_windows(
             offsets = np.array(encoded["offset_mapping"][index], dtype=np.int32)
             in_context = np.array([part == 1 for part in encoded.sequence_ids(index)])
             null_token = _null_token(inputs["input_ids"], tokenizer)
-            place = WindowMap(begin + sample, offsets[:, 0], offsets[:, 1], in_context, null_token)
-            yield Window(inputs, place)
+            positions = WindowMap(begin + sample, offsets[:, 0], offsets[:, 1], in_context, null_token)
+            yield Window(inputs, positions)
 
 
 def answer_tokens(question: Question, window: WindowMap) -> tuple[int, int]:
@@ -233,14 +233,14 @@ def _question_room(tokenizer: PreTrainedTokenizerBase, max_length: int, doc_stri
     return room
 
 
-def _fitting(texts: list[str], tokenizer: PreTrainedTokenizerBase, room: int) -> list[str]:
-    """`texts`, those of more than `room` tokens cut at their end."""
-    fitting = list(texts)
+def _cut_to_fit(texts: list[str], tokenizer: PreTrainedTokenizerBase, room: int) -> list[str]:
+    """The texts, those of more than `room` tokens cut at their end."""
+    results = list(texts)
     limit = room
     long = list(range(len(texts)))
     while long:
         encoded = tokenizer(
-            [fitting[index] for index in long], add_special_tokens=False, truncation=False, return_offsets_mapping=True
+            [results[index] for index in long], add_special_tokens=False, truncation=False, return_offsets_mapping=True
         )
         over = [
             (index, offsets)
@@ -248,11 +248,11 @@ def _fitting(texts: list[str], tokenizer: PreTrainedTokenizerBase, room: int) ->
             if len(offsets) > room
         ]
         for index, offsets in over:
-            fitting[index] = fitting[index][: offsets[limit - 1][1]] if limit else ""
+            results[index] = results[index][: offsets[limit - 1][1]] if limit else ""
         long = [index for index, _ in over]
         # A cut text may have more tokens than were left of it, so cut again, shorter.
         limit = max(0, limit - 1)
-    return fitting
+    return results
 
 
 def _null_token(input_ids: list[int], tokenizer: PreTrainedTokenizerBase) -> int:

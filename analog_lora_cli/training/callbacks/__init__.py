@@ -1,1 +1,1 @@
-"""What happens between the Trainer's steps, one callback a file."""
+"""Callbacks between the Trainer's steps."""

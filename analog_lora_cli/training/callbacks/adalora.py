@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 FILE = "adalora.safetensors"
 PATTERN = "rank_pattern"
-"""Which ranks are left once the budget is final."""
+"""Prefix of the ranks that are left once the budget is final."""
 AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 TOTAL = "total_step"
 
 
 class AdaLoraBudget(StatefulCallback):
-    """Spreads AdaLoRA's budget over the steps of the training, and moves it after each of them.
+    """Schedules AdaLoRA's budget over the steps of the training, and moves it after each of them.
 
     PEFT stores neither the importance averages nor the current ranks; the saved state has them.
 
@@ -35,12 +35,12 @@ class AdaLoraBudget(StatefulCallback):
         self.model = model
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        self._spread(state.max_steps)
+        self._schedule(state.max_steps)
 
     def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         self.model.base_model.update_and_allocate(state.global_step)
 
@@ -59,7 +59,7 @@ class AdaLoraBudget(StatefulCallback):
     def load_state(self, folder: Path) -> None:
         """Take averages, ranks and the length of the schedule from a saved state."""
         tensors = load_file(str(folder / FILE))
-        self._spread(int(tensors.pop(TOTAL)))
+        self._schedule(int(tensors.pop(TOTAL)))
         device = next(self.model.parameters()).device
         pattern: dict[str, list[bool]] = {}
         for key, tensor in tensors.items():
@@ -71,7 +71,7 @@ class AdaLoraBudget(StatefulCallback):
         if pattern:
             self._config.rank_pattern = pattern
 
-    def _spread(self, total_steps: int) -> None:
+    def _schedule(self, total_steps: int) -> None:
         """Keep the full rank for a tenth of the steps, and the final one for the last three tenths."""
         self._allocator.set_total_step(total_steps)
         self._config.tinit = total_steps // 10

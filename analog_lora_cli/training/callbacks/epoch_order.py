@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch.utils.data import Sampler
 from transformers import TrainerCallback
@@ -20,7 +20,7 @@ class EpochOrder(TrainerCallback):
     """Sampler of the training data; None until the Trainer has asked for it, or where the data have no length."""
 
     def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         if self.sampler is not None:
             begin_epoch(self.sampler, int((state.epoch or 0.0) + 1e-6), args)

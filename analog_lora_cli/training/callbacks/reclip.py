@@ -1,10 +1,10 @@
-"""Weights on tiles that are trained themselves."""
+"""Clipping of weights on tiles that are trained themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.models.tiling import clip_in_place
@@ -25,7 +25,7 @@ class ReclipWeights(StatefulCallback):
         self.layers = layers
 
     def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         clip_in_place(self.layers)
 

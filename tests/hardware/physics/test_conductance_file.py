@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import AnaloraError, CheckpointError
 from analog_lora_cli.hardware.physics.chip import Chip
-from analog_lora_cli.hardware.physics.conductance_file import CHIP, MAP, TARGETS, ChipMoment, read_layers, write_layers
+from analog_lora_cli.hardware.physics.conductance_file import CHIP, TARGETS, ChipMoment, read_layers, write_layers
+from analog_lora_cli.hardware.physics.conductance_map import MAP
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 
 DAY = 86400.0
@@ -124,6 +125,16 @@ def test_programming_errors_of_a_chip_are_those_of_the_device(tmp_path: Path) ->
     assert float(error.std()) == pytest.approx(expected, rel=0.02)
 
 
+def test_a_chip_is_aged_once_for_all_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers, hardware = make(count=3)
+    chip = Chip(1, layers, hardware)
+    ages: list[float] = []
+    age = chip.age
+    monkeypatch.setattr(chip, "age", lambda seconds: (ages.append(seconds), age(seconds)))
+    write_layers(tmp_path, layers, hardware, ChipMoment(chip, 1000.0))
+    assert ages == [1000.0]
+
+
 def test_another_output_noise(tmp_path: Path) -> None:
     layers, hardware = make(output_noise=0.3)
     write_layers(tmp_path, layers, hardware)
@@ -151,6 +162,10 @@ def test_damaged_files(tmp_path: Path) -> None:
         ({**content, "version": 2}, "version 2, expected 1"),
         ({**content, "format": "x"}, "not an export of conductances"),
         ({**content, "layers": [{**content["layers"][0], "out_features": 7}]}, "do not fit together"),
+        ({**content, "layers": None}, "do not fit together"),
+        ({**content, "hardware": {"adc_bits": "many"}}, "do not fit together"),
+        ({key: content[key] for key in content if key != "chip"}, "do not fit together: 'chip'"),
+        ({key: content[key] for key in content if key != "version"}, "version None, expected 1"),
     ):
         (tmp_path / MAP).write_text(json.dumps(changed))
         with pytest.raises(CheckpointError, match=message):

@@ -1,0 +1,18 @@
+"""The `train` section becomes TrainingArguments, a user's own values first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.training.arguments import training_arguments
+
+
+@pytest.mark.parametrize(("section", "expected"), [({}, True), ({"logging_first_step": False}, False)])
+def test_the_first_step_is_logged_unless_the_user_says_otherwise(
+    section: dict[str, bool], expected: bool, make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    assert training_arguments(make_config(train=section), tmp_path).logging_first_step is expected
