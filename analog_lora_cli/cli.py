@@ -211,8 +211,11 @@ def adapt(
         start=from_,
         chip=chip,
         at=at,
+        resume=resume,
+        overwrite=overwrite,
+        drift=not no_drift,
     )
-    command.run(request, resume=resume, overwrite=overwrite, drift=not no_drift)
+    command.run(request)
 
 
 @app.command(

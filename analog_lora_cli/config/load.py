@@ -24,7 +24,7 @@ Layers = list[tuple[str, Layer]]
 
 def load_config(
     preset: str | None = None,
-    file: Path | None = None,
+    file: Path | str | None = None,
     overrides: Sequence[str] = (),
     base: Layer | None = None,
     options: Sequence[tuple[str, Layer]] = (),
@@ -41,6 +41,7 @@ def load_config(
     Raises:
         ConfigError: with every problem found, the key and the file or option it came from.
     """
+    file = None if file is None else Path(file)
     layers: Layers = []
     if base is not None:
         layers.append(("the checkpoint's configuration", base))

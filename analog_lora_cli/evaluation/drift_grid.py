@@ -22,6 +22,7 @@ from analog_lora_cli.hardware.seeds import derive_seed
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.ranks import is_main, rank, world_size
 from analog_lora_cli.tasks.base import Task
 
 Progress = Callable[[int, int, Measurement, Metrics], None]
@@ -136,7 +137,7 @@ def measure(
     finished = {measurement: logged[measurement] for measurement in measurements if measurement in logged}
     todo = [measurement for measurement in measurements if measurement not in finished]
     processes.wait_for_all()
-    if log is not None and todo and processes.is_main():
+    if log is not None and todo and is_main():
         log.start()
     processes.wait_for_all()
     bench = _Bench(loaded)
@@ -148,7 +149,7 @@ def measure(
             log.append(measurement, metrics)
         if progress is not None:
             total = len(measurements)
-            progress(min(len(finished) + len(measured) * processes.world_size(), total), total, measurement, metrics)
+            progress(min(len(finished) + len(measured) * world_size(), total), total, measurement, metrics)
     for part in processes.gather(measured):
         finished |= part
     return finished
@@ -159,7 +160,7 @@ def _share(measurements: list[Measurement]) -> list[Measurement]:
     groups: dict[tuple[str, int], list[Measurement]] = {}
     for measurement in measurements:
         groups.setdefault((measurement.kind, measurement.chip), []).append(measurement)
-    ranked = list(groups.values())[processes.rank() :: processes.world_size()]
+    ranked = list(groups.values())[rank() :: world_size()]
     return [measurement for group in ranked for measurement in group]
 
 

@@ -12,9 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from analog_lora_cli.errors import AnaloraError, StoppedError, UsageError
-from analog_lora_cli.runtime.ranks import is_main as is_main
-from analog_lora_cli.runtime.ranks import rank as rank
-from analog_lora_cli.runtime.ranks import world_size as world_size
+from analog_lora_cli.runtime.ranks import rank, world_size
 
 if TYPE_CHECKING:
     from analog_lora_cli.config.schema import Config

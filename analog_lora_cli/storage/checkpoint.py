@@ -15,12 +15,22 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.yaml_file import read_yaml_mapping
 from analog_lora_cli.errors import CheckpointError, ConfigError, UsageError
 from analog_lora_cli.runtime import log as run_log
-from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.storage.files import check_writable, file_sha256, replacing, saving, write_text
 from analog_lora_cli.storage.layout import ADAPTERS, CONFIG, FIRST_ADAPTER, FROZEN_HEAD_FILE, LOCK, MANIFEST, MODEL
 from analog_lora_cli.storage.locks import check_free, locked
 from analog_lora_cli.storage.manifest import read_manifest, verify_files
 from analog_lora_cli.storage.workspace import is_workspace, put_in_place, workspace
+
+
+def check_modes(resume: bool, overwrite: bool) -> None:
+    """Check that a training is either continued or replaced.
+
+    Raises:
+        UsageError: both are asked for.
+    """
+    if resume and overwrite:
+        raise UsageError("--resume continues what is there and --overwrite replaces it: give one of them")
 
 
 def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:
@@ -33,8 +43,10 @@ def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) ->
         overwrite: replace the run that is there.
 
     Raises:
-        UsageError: the folder holds something else or another run, or cannot be written.
+        UsageError: the folder holds something else or another run, or cannot be written, or `resume` and `overwrite`
+            are both true.
     """
+    check_modes(resume, overwrite)
     check_writable(folder)
     check_free(folder)
     if not _in_use(folder):
@@ -65,7 +77,7 @@ def open_run(folder: Path, config: Config, resume: bool, overwrite: bool) -> Ite
     Raises:
         UsageError: another process is writing there, or the folder cannot be written.
     """
-    if not processes.is_main():
+    if not is_main():
         yield
         return
     aside = None

@@ -12,7 +12,7 @@ from analog_lora_cli.config.load import differences
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.times import seconds, time_option
 from analog_lora_cli.errors import UsageError
-from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint
@@ -20,9 +20,10 @@ from analog_lora_cli.storage.files import check_writable
 from analog_lora_cli.storage.locks import check_free
 from analog_lora_cli.storage.manifest import is_adapter_name
 from analog_lora_cli.storage.sealed import read_sealed
+from analog_lora_cli.workflows.request import Request
 
 REQUEST = "adaptation.json"
-"""In the training folder of an adaptation: what was asked for, so that `--resume` continues that and nothing else."""
+"""Name of the record of an unfinished adaptation, in its trainer folder: `--resume` continues that and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class AgedChip:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What an adaptation is to do."""
+    """Plan of an adaptation."""
 
     checkpoint: Checkpoint
     config: Config
     name: str
-    """Of the new adapter."""
+    """Name of the new adapter."""
     start: str | None = None
     """The adapter to start from; None: a new one."""
     chip: AgedChip | None = None
@@ -54,7 +55,7 @@ class Adaptation:
 
     @property
     def trainer_folder(self) -> Path:
-        """Where the states for `--resume` lie."""
+        """Folder of the saved states that `--resume` continues from."""
         return self.checkpoint.folder / layout.TRAINER / layout.ADAPTERS / self.name
 
     @property
@@ -73,35 +74,36 @@ class Adaptation:
         return not same or Config.model_validate(asked["config"]) != self.checkpoint.config_of(self.name)
 
     def request(self) -> dict[str, Any]:
-        """What decides the result, for the manifest and for `--resume`."""
+        """Inputs that decide the result, for the manifest and for `--resume`."""
         files = None if self.start is None else self.checkpoint.entry(self.start)["files"]
         return {"from": self.start, "from_files": files, "chip": None if self.chip is None else asdict(self.chip)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptRequest:
-    """The options of `analora adapt` that say what is trained."""
+class AdaptRequest(Request):
+    """The options of `analora adapt`; see `adapt` for what each means."""
+
+    PATHS = ("checkpoint", "config_file")
 
     checkpoint: Path
     preset: str | None = None
     config_file: Path | None = None
     overrides: Sequence[str] = ()
-    """`KEY=VALUE` texts."""
     adapter: str | None = None
-    """Name of the new adapter; None: that of the preset or of the file."""
     start: str | None = None
-    """The adapter to start from; None: a new one, or with `chip` on the same task the first one."""
     chip: int | None = None
-    """Seed of the one chip to train on; needs `at`."""
     at: str | None = None
-    """Age of that chip."""
+    resume: bool = False
+    overwrite: bool = False
+    drift: bool = True
 
     def plan(self) -> Adaptation:
-        """What is to be done, from the checkpoint and the options.
+        """Plan the adaptation, from the checkpoint and the options.
 
         Raises:
             UsageError, CheckpointError, ConfigError: the folder, an option or a key is wrong.
         """
+        store.check_modes(self.resume, self.overwrite)
         checkpoint = read_checkpoint(self.checkpoint)
         name = self.adapter if self.adapter is not None else self.preset
         if name is None and self.config_file is not None:
@@ -134,7 +136,7 @@ def _with_time(config: Config, label: str) -> Config:
 
 
 def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> None:
-    """See whether an adaptation can be done, without writing anything.
+    """Check whether an adaptation can begin, without writing anything.
 
     Raises:
         UsageError: the name is not one or is taken, the adapter to start from does not fit, or an unfinished
@@ -157,7 +159,7 @@ def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> N
     if adaptation.start is not None:
         _check_start(adaptation, adaptation.start)
     check_writable(checkpoint.folder)
-    if processes.is_main():
+    if is_main():
         check_free(adaptation.trainer_folder)
     _check_existing(adaptation, resume, overwrite)
 

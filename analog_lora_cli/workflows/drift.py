@@ -16,9 +16,11 @@ from analog_lora_cli.errors import UsageError
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
+from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint, verify_adapter
 from analog_lora_cli.storage.layout import ALL, FIRST_ADAPTER
 from analog_lora_cli.workflows.observer import EvaluationObserver, SilentObserver
+from analog_lora_cli.workflows.request import Request
 
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.thresholds import Requirement
@@ -26,10 +28,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DriftRequest:
-    """The options of `analora evaluate-drift`."""
+class DriftRequest(Request):
+    """The options of `analora evaluate-drift`; see `evaluate_drift` for what each means."""
 
-    checkpoints: Sequence[Path]
+    PATHS = ("output",)
+    LISTS = ("checkpoints", "adapters")
+
+    checkpoints: Sequence[Path | str]
     adapters: Sequence[str] = ()
     times: str | Sequence[str] | None = None
     chips: int | None = None
@@ -54,7 +59,7 @@ class DriftRequest:
             self.overrides, times=self.times, chips=self.chips, seed=self.seed, reads=self.reads, limit=self.limit
         )
         chosen: list[tuple[Checkpoint, str, Config]] = []
-        for checkpoint in map(read_checkpoint, self.checkpoints):
+        for checkpoint in map(read_checkpoint, map(Path, self.checkpoints)):
             for name in _adapters(checkpoint, self.adapters):
                 verify_adapter(checkpoint, name)
                 base = checkpoint.config_of(name).model_dump(mode="json")
@@ -108,7 +113,7 @@ def evaluate_drift(
 ) -> DriftEvaluation:
     """Program simulated chips with checkpoints, age them through all times, measure them, and write the results.
 
-    Measurements that are in the folder already are not made again.
+    Measurements that are in the folder already are not repeated.
 
     Args:
         checkpoints: one folder, or several to compare on the same chips.
@@ -116,7 +121,7 @@ def evaluate_drift(
         times: times after programming, for instance `["0s", "1y"]`; None: the checkpoint's `drift.times`.
         chips: number of chips; None: the checkpoint's `drift.chips`.
         seed: seed of the first chip; None: the checkpoint's `drift.seed`.
-        reads: readings of each chip at each time; None: the checkpoint's `drift.reads`.
+        reads: reads of each chip at each time; None: the checkpoint's `drift.reads`.
         limit: evaluation samples; None: the checkpoint's `task.max_eval_samples`.
         overrides: `KEY=VALUE` texts, as with `--set`.
         requirements: rules such as `f1>=85@1y`; see `DriftEvaluation.failed`.
@@ -128,25 +133,12 @@ def evaluate_drift(
         UsageError: before anything is written.
         AnaloraError: while running.
     """
-    folders = [checkpoints] if isinstance(checkpoints, (str, Path)) else checkpoints
-    request = DriftRequest(
-        checkpoints=[Path(folder) for folder in folders],
-        adapters=[adapters] if isinstance(adapters, str) else adapters,
-        times=times,
-        chips=chips,
-        seed=seed,
-        reads=reads,
-        limit=limit,
-        overrides=overrides,
-        requirements=requirements,
-        output=None if output is None else Path(output),
-        overwrite=overwrite,
-    )
-    return carry_out(request, observer)
+    options = {name: value for name, value in locals().items() if name != "observer"}  # The fields of the request.
+    return carry_out(DriftRequest(**options), observer)
 
 
 def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None) -> DriftEvaluation:
-    """Do what a request asks for; errors as with `evaluate_drift`."""
+    """Measure as a request says; errors as with `evaluate_drift`."""
     observer = observer or SilentObserver()
     plan = request.plan()
     prepare_libraries()
@@ -173,7 +165,7 @@ def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None)
             for subject, folder in zip(subjects, folders, strict=True)
         ]
         evaluation = DriftEvaluation(measured, folders, requirements, deployment)
-        if processes.is_main():
+        if is_main():
             _write(evaluation, request.output)
     return evaluation
 
@@ -201,9 +193,8 @@ def _check_overrides(overrides: Sequence[str]) -> None:
 def _adapters(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:
     """The adapters that `--adapter` names: by default the first one, with `all` every one."""
     all_names = checkpoint.adapters or [FIRST_ADAPTER]
-    return list(
-        dict.fromkeys(name for given in names or [FIRST_ADAPTER] for name in (all_names if given == ALL else [given]))
-    )
+    chosen = [each for name in names or [FIRST_ADAPTER] for each in (all_names if name == ALL else [name])]
+    return list(dict.fromkeys(chosen))
 
 
 def _folder(subject: Subject, output: Path | None, several: bool) -> Path:

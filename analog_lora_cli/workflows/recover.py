@@ -44,12 +44,12 @@ class Recovery:
 
     @property
     def headline_time(self) -> str:
-        """The time that the summary speaks of: that of the aged chip, else the last one."""
+        """Time of the summary: that of the aged chip, else the last one."""
         chip = self.adaptation.chip
         return chip.at if chip is not None else self.adaptation.config.drift.times[-1]
 
     def results(self) -> dict[str, DriftResult]:
-        """The measured results over the chips of `drift`, by what they are."""
+        """Results over the chips of `drift`, by role: `old hardware`, `before`, `after`."""
         parts = {"old hardware": self.original, "before": self.before, "after": self.after}
         return {name: part.drift for name, part in parts.items() if part is not None and part.drift is not None}
 
@@ -109,7 +109,7 @@ def measure_recovery(
     Args:
         adaptation: the finished adaptation.
         checkpoint: with the new adapter in it.
-        observer: follows the progress.
+        observer: watches the measurements.
         with_chips: over chips and times; else the new adapter alone, without chips.
 
     Raises:
