@@ -17,7 +17,17 @@ from analog_lora_cli.errors import CheckpointError, ConfigError, UsageError
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.storage.files import check_writable, file_sha256, replacing, saving, write_text
-from analog_lora_cli.storage.layout import ADAPTERS, CONFIG, FIRST_ADAPTER, FROZEN_HEAD_FILE, LOCK, MANIFEST, MODEL
+from analog_lora_cli.storage.layout import (
+    ADAPTERS,
+    CONFIG,
+    FIRST_ADAPTER,
+    FROZEN_HEAD_FILE,
+    LOCK,
+    MANIFEST,
+    MODEL,
+    REQUEST,
+    TRAINER,
+)  # fmt: skip
 from analog_lora_cli.storage.locks import check_free, locked
 from analog_lora_cli.storage.manifest import read_manifest, verify_files
 from analog_lora_cli.storage.workspace import is_workspace, put_in_place, workspace
@@ -70,7 +80,7 @@ def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) ->
 
 @contextmanager
 def open_run(folder: Path, config: Config, resume: bool, overwrite: bool) -> Iterator[None]:
-    """Hold an output folder that `check_output` has accepted; only the main process writes.
+    """Lock an output folder that `check_output` has accepted; only the main process writes.
 
     With `overwrite` the old run is moved aside first and removed when the new one is complete.
 
@@ -200,11 +210,11 @@ class Checkpoint:
         return (set(self.analog_layers) or None) if same else None
 
     def entry(self, adapter: str) -> dict[str, Any]:
-        """What the manifest says of an adapter."""
+        """Entry of an adapter in the manifest."""
         return dict(self.manifest["adapters"][adapter])
 
     def adapter_folder(self, adapter: str) -> Path:
-        """Where an adapter lies."""
+        """Folder of an adapter."""
         return self.folder / ADAPTERS / adapter
 
     def config_of(self, adapter: str) -> Config:
@@ -216,11 +226,16 @@ class Checkpoint:
         return self.config if adapter == FIRST_ADAPTER else read_config(self.adapter_folder(adapter))
 
 
+def trainer_folder(folder: Path, adapter: str) -> Path:
+    """Folder with what `adapt --resume` needs for a further adapter of a checkpoint."""
+    return folder / TRAINER / ADAPTERS / adapter
+
+
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Open a checkpoint.
 
     Raises:
-        CheckpointError: it is not one, incomplete, damaged, or written by a later version.
+        CheckpointError: the folder is not a checkpoint, incomplete, damaged, or written by a later version.
     """
     config = read_config(folder)
     manifest = read_manifest(folder)
@@ -239,5 +254,9 @@ def verify_adapter(checkpoint: Checkpoint, name: str) -> None:
             raise CheckpointError(f"{checkpoint.folder}: method full has no adapters, so --adapter {name} is unknown")
         return
     if name not in checkpoint.manifest["adapters"]:
+        if (trainer_folder(checkpoint.folder, name) / REQUEST).is_file():
+            raise CheckpointError(
+                f"{checkpoint.folder}: adapter {name} is not complete; finish it with the same analora adapt --resume"
+            )
         raise CheckpointError(f"{checkpoint.folder}: no adapter {name!r}; it has {', '.join(checkpoint.adapters)}")
     verify_files(checkpoint.adapter_folder(name), checkpoint.entry(name)["files"])

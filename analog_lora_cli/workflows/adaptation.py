@@ -22,9 +22,6 @@ from analog_lora_cli.storage.manifest import is_adapter_name
 from analog_lora_cli.storage.sealed import read_sealed
 from analog_lora_cli.workflows.request import Request
 
-REQUEST = "adaptation.json"
-"""Name of the record of an unfinished adaptation, in its trainer folder: `--resume` continues that and nothing else."""
-
 
 @dataclass(frozen=True)
 class AgedChip:
@@ -56,7 +53,7 @@ class Adaptation:
     @property
     def trainer_folder(self) -> Path:
         """Folder of the saved states that `--resume` continues from."""
-        return self.checkpoint.folder / layout.TRAINER / layout.ADAPTERS / self.name
+        return store.trainer_folder(self.checkpoint.folder, self.name)
 
     @property
     def finished(self) -> bool:
@@ -66,7 +63,7 @@ class Adaptation:
     @property
     def unfinished(self) -> bool:
         """Whether an adaptation of this name was begun, perhaps to replace an adapter, and not ended."""
-        request = self.trainer_folder / REQUEST
+        request = self.trainer_folder / layout.REQUEST
         if not (self.finished and request.is_file()):
             return request.is_file()
         asked, stored = read_sealed(request), self.checkpoint.entry(self.name)
@@ -192,7 +189,7 @@ def _check_existing(adaptation: Adaptation, resume: bool, overwrite: bool) -> No
         raise UsageError(
             f"{folder}: has an adapter {name} already; choose another --adapter, or replace it with --overwrite"
         )
-    request = adaptation.trainer_folder / REQUEST
+    request = adaptation.trainer_folder / layout.REQUEST
     if adaptation.finished and resume and not adaptation.unfinished:
         old_config, old = adaptation.checkpoint.config_of(name), adaptation.checkpoint.entry(name)
     elif request.is_file() and not overwrite:

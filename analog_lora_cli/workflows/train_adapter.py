@@ -27,7 +27,7 @@ from analog_lora_cli.storage.workspace import remove_left_overs
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.result import TrainingResult
 from analog_lora_cli.training.train import train
-from analog_lora_cli.workflows.adaptation import REQUEST, Adaptation, check_adaptation
+from analog_lora_cli.workflows.adaptation import Adaptation, check_adaptation
 from analog_lora_cli.workflows.observer import RunObserver
 from analog_lora_cli.workflows.train import data_hashes, parameter_counts, prepare, unchanged_layers
 
@@ -84,10 +84,10 @@ def _open(adaptation: Adaptation, resume: bool) -> Iterator[None]:
             for state in folder.glob("checkpoint-*"):
                 shutil.rmtree(state)
         config = adaptation.config.model_dump(mode="json")
-        write_sealed(folder / REQUEST, {"config": config, **adaptation.request()})
+        write_sealed(folder / layout.REQUEST, {"config": config, **adaptation.request()})
         yield
         # A complete adapter needs no request; --resume finds it in the manifest.
-        (folder / REQUEST).unlink()
+        (folder / layout.REQUEST).unlink()
 
 
 def _store(adaptation: Adaptation, model: TrainingModel, training: TrainingResult) -> None:

@@ -24,7 +24,7 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.models.build import build_from
 from analog_lora_cli.models.tiling import put_on_tiles
-from analog_lora_cli.storage.checkpoint import read_checkpoint
+from analog_lora_cli.storage.checkpoint import read_checkpoint, verify_adapter
 from analog_lora_cli.storage.locks import locked
 from analog_lora_cli.storage.manifest import read_manifest, write_manifest
 from analog_lora_cli.training.callbacks.chip_in_the_loop import ChipInTheLoop
@@ -351,6 +351,8 @@ def test_an_interrupted_adaptation_leaves_the_checkpoint_and_resumes_to_the_same
     with pytest.raises(Interrupted):
         train_adapter(adaptation(checkpoint, "six", overrides, start="default"), report)
     assert files(checkpoint, "trainer") == before
+    with pytest.raises(CheckpointError, match="adapter six is not complete; finish it .* adapt --resume"):
+        verify_adapter(read_checkpoint(checkpoint), "six")
     with pytest.raises(UsageError, match="unfinished adaptation six; continue it with --resume"):
         train_adapter(adaptation(checkpoint, "six", overrides, start="default"), Silent())
     with pytest.raises(UsageError, match=r"train\.max_steps: 8 there, 9 here"):
