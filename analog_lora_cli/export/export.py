@@ -25,12 +25,12 @@ WRITERS: dict[str, Callable[[Source, Path], Description]] = {
     "merged": write_merged,
     "aihwkit": write_aihwkit,
 }
-"""The formats that know no chip; `conductances` is the other one."""
+"""Writers of the formats without a chip; `conductances` is the other one."""
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is asked for."""
+    """Options of an export."""
 
     checkpoint: Path
     format: str
@@ -38,9 +38,9 @@ class ExportRequest:
     output: Path
     adapter: str
     chip: int | None = None
-    """Seed of the chip whose conductances are wanted too; only with `conductances`."""
+    """Seed of a chip to write the conductances of too; only with `conductances`."""
     time: str | None = None
-    """When that chip is read: a label such as `1y`, after programming."""
+    """Time after programming at which that chip is read, such as `1y`."""
     overwrite: bool = False
     repository: str | None = None
     """`USER/NAME` on the hub to push to."""
@@ -48,21 +48,21 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """Result of an export."""
 
     folder: Path
     files: dict[str, int]
     """Size in bytes of each file, by its path in the folder."""
     address: str | None
-    """Of the repository on the hub."""
+    """Address of the repository on the hub; None without a push."""
 
 
 def export(request: ExportRequest, stage: Callable[[str], None]) -> Exported:
     """Write an export; the folder appears whole or not at all.
 
     Args:
-        request: what is asked for.
-        stage: hears of each stage.
+        request: the options.
+        stage: called with the text of each stage.
 
     Raises:
         UsageError: before anything is written: options that do not fit together, a checkpoint that is none, a taken
@@ -104,14 +104,14 @@ def export(request: ExportRequest, stage: Callable[[str], None]) -> Exported:
 
 
 def _check_chip(request: ExportRequest) -> None:
-    given = {"--chip": request.chip, "--at": request.time}
-    used = [option for option, value in given.items() if value is not None]
-    if used and request.format != "conductances":
+    options = {"--chip": request.chip, "--at": request.time}
+    names = [option for option, value in options.items() if value is not None]
+    if names and request.format != "conductances":
         raise UsageError(
-            f"{used[0]}: only --format conductances can hold what a chip holds; leave it out with {request.format}"
+            f"{names[0]}: only --format conductances has the conductances of a chip; leave it out with {request.format}"
         )
     if request.chip is not None and request.chip < 0:
         raise UsageError(f"--chip {request.chip}: expected a seed of 0 or more")
-    if len(used) == 1:
-        missing = "--at TIME, for instance --at 0s" if used == ["--chip"] else "--chip SEED, for instance --chip 0"
-        raise UsageError(f"{used[0]}: needs {missing} as well: a chip is read at a time")
+    if len(names) == 1:
+        missing = "--at TIME, for instance --at 0s" if names == ["--chip"] else "--chip SEED, for instance --chip 0"
+        raise UsageError(f"{names[0]}: needs {missing} as well: a chip is read at a time")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analog_lora_cli.config.load import differences, dump_config, load_config
 from analog_lora_cli.config.schema import Config
@@ -31,6 +31,11 @@ from analog_lora_cli.storage.layout import (
 from analog_lora_cli.storage.locks import check_free, locked
 from analog_lora_cli.storage.manifest import read_manifest, verify_files
 from analog_lora_cli.storage.workspace import is_workspace, put_in_place, workspace
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def check_modes(resume: bool, overwrite: bool) -> None:
@@ -58,18 +63,19 @@ def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) ->
     """
     check_modes(resume, overwrite)
     check_writable(folder)
-    check_free(folder)
+    if is_main():  # For the other processes of this run the lock may be that of the main one.
+        check_free(folder)
     if not _in_use(folder):
         return
     if not (folder / CONFIG).is_file():
         raise UsageError(f"{folder}: is not empty and holds no run of analora; choose another --output")
     if resume:
-        changed = [line for line in differences(read_config(folder), config) if not line.startswith("description:")]
-        if changed:
-            shown = "\n".join(f"  - {line}" for line in changed)
+        differing = differences(read_config(folder), config)
+        if differing:
+            lines = "\n".join(f"  - {line}" for line in differing)
             raise UsageError(
                 f"{folder}: --resume continues a run with the configuration that it was started with; it differs in\n"
-                f"{shown}\nUse the old values, or another --output"
+                f"{lines}\nUse the old values, or another --output"
             )
     elif not overwrite:
         raise UsageError(
@@ -111,7 +117,9 @@ def _in_use(folder: Path) -> bool:
     return folder.is_dir() and any(entry.name != LOCK and not is_workspace(entry) for entry in folder.iterdir())
 
 
-def write_adapter(folder: Path, name: str, model: Any, frozen_head: dict[str, Any], config: str | None = None) -> Path:
+def write_adapter(
+    folder: Path, name: str, model: PeftModel, frozen_head: dict[str, Tensor], config: str | None = None
+) -> Path:
     """Store an adapter, head included, as a standard PEFT folder; replaces one of the same name in one step.
 
     Args:
@@ -134,7 +142,7 @@ def write_adapter(folder: Path, name: str, model: Any, frozen_head: dict[str, An
     return target
 
 
-def write_full_model(folder: Path, model: Any) -> list[str]:
+def write_full_model(folder: Path, model: PreTrainedModel) -> list[str]:
     """Store the weights of `method: full` as a plain transformers folder; returns its files beside the weights."""
     target = folder / MODEL
     with replacing(target) as beside:
@@ -142,7 +150,7 @@ def write_full_model(folder: Path, model: Any) -> list[str]:
     return [f"{MODEL}/{path.name}" for path in sorted(target.glob("*.json"))]
 
 
-def write_tokenizer(folder: Path, tokenizer: Any) -> list[str]:
+def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Store the tokenizer's files in the checkpoint folder itself; returns their names."""
     target = folder / "tokenizer"
     with saving(target), workspace(target) as beside:

@@ -66,9 +66,9 @@ class Adaptation:
         request = self.trainer_folder / layout.REQUEST
         if not (self.finished and request.is_file()):
             return request.is_file()
-        asked, stored = read_sealed(request), self.checkpoint.entry(self.name)
-        same = all(asked.get(key) == stored.get(key) for key in self.request())
-        return not same or Config.model_validate(asked["config"]) != self.checkpoint.config_of(self.name)
+        content, entry = read_sealed(request), self.checkpoint.entry(self.name)
+        same = all(content.get(key) == entry.get(key) for key in self.request())
+        return not same or Config.model_validate(content["config"]) != self.checkpoint.config_of(self.name)
 
     def request(self) -> dict[str, Any]:
         """Inputs that decide the result, for the manifest and for `--resume`."""
@@ -147,9 +147,9 @@ def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> N
             "adapt works on checkpoints of method lora or digital"
         )
     if not is_adapter_name(name) or name in (layout.ALL, layout.FIRST_ADAPTER):
-        taken = f"; {name!r} has a meaning of its own" if name in (layout.ALL, layout.FIRST_ADAPTER) else ""
+        reason = f"; {name!r} has a meaning of its own" if name in (layout.ALL, layout.FIRST_ADAPTER) else ""
         raise UsageError(
-            f"--adapter {name}: expected a name of at most 64 letters, digits, dots, dashes and underscores{taken}"
+            f"--adapter {name}: expected a name of at most 64 letters, digits, dots, dashes and underscores{reason}"
         )
     if adaptation.chip is not None and not config.on_tiles:
         raise UsageError("--chip: method digital knows no chips; add --set method=lora")
@@ -202,13 +202,13 @@ def _check_existing(adaptation: Adaptation, resume: bool, overwrite: bool) -> No
             )
     else:
         return
-    changed = [line for line in differences(old_config, adaptation.config) if not line.startswith("description:")]
+    differing = differences(old_config, adaptation.config)
     for key, value in adaptation.request().items():
         if old.get(key) != value:
-            changed.append(f"--{key.replace('_', ' ')}: {old.get(key)!r} there, {value!r} here")
-    if changed:
-        shown = "\n".join(f"  - {line}" for line in changed)
+            differing.append(f"--{key.replace('_', ' ')}: {old.get(key)!r} there, {value!r} here")
+    if differing:
+        lines = "\n".join(f"  - {line}" for line in differing)
         raise UsageError(
-            f"{folder}: --resume continues an adaptation as it was started; {name} differs in\n{shown}\n"
+            f"{folder}: --resume continues an adaptation as it was started; {name} differs in\n{lines}\n"
             "Use the old values, or another --adapter"
         )

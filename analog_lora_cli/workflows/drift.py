@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ class DriftRequest(Request):
     overwrite: bool = False
 
     def plan(self) -> list[tuple[Checkpoint, str, Config]]:
-        """The adapters to measure, each with its checkpoint and configuration; all with the first one's `drift`.
+        """Plan the measurement: adapters, each with its checkpoint and configuration; all with the first one's `drift`.
 
         Raises:
             UsageError, CheckpointError, ConfigError: a folder, an adapter, an option or a key is wrong.
@@ -58,15 +59,15 @@ class DriftRequest(Request):
         options = option_layers(
             self.overrides, times=self.times, chips=self.chips, seed=self.seed, reads=self.reads, limit=self.limit
         )
-        chosen: list[tuple[Checkpoint, str, Config]] = []
+        plan: list[tuple[Checkpoint, str, Config]] = []
         for checkpoint in map(read_checkpoint, map(Path, self.checkpoints)):
             for name in _adapters(checkpoint, self.adapters):
                 verify_adapter(checkpoint, name)
                 base = checkpoint.config_of(name).model_dump(mode="json")
                 config = load_config(base=base, overrides=self.overrides, options=options)
-                drift = chosen[0][2].drift if chosen else config.drift
-                chosen.append((checkpoint, name, config.model_copy(update={"drift": drift})))
-        return chosen
+                drift = plan[0][2].drift if plan else config.drift
+                plan.append((checkpoint, name, config.model_copy(update={"drift": drift})))
+        return plan
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None)
 
     imports_done()
     with processes.together():
-        subjects = [Subject(checkpoint, config, name) for checkpoint, name, config in plan]
+        subjects = _distinct([Subject(checkpoint, config, name) for checkpoint, name, config in plan])
         deployment = _is_deployment(subjects, ALL in request.adapters)
         metrics = {metric.name: metric for subject in subjects for metric in make_task(subject.config.task, 0).metrics}
         times = subjects[0].config.drift.times
@@ -168,6 +169,15 @@ def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None)
         if is_main():
             _write(evaluation, request.output)
     return evaluation
+
+
+def _distinct(subjects: Sequence[Subject]) -> list[Subject]:
+    """The subjects, each once; where folders share a name, `a/run` and `b/run` in place of it."""
+    subjects = list({(one.checkpoint.folder.resolve(), one.adapter): one for one in subjects}.values())
+    if len({one.name for one in subjects}) == len(subjects):
+        return subjects
+    above = os.path.commonpath([one.checkpoint.folder.resolve().parent for one in subjects])
+    return [replace(one, label=one.checkpoint.folder.resolve().relative_to(above).as_posix()) for one in subjects]
 
 
 def _is_deployment(subjects: Sequence[Subject], all_adapters: bool) -> bool:
@@ -193,8 +203,8 @@ def _check_overrides(overrides: Sequence[str]) -> None:
 def _adapters(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:
     """The adapters that `--adapter` names: by default the first one, with `all` every one."""
     all_names = checkpoint.adapters or [FIRST_ADAPTER]
-    chosen = [each for name in names or [FIRST_ADAPTER] for each in (all_names if name == ALL else [name])]
-    return list(dict.fromkeys(chosen))
+    adapters = [each for name in names or [FIRST_ADAPTER] for each in (all_names if name == ALL else [name])]
+    return list(dict.fromkeys(adapters))
 
 
 def _folder(subject: Subject, output: Path | None, several: bool) -> Path:

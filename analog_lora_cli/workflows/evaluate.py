@@ -50,6 +50,8 @@ class Subject:
     adapter: str
     note: str = ""
     """Remark on the conditions, for progress."""
+    label: str = ""
+    """Name of the checkpoint where that of its folder is not distinct."""
 
     @property
     def own_folder(self) -> Path:
@@ -58,9 +60,9 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """Name for tables: the folder's, and the adapter's unless it is the first."""
-        folder = self.checkpoint.folder.resolve().name
-        return folder if self.adapter == layout.FIRST_ADAPTER else f"{folder}/{self.adapter}"
+        """Name for tables: that of the checkpoint, and of the adapter unless it is the first."""
+        checkpoint = self.label or self.checkpoint.folder.resolve().name
+        return checkpoint if self.adapter == layout.FIRST_ADAPTER else f"{checkpoint}/{self.adapter}"
 
     def key(self) -> dict[str, Any]:
         """Identity of a measurement besides chip and time: all that its value depends on."""

@@ -26,7 +26,7 @@ class Cost:
     trainable_parameters: int
 
     def per(self, points: float) -> dict[str, float]:
-        """Each of them divided by the points of the metric that were recovered."""
+        """Cost of one recovered point of the metric."""
         return {name: value / points for name, value in vars(self).items()}
 
 
@@ -87,14 +87,14 @@ class Recovery:
         """The content of adaptation.json."""
         labels: Sequence[str] = self.adaptation.config.drift.times
         own = self.on_own_chip()
-        named = {**self.results(), **({"own chip before": own[0], "own chip after": own[1]} if own else {})}
+        results = {**self.results(), **({"own chip before": own[0], "own chip after": own[1]} if own else {})}
         return {
             "format": FORMAT,
             "adapter": self.adaptation.name,
             **self.adaptation.request(),
             "metric": self.after.metric,
             "cost": vars(self.cost),
-            "results": {name: result.as_json() for name, result in named.items()},
+            "results": {name: result.as_json() for name, result in results.items()},
             "recovered": {label: self.recovered(label) for label in labels},
             "recovered_elsewhere": {label: self.elsewhere(label) for label in labels},
             "lost": {label: self.lost(label) for label in labels},

@@ -80,6 +80,7 @@ def train(
         check_times(config.hardware, config.drift.times)
         store.check_output(folder, config, resume, overwrite)
         finished = resume and (folder / MANIFEST).is_file()
+        processes.wait_for_all()  # The main process must not write before the others have looked at the folder.
         if drift and not finished:
             fewer = "less with --chips, --times and --limit, none with --no-drift"
             observer.stage(f"training, then {planned_measurements([config.drift])} ({fewer})")

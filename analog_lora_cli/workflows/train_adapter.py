@@ -53,6 +53,7 @@ def train_adapter(
         AnaloraError: while running.
     """
     check_adaptation(adaptation, resume, overwrite)
+    processes.wait_for_all()  # The main process must not write before the others have looked at the folder.
     if is_main():
         remove_left_overs(adaptation.checkpoint.folder)
     if resume and adaptation.finished and not adaptation.unfinished:
