@@ -37,7 +37,7 @@ class ExportRequest:
         names = [option for option, value in options.items() if value is not None]
         if names and self.format != "conductances":
             raise UsageError(
-                f"{names[0]}: only --format conductances has the conductances of a chip; leave it out with "
+                f"{names[0]}: only --format conductances can hold a chip's conductances; leave it out with "
                 f"{self.format}"
             )
         if self.chip is not None and self.chip < 0:
