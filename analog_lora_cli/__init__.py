@@ -20,15 +20,15 @@ from analog_lora_cli.version import __version__ as __version__
 if TYPE_CHECKING:
     from analog_lora_cli.config.load import load_config
     from analog_lora_cli.export.conductances import load_model as load_conductances
-    from analog_lora_cli.workflows.adapt_and_measure import adapt
+    from analog_lora_cli.workflows.adapt import adapt
     from analog_lora_cli.workflows.drift import evaluate_drift
     from analog_lora_cli.workflows.inspect import inspect_tiles
     from analog_lora_cli.workflows.train import train
 
 __all__ = ["adapt", "evaluate_drift", "inspect_tiles", "load_conductances", "load_config", "train"]
 
-_PLACES = {
-    "adapt": ("workflows.adapt_and_measure", "adapt"),
+_MODULES = {
+    "adapt": ("workflows.adapt", "adapt"),
     "evaluate_drift": ("workflows.drift", "evaluate_drift"),
     "inspect_tiles": ("workflows.inspect", "inspect_tiles"),
     "load_conductances": ("export.conductances", "load_model"),
@@ -38,12 +38,12 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported when it is first used, after a broken torchvision has been hidden."""
-    if name not in _PLACES:
+    """Import a public name when it is first used, after hiding a broken torchvision."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    module, attribute = _PLACES[name]
+    module, attribute = _MODULES[name]
     if not module.startswith("config."):  # Configurations need no torch.
         from analog_lora_cli.runtime.libraries import prepare_libraries
 

@@ -161,9 +161,10 @@ def export(
 ) -> None:
     """Write a result for another tool: PEFT, transformers, a chip's programmer, aihwkit."""
     from analog_lora_cli.commands import export as command
+    from analog_lora_cli.export.request import ExportRequest
 
     command.run(
-        command.Request(
+        ExportRequest(
             checkpoint=checkpoint,
             format=format_.value,
             output=output,
@@ -211,8 +212,11 @@ def adapt(
         start=from_,
         chip=chip,
         at=at,
+        resume=resume,
+        overwrite=overwrite,
+        drift=not no_drift,
     )
-    command.run(request, resume=resume, overwrite=overwrite, drift=not no_drift)
+    command.run(request)
 
 
 @app.command(

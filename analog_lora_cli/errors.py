@@ -15,7 +15,7 @@ class AnaloraError(Exception):
 
 
 class DiskFullError(AnaloraError):
-    """There is no room to save something; what was saved before is whole."""
+    """There is no room to save a file; what was saved before is intact."""
 
 
 class UsageError(AnaloraError):
@@ -42,7 +42,7 @@ class DataError(UsageError):
 
 
 class HubError(UsageError):
-    """A model or data set could not be fetched, and is not on this machine either."""
+    """A model or data set could not be downloaded, and is not in the cache either."""
 
 
 class CheckpointError(UsageError):
@@ -50,11 +50,11 @@ class CheckpointError(UsageError):
 
 
 class StoppedError(AnaloraError):
-    """This process ends because of what another one says: it prints nothing.
+    """This process ends because of an error that another one reports: it prints nothing.
 
     Args:
-        reason: what the other one says.
-        exit_code: of this process.
+        reason: message of the other one.
+        exit_code: exit code of this process.
     """
 
     def __init__(self, reason: str, exit_code: int = EXIT_FAILED) -> None:

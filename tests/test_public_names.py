@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ import pytest
 import analog_lora_cli
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import ConfigError, UsageError
+from analog_lora_cli.workflows.adaptation import AdaptRequest
+from analog_lora_cli.workflows.drift import DriftRequest
+from analog_lora_cli.workflows.inspect import InspectRequest
+from analog_lora_cli.workflows.request import Request
 
 MakeConfig = Callable[..., Config]
 DRIFT_FILES = {"measurements.jsonl", "drift.json", "drift.csv", "drift.png"}
@@ -115,3 +120,39 @@ def test_errors_are_those_of_the_commands(
     with pytest.raises(error, match=message):
         call()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("function", "request_class", "observer"),
+    [
+        (analog_lora_cli.adapt, AdaptRequest, "observer"),
+        (analog_lora_cli.evaluate_drift, DriftRequest, "observer"),
+        (analog_lora_cli.inspect_tiles, InspectRequest, "progress"),
+    ],
+)
+def test_a_function_takes_what_its_request_holds(
+    function: Callable[..., object], request_class: type[Request], observer: str
+) -> None:
+    parameters = inspect.signature(function).parameters
+    options = {field.name: field.default for field in fields(request_class)}
+    assert list(parameters) == [*options, observer]
+    for name, default in options.items():
+        assert parameters[name].default == (inspect.Parameter.empty if default is MISSING else default), name
+
+
+def test_paths_may_be_text_and_several_values_may_be_one(tmp_path: Path) -> None:
+    request = DriftRequest(checkpoints="run", adapters="all", output="out")  # type: ignore[arg-type]
+    assert (request.checkpoints, request.adapters, request.output) == (["run"], ["all"], Path("out"))
+    file = tmp_path / "some.yaml"
+    file.write_text("extends: smoke-squad-lora\ntrain: {seed: 7}\n")
+    assert analog_lora_cli.load_config(file=str(file)).train.seed == 7
+
+
+def test_a_run_is_continued_or_replaced(make_config: MakeConfig, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(UsageError, match="give one of them"):
+        analog_lora_cli.train(make_config(), run, resume=True, overwrite=True)
+    assert not run.exists()
+    analog_lora_cli.train(make_config(), run, drift=False)
+    with pytest.raises(UsageError, match="give one of them"):
+        analog_lora_cli.adapt(run, adapter="new", resume=True, overwrite=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from analog_lora_cli.errors import RequirementError
 from analog_lora_cli.report.progress.console import ConsoleObserver
 from analog_lora_cli.runtime import console
-from analog_lora_cli.runtime.processes import is_main
+from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.workflows.drift import DriftRequest, carry_out
 
 

@@ -2,60 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from rich.markup import escape
 from rich.text import Text
 
-from analog_lora_cli.config.times import time_option
+from analog_lora_cli.export.request import ExportRequest
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """The options of `analora export`."""
-
-    checkpoint: Path
-    format: str
-    output: Path
-    adapter: str
-    chip: int | None
-    at: str | None
-    repository: str | None
-    overwrite: bool
-
-
-def run(request: Request) -> None:
+def run(request: ExportRequest) -> None:
     """Write the export, push it if asked to, and list its files."""
-    time = time_option("--at", request.at)
+    request.check()
     broken = prepare_libraries()
 
-    from analog_lora_cli.export.export import ExportRequest, export
+    from analog_lora_cli.export.export import export
 
     imports_done()
-    output = request.output
-    exported = export(
-        ExportRequest(
-            request.checkpoint,
-            request.format,
-            output,
-            request.adapter,
-            request.chip,
-            time,
-            request.overwrite,
-            request.repository,
-        ),
-        console.note,
-    )
-    made = console.table(f"{output}: {request.format}", "file", "size")
+    exported = export(request, console.note)
+    table = console.table(f"{request.output}: {request.format}", "file", "size")
     for name, size in exported.files.items():
-        made.add_row(escape(name), _size(size))
-    console.results().print(made)
+        table.add_row(escape(name), _size(size))
+    console.results().print(table)
     if exported.address is not None:
         console.note(f"pushed to {exported.address}")
-    console.note(f"{output}/README.md says how to load it")
+    console.note(f"{request.output}/README.md says how to load it")
     if broken is not None:
         console.note(
             Text(

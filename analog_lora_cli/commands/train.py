@@ -11,7 +11,8 @@ from analog_lora_cli.config.options import option_layers
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
-from analog_lora_cli.runtime.processes import is_main
+from analog_lora_cli.runtime.ranks import is_main
+from analog_lora_cli.storage.checkpoint import check_modes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,7 @@ def run(request: Request) -> None:
     name = request.preset or (None if request.config_file is None else request.config_file.stem)
     if name is None:
         raise UsageError("give --preset NAME or --config FILE; `analora presets` lists the presets")
-    if request.resume and request.overwrite:
-        raise UsageError("--resume continues a run and --overwrite replaces it: give one of them")
+    check_modes(request.resume, request.overwrite)
     for option in ("times", "chips"):
         if getattr(request, option) is not None and not request.drift:
             raise UsageError(f"--{option}: has no effect with --no-drift; leave one of them out")

@@ -1,10 +1,9 @@
-"""The configuration of a further adapter: what the chip fixes, what a preset adds, what the user says."""
+"""Configuration of a further adapter: that of the chip, then that of a preset, then the user's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from analog_lora_cli.config import scope
 from analog_lora_cli.config.load import Layer, Layers, assemble, parse_overrides, preset_and_file_layers
@@ -23,8 +22,8 @@ def adaptation_config(
 ) -> Config:
     """The configuration of one more adapter for a checkpoint.
 
-    For the same task it is that of the checkpoint, with what the preset, the file and `--set` say themselves. For a
-    new task the preset's parents count too, but the model and the hardware remain those of the checkpoint.
+    For the same task it is that of the checkpoint, with the own keys of the preset, the file and `--set` over it. For
+    a new task the preset's parents count too, but the model and the hardware remain those of the checkpoint.
 
     Args:
         base: the configuration of the adapter to start from, or of the checkpoint's first one.
@@ -41,10 +40,10 @@ def adaptation_config(
     below = base.model_dump(mode="json", exclude={"description", "reference"})
     task = _task_name([*inherited, *own])
     if task is not None and task != base.task.name:
-        # What the devices are programmed to remains; the rest is the preset's, if there is one.
+        # The programmed weights remain; the rest is the preset's, if there is one.
         recipe = inherited or preset is not None
-        kept = scope.sections("programming") if recipe else [key for key in below if key != "task"]
-        layers = [*inherited, (CHECKPOINT, {key: below[key] for key in kept})]
+        sections = scope.sections("programming") if recipe else [key for key in below if key != "task"]
+        layers = [*inherited, (CHECKPOINT, {key: below[key] for key in sections})]
     else:
         layers = [*inherited, (CHECKPOINT, below)]
     if in_the_loop:
@@ -57,7 +56,7 @@ def adaptation_config(
     return config
 
 
-def _task_name(layers: Layers) -> Any:
+def _task_name(layers: Layers) -> object:
     names = [layer["task"]["name"] for _, layer in layers if "name" in _section(layer, "task")]
     return names[-1] if names else None
 
@@ -78,7 +77,7 @@ def _refuse_reprogramming(base: Config, config: Config, own: Layers) -> None:
             )
     for source, layer in own:
         name = _section(layer, "model").get("name", base.model.name)
-        # A folder that has moved is found again with --set; its hash is compared.
+        # With --set a user names the new path of a folder that has moved; its hash is compared.
         if name != base.model.name and not source.startswith("--set"):
             problems.append(
                 f"model.name: {source} is for {name}, the chip holds the weights of {base.model.name}: leave the "

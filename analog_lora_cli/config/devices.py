@@ -23,7 +23,7 @@ class Device:
     g_max: float = 25.0
     """Conductance of the largest weight in uS that the model's constants belong to (aihwkit's default)."""
     converter: Converter = "single-pair"
-    """How a weight becomes conductances unless the configuration says it."""
+    """Mapping of a weight to conductances, unless the configuration names another."""
     takes_converters: bool = True
     """Whether another converter can be chosen."""
 

@@ -1,4 +1,4 @@
-"""What a configuration key can affect: the words in which each field says it."""
+"""Effects of a configuration key, as each field states them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Effect = Literal[
 
 @dataclass(frozen=True)
 class Meaning:
-    """What an effect is, and the commands on which a key with this effect acts."""
+    """Explanation of an effect, and the commands on which a key with this effect acts."""
 
     text: str
     commands: tuple[str, ...]

@@ -19,12 +19,12 @@ from analog_lora_cli.errors import ConfigError
 
 Layer = dict[str, Any]
 Layers = list[tuple[str, Layer]]
-"""What each source says, the last one on top. The name of an option begins with two hyphens."""
+"""Layers of keys, each with its origin, the last one on top. The name of an option begins with two hyphens."""
 
 
 def load_config(
     preset: str | None = None,
-    file: Path | None = None,
+    file: Path | str | None = None,
     overrides: Sequence[str] = (),
     base: Layer | None = None,
     options: Sequence[tuple[str, Layer]] = (),
@@ -39,8 +39,9 @@ def load_config(
         options: layers of options that stand for keys, each with the option's name; they go over the overrides.
 
     Raises:
-        ConfigError: with every problem found, the key and the file or option it came from.
+        ConfigError: all problems, each with its key and the file or option that it came from.
     """
+    file = None if file is None else Path(file)
     layers: Layers = []
     if base is not None:
         layers.append(("the checkpoint's configuration", base))
@@ -49,7 +50,7 @@ def load_config(
 
 
 def preset_and_file_layers(preset: str | None, file: Path | None) -> tuple[Layers, Layers]:
-    """What a preset and a file say: first what they inherit, then what they say themselves.
+    """Layers of a preset and a file: those that they inherit, then their own.
 
     Raises:
         ConfigError: a preset that does not exist, or a file that is empty or cannot be read.
@@ -76,11 +77,11 @@ def assemble(layers: Layers, file: Path | None = None) -> Config:
     is an error.
 
     Args:
-        layers: each with the name of where it comes from.
+        layers: each with its origin.
         file: the `--config` file among them.
 
     Raises:
-        ConfigError: with every problem found.
+        ConfigError: all problems.
     """
     for registry in UNIONS.values():
         layers = _without_other_kinds(layers, registry, file)
@@ -103,17 +104,17 @@ def dump_config(config: Config) -> str:
 
 
 def differences(old: Config, new: Config) -> list[str]:
-    """Dotted keys in which two configurations differ, with both values."""
+    """Dotted keys in which two configurations differ, with both values; the description does not count."""
     old_flat, new_flat = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
     return [
         f"{key}: {old_flat.get(key)!r} there, {new_flat.get(key)!r} here"
         for key in sorted(old_flat.keys() | new_flat.keys())
-        if old_flat.get(key) != new_flat.get(key)
+        if key != "description" and old_flat.get(key) != new_flat.get(key)
     ]
 
 
 def _by_user(source: str, layer: Layer, file: Path | None) -> bool:
-    """Whether the user says what a layer says: on the command line or in the file.
+    """Whether a layer is the user's own: from the command line or the file.
 
     A file with all sections is a checkpoint's configuration: it names every key, with or without effect.
     """
@@ -123,20 +124,20 @@ def _by_user(source: str, layer: Layer, file: Path | None) -> bool:
 def _without_other_kinds(layers: Layers, registry: SectionRegistry, file: Path | None) -> Layers:
     """The layers without the keys that those below the user say for another kind than the final one."""
     final: object = registry.default
-    named = []
+    by_kind = []
     for source, layer in layers:
         final = registry.chosen({registry.section: {registry.key: final, **_section(layer, registry.section)}})
-        named.append((source, layer, final))
+        by_kind.append((source, layer, final))
     kind = registry.get(final)
-    kept: Layers = []
-    for source, layer, name in named:
+    result: Layers = []
+    for source, layer, name in by_kind:
         then, section = registry.get(name), _section(layer, registry.section)
         if section and kind and then and name != final and not _by_user(source, layer, file):
             others = then.model_fields.keys() - kind.model_fields.keys()
             section = {key: value for key, value in section.items() if key not in others}
             layer = {**layer, registry.section: section}
-        kept.append((source, layer))
-    return kept
+        result.append((source, layer))
+    return result
 
 
 def _section(layer: Layer, name: str) -> Layer:
@@ -219,7 +220,7 @@ def _validated(merged: Layer, sources: dict[str, str]) -> Config:
 
 
 def _refuse_adapter(keys: list[str]) -> None:
-    """An adapter that the user describes but that `method: full` does not have is an error, not a silent nothing."""
+    """An adapter that the user describes but that `method: full` does not have is an error, not ignored."""
     useless = [key for key in keys if key.partition(".")[0] == "adapter"]
     if useless:
         raise ConfigError(

@@ -32,8 +32,8 @@ def option_layers(
         UsageError: an override sets the key of an option too.
         ConfigError: an override has another form than `KEY=VALUE`.
     """
-    listed = [part.strip() for part in times.split(",")] if isinstance(times, str) else times
-    drift = {"times": None if listed is None else list(listed), "chips": chips, "seed": seed, "reads": reads}
+    labels = [part.strip() for part in times.split(",")] if isinstance(times, str) else times
+    drift = {"times": None if labels is None else list(labels), "chips": chips, "seed": seed, "reads": reads}
     layers: Layers = [(f"--{key}", {"drift": {key: value}}) for key, value in drift.items() if value is not None]
     if limit is not None:
         layers.append(("--limit", {"task": {"max_eval_samples": limit}}))

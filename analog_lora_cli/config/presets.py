@@ -1,4 +1,4 @@
-"""Where the presets lie and what they are called."""
+"""Names and files of the presets."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def preset_path(name: str) -> Path:
     Raises:
         ConfigError: there is no preset of this name; the message suggests near ones.
     """
-    known = {path.stem: path for path in preset_folder().glob("*.yaml")}
-    if name in known:
-        return known[name]
-    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    paths = {path.stem: path for path in preset_folder().glob("*.yaml")}
+    if name in paths:
+        return paths[name]
+    near = get_close_matches(name, paths, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "`analora presets` lists all"
     raise ConfigError([f"there is no preset {name!r}: {hint}"])

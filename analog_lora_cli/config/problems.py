@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in the words of this tool: key, problem, remedy, origin of the value."""
+"""Problems of a configuration in words: key, problem, remedy, origin of the value."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def problems(error: ValidationError, content: dict[str, object], sources: dict[s
     """One sentence for each error of pydantic's.
 
     Args:
-        error: what pydantic says.
+        error: pydantic's error.
         content: the configuration that was checked.
-        sources: where each dotted key came from, in the order of precedence.
+        sources: origin of each dotted key, in the order of precedence.
     """
     return [_problem(detail, content, sources) for detail in error.errors()]
 
@@ -39,30 +39,30 @@ def training_problems(keys: Iterable[str], sources: dict[str, str]) -> list[str]
 
 
 def unknown_key(key: str) -> str:
-    """What to say about a dotted key that no configuration has."""
+    """Sentence about a dotted key that no configuration has."""
     return f"{key}: unknown key; {_hint(key.split('.'), {})}"
 
 
 def _problem(detail: ErrorDetails, content: dict[str, object], sources: dict[str, str]) -> str:
     path = [str(part) for part in detail["loc"] if part != "[key]"]
     key = ".".join(path)
-    kind, given = detail["type"], detail["input"]
+    kind, value = detail["type"], detail["input"]
     if kind == "missing":
         return f"{key}: is missing{_origin('.'.join(path[:-1]), sources)}"
     if kind == "extra_forbidden":
         message = f"unknown key{_elsewhere(path, content) or f'; {_hint(path, content)}'}"
     elif kind in ("model_type", "model_attributes_type"):
-        message = f"is a section: expected keys below it, such as {key}.{_known(path, {})[0]}, got {shown(given)}"
+        message = f"is a section: expected keys below it, such as {key}.{_keys_here(path, {})[0]}, got {shown(value)}"
     elif kind == "literal_error":
         # pydantic's enumeration: 'a', 'b' or 'c'.
         options = detail["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        message = not_one_of(given, options)
+        message = not_one_of(value, options)
     else:
         message = detail["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
         if kind != "value_error":
-            message = f"{message}, got {shown(given)}"
-        if kind == "string_type" and isinstance(given, (bool, int, float)):
+            message = f"{message}, got {shown(value)}"
+        if kind == "string_type" and isinstance(value, (bool, int, float)):
             message += "; put it in quotes"
     return _located(key, message, sources) if key else message
 
@@ -75,7 +75,7 @@ def _located(key: str, message: str, sources: dict[str, str]) -> str:
 
 
 def _origin(key: str, sources: dict[str, str]) -> str:
-    """Which layer a key came from; for a section, the last layer that set something in it."""
+    """Layer that a key came from; for a section, the last layer that set a key in it."""
     around = [source for known, source in sources.items() if key.startswith(f"{known}.")]
     below = [source for known, source in sources.items() if known.startswith(f"{key}.")]
     origins = [sources[key]] if key in sources else around or below
@@ -83,7 +83,7 @@ def _origin(key: str, sources: dict[str, str]) -> str:
 
 
 def _elsewhere(path: list[str], content: dict[str, object]) -> str:
-    """Which other kinds of the section have an unknown key; empty if none has it."""
+    """Other kinds of the section that have an unknown key, in words; empty if none has it."""
     registry = UNIONS.get(path[0])
     if registry is None or len(path) < 2:
         return ""
@@ -95,18 +95,18 @@ def _elsewhere(path: list[str], content: dict[str, object]) -> str:
 
 
 def _hint(path: list[str], content: dict[str, object]) -> str:
-    """What may have been meant: the same key in another section, a like one here, a like one elsewhere."""
+    """Suggestion for an unknown key: the same key in another section, a like one here, a like one elsewhere."""
     *section, name = path
     if path == ["extends"]:
         return "only a preset or a --config file can extend a preset; on the command line use --preset"
-    everywhere, here = _keys_by_name(), _known(section, content)
+    everywhere, here = _keys_by_name(), _keys_here(section, content)
     near_here = [".".join([*section, near]) for near in get_close_matches(name, here, n=1)]
     near_there = [key for near in get_close_matches(name, everywhere, n=1, cutoff=0.75) for key in everywhere[near]]
-    meant = everywhere.get(name) or near_here or near_there
-    return f"did you mean {' or '.join(meant)}?" if meant else f"known here: {', '.join(here)}"
+    suggestions = everywhere.get(name) or near_here or near_there
+    return f"did you mean {' or '.join(suggestions)}?" if suggestions else f"known here: {', '.join(here)}"
 
 
-def _known(section: list[str], content: dict[str, object]) -> list[str]:
+def _keys_here(section: list[str], content: dict[str, object]) -> list[str]:
     """The keys of a section, of the kind that is chosen there; at the top level the sections."""
     kinds = scope.kinds(section[0]) if section and section[0] in Config.model_fields else []
     registry = UNIONS.get(section[0]) if section else None

@@ -19,7 +19,7 @@ class Registry(Generic[Entry]):
     """Entries by name.
 
     Args:
-        noun: what an entry is called in messages.
+        noun: word for an entry in messages.
     """
 
     def __init__(self, noun: str) -> None:
@@ -48,7 +48,7 @@ class Registry(Generic[Entry]):
         return self._entries[name]
 
     def unknown(self, name: object) -> str:
-        """What to say about a name that is not registered."""
+        """Sentence about a name that is not registered."""
         return not_one_of(name, self.names())
 
     def check(self, name: str) -> str:
@@ -66,7 +66,7 @@ class OneOf:
     """Metadata of a field whose value names an entry of a registry.
 
     Args:
-        registry: what the value is looked up in, whenever it is validated.
+        registry: the registry in which validation looks the value up.
     """
 
     def __init__(self, registry: Registry[Any]) -> None:
@@ -82,8 +82,8 @@ class SectionRegistry(Registry[type[Section]]):
     Args:
         section: name of the section.
         key: the key that says which kind it is.
-        noun: what a kind is called in messages.
-        refused: names with a reason of their own for not being there.
+        noun: word for a kind in messages.
+        refused: names that are not registered, each with the reason.
     """
 
     def __init__(self, section: str, key: str, noun: str, refused: dict[str, str] | None = None) -> None:
@@ -119,7 +119,7 @@ class SectionRegistry(Registry[type[Section]]):
         return [key for key in first.model_fields if all(key in other.model_fields for other in others)]
 
     def unknown(self, name: object) -> str:
-        """What to say about a name that is not registered."""
+        """Sentence about a name that is not registered."""
         return self._refused.get(str(name).lower()) or super().unknown(name)
 
     def validate(self, value: object) -> object:
@@ -140,11 +140,11 @@ class SectionRegistry(Registry[type[Section]]):
         )
 
 
-def not_one_of(given: object, options: Sequence[str]) -> str:
-    """What to say about a value that is none of the options."""
-    near = get_close_matches(str(given), options, n=1)
+def not_one_of(value: object, options: Sequence[str]) -> str:
+    """Sentence about a value that is none of the options."""
+    near = get_close_matches(str(value), options, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"expected one of {', '.join(options)}, got {shown(given)}{hint}"
+    return f"expected one of {', '.join(options)}, got {shown(value)}{hint}"
 
 
 def shown(value: object) -> str:
@@ -168,4 +168,4 @@ ADAPTERS = SectionRegistry("adapter", "variant", "variant", REWRITES_BASE)
 """The variants of the digital adapter."""
 
 OBJECTIVES = SectionRegistry("objective", "kind", "objective")
-"""What a training minimizes."""
+"""The kinds of objective, which a training minimizes."""

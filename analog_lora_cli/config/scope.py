@@ -43,32 +43,32 @@ def field(key: str) -> FieldInfo | None:
     """The field of a dotted key, also of one below it such as `hardware.device_options.t_0`; None if there is none."""
     section, _, rest = key.partition(".")
     dotted = f"{section}.{rest.partition('.')[0]}" if rest else section
-    return next((of for name, of in fields() if name == dotted), None)
+    return next((info for name, info in fields() if name == dotted), None)
 
 
-def statement(of: FieldInfo) -> Affects | None:
+def statement(info: FieldInfo) -> Affects | None:
     """A field's statement of its effects; None if it makes none."""
-    return next((item for item in of.metadata if isinstance(item, Affects)), None)
+    return next((item for item in info.metadata if isinstance(item, Affects)), None)
 
 
-def unit(of: FieldInfo) -> str:
+def unit(info: FieldInfo) -> str:
     """The unit of a field's value; empty if it has none."""
-    return next((item.name for item in of.metadata if isinstance(item, Unit)), "")
+    return next((item.name for item in info.metadata if isinstance(item, Unit)), "")
 
 
 def effects(key: str) -> frozenset[Effect]:
-    """What a key affects; a key of TrainingArguments that `train` does not list affects the training.
+    """Effects of a key; a key of TrainingArguments that `train` does not list affects the training.
 
     Raises:
         KeyError: no configuration has this key.
     """
-    known = field(key)
-    if known is None:
+    info = field(key)
+    if info is None:
         if is_key(key):
             return frozenset({"training"})
         raise KeyError(key)
-    affects = statement(known)
-    return frozenset() if affects is None else affects.effects
+    own = statement(info)
+    return frozenset() if own is None else own.effects
 
 
 def is_key(key: str) -> bool:
@@ -77,43 +77,43 @@ def is_key(key: str) -> bool:
     return field(key) is not None or (section == "train" and train_argument_problem(name) is None)
 
 
-def affects(key: str, *asked: Effect) -> bool:
+def affects(key: str, *effect: Effect) -> bool:
     """Whether a key has any of these effects.
 
     Raises:
         KeyError: no configuration has this key.
     """
-    return not effects(key).isdisjoint(asked)
+    return not effects(key).isdisjoint(effect)
 
 
-def keys(*asked: Effect) -> list[str]:
+def keys(*effect: Effect) -> list[str]:
     """The dotted keys that have any of these effects."""
-    return list(dict.fromkeys(key for key, of in fields() if statement(of) is not None and affects(key, *asked)))
+    return list(dict.fromkeys(key for key, info in fields() if statement(info) is not None and affects(key, *effect)))
 
 
-def sections(*asked: Effect) -> list[str]:
+def sections(*effect: Effect) -> list[str]:
     """The sections, and plain keys of the top level, in which any key has any of these effects."""
-    return list(dict.fromkeys(key.partition(".")[0] for key in keys(*asked)))
+    return list(dict.fromkeys(key.partition(".")[0] for key in keys(*effect)))
 
 
 def reason(key: str) -> str:
     """Why a key cannot change on a programmed chip; completes "it ..."."""
-    known = field(key)
-    affects = None if known is None else statement(known)
-    return "" if affects is None else affects.reason
+    info = field(key)
+    own = None if info is None else statement(info)
+    return "" if own is None else own.reason
 
 
-def project(section: BaseModel, *asked: Effect) -> dict[str, Any]:
+def project(section: BaseModel, *effect: Effect) -> dict[str, Any]:
     """The keys of a section that have any of these effects, as JSON holds them; sections inside it likewise."""
-    chosen: dict[str, Any] = {}
+    projection: dict[str, Any] = {}
     dump = section.model_dump(mode="json")
-    for key, of in type(section).model_fields.items():
-        value, affects = getattr(section, key), statement(of)
+    for key, info in type(section).model_fields.items():
+        value, own = getattr(section, key), statement(info)
         if isinstance(value, BaseModel):
-            chosen[key] = project(value, *asked)
-        elif affects is not None and not affects.effects.isdisjoint(asked):
-            chosen[key] = dump[key]
-    return chosen
+            projection[key] = project(value, *effect)
+        elif own is not None and not own.effects.isdisjoint(effect):
+            projection[key] = dump[key]
+    return projection
 
 
 def settled(key: str) -> bool:
@@ -135,7 +135,7 @@ def shown_over_drift(key: str) -> bool:
 
 
 def inspection_shows(key: str, statistics: bool, errors: bool) -> str | None:
-    """What `inspect-tiles` needs to show the effect of a key: "" for nothing more; None if it never shows one.
+    """Options that `inspect-tiles` needs to show the effect of a key; "" for none, None if it never shows one.
 
     Args:
         key: a dotted key.

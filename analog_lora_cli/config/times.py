@@ -21,7 +21,7 @@ _TIME = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*(?P<unit
 
 
 def time_label(value: object) -> str:
-    """Bring a time from a configuration or the command line into its written form.
+    """Normalize a time from a configuration or the command line.
 
     Args:
         value: a number of seconds, or text such as `30d`.
@@ -47,7 +47,7 @@ def time_label(value: object) -> str:
 
 
 def time_option(option: str, value: str | None) -> str | None:
-    """The written form of a time that an option gives; None without the option.
+    """Normalized time of an option; None without the option.
 
     Raises:
         UsageError: the value is not a time; the message names the option.

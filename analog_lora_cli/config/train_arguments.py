@@ -1,4 +1,4 @@
-"""Which keys `train:` may have: the fields of `transformers.TrainingArguments`, read without importing torch."""
+"""Keys that `train:` may have: the fields of `transformers.TrainingArguments`, read without importing torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RESERVED = {
     "remote_code": "code from the hub is never run",
     "auto_find_batch_size": "a batch size that changes by itself would change the result",
 }
-"""TrainingArguments that this tool sets itself, and what to do instead."""
+"""TrainingArguments that this tool sets itself, each with the alternative."""
 
 _HUB = ("hub_", "push_to_hub", "trackio_")
 
@@ -47,14 +47,14 @@ def train_arguments() -> frozenset[str]:
 
 
 def train_argument_problem(key: str) -> str | None:
-    """What is wrong with a key of `train:`, or None if it is a TrainingArguments field that may be set."""
+    """Problem of a key of `train:` in words; None if it is a TrainingArguments field that may be set."""
     if key in RESERVED:
         return f"is set by this tool: {RESERVED[key]}"
     if key.startswith(_HUB):
         return "training does not push to the hub"
-    known = train_arguments()
-    if key in known:
+    names = train_arguments()
+    if key in names:
         return None
-    near = get_close_matches(key, known - RESERVED.keys(), n=1, cutoff=0.6)
+    near = get_close_matches(key, names - RESERVED.keys(), n=1, cutoff=0.6)
     hint = f"did you mean train.{near[0]}?" if near else "transformers.TrainingArguments has no such field"
     return f"unknown key; {hint}"

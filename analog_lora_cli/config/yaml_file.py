@@ -17,14 +17,14 @@ MAX_BYTES = 1_000_000
 class _Loader(yaml.SafeLoader):
     """PyYAML follows YAML 1.1, where `1e-5` is text and the last of two equal keys wins silently."""
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not supported here", mark)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys: set[str] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 problem = "merging (<<) is not supported here; use extends"
@@ -32,16 +32,16 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
-            if key in seen:
+            if key in keys:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
-            seen.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):
     """Quotes what `_Loader` would read as something else than text, such as a commit `12345e7`."""
 
-    def represent_str(self, data: str) -> Any:
+    def represent_str(self, data: str) -> yaml.ScalarNode:
         style = None if data.isprintable() else '"'
         return self.represent_scalar("tag:yaml.org,2002:str", data, style)
 
@@ -55,7 +55,7 @@ for _class in (_Loader, _Dumper):
     )
 
 
-def dump_yaml(value: Any) -> str:
+def dump_yaml(value: object) -> str:
     """YAML that `parse_yaml` reads back as the same value."""
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     return text

@@ -22,6 +22,7 @@ from analog_lora_cli.hardware.seeds import derive_seed
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.ranks import is_main, rank, world_size
 from analog_lora_cli.tasks.base import Task
 
 Progress = Callable[[int, int, Measurement, Metrics], None]
@@ -110,7 +111,7 @@ def measure(
     results = {measurement: earlier[measurement] for measurement in measurements if measurement in earlier}
     remaining = [measurement for measurement in measurements if measurement not in results]
     processes.wait_for_all()
-    if log is not None and remaining and processes.is_main():
+    if log is not None and remaining and is_main():
         log.start()
     processes.wait_for_all()
     bench = _Bench(loaded)
@@ -123,7 +124,7 @@ def measure(
         if progress is not None:
             total = len(measurements)
             # The other processes are taken to be as far as this one.
-            progress(min(len(results) + len(new) * processes.world_size(), total), total, measurement, metrics)
+            progress(min(len(results) + len(new) * world_size(), total), total, measurement, metrics)
     for part in processes.gather(new):
         results |= part
     return results
@@ -134,7 +135,7 @@ def _share(measurements: list[Measurement]) -> list[Measurement]:
     groups: dict[tuple[str, int], list[Measurement]] = {}
     for measurement in measurements:
         groups.setdefault((measurement.kind, measurement.chip), []).append(measurement)
-    ranked = list(groups.values())[processes.rank() :: processes.world_size()]
+    ranked = list(groups.values())[rank() :: world_size()]
     return [measurement for group in ranked for measurement in group]
 
 

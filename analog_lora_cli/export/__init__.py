@@ -1,1 +1,1 @@
-"""Taking a result elsewhere: one module for each format, and what they have in common."""
+"""Exports for other tools: one module for each format, and their common parts."""

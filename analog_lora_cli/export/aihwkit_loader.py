@@ -25,7 +25,7 @@ FORMAT = "analora-aihwkit"
 VERSION = 1
 
 
-def load_model(folder: str | Path = ".", output_noise: float | None = None) -> Any:
+def load_model(folder: str | Path = ".", output_noise: float | None = None) -> nn.Module:
     """Build the model: its linear layers on aihwkit's tiles, adapter and everything else digital.
 
     The weights on the tiles are exact until `aihwkit.inference.program_analog_weights(model, None)` or
@@ -52,7 +52,8 @@ def load_model(folder: str | Path = ".", output_noise: float | None = None) -> A
     if not content["auto_class"].startswith("AutoModelFor"):
         raise ValueError(f"{folder / 'aihwkit.json'}: {content['auto_class']}: expected an AutoModelFor... class")
     auto_class = getattr(transformers, content["auto_class"])
-    plain = model = auto_class.from_pretrained(folder / "base", dtype=torch.float32)
+    plain: nn.Module = auto_class.from_pretrained(folder / "base", dtype=torch.float32)
+    model = plain
     if content["adapter"] is not None:
         from peft import PeftModel
 
@@ -68,8 +69,8 @@ def check_files(folder: Path) -> None:
     Raises:
         ValueError: one is missing or changed.
     """
-    written = json.loads((folder / "export.json").read_text(encoding="utf-8"))["files"]
-    for name, digest in written.items():
+    hashes = json.loads((folder / "export.json").read_text(encoding="utf-8"))["files"]
+    for name, digest in hashes.items():
         file = folder / name
         if file.suffix == ".md":  # People may write into a README.
             continue

@@ -1,10 +1,10 @@
-"""`--format conductances`: what one needs to program a chip; and the model read back from it."""
+"""`--format conductances`: everything needed to program a chip; and the model read back from it."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,6 +20,11 @@ from analog_lora_cli.models.tiling import put_on_tiles
 from analog_lora_cli.storage.checkpoint import write_tokenizer
 from analog_lora_cli.storage.files import read_json, write_json
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+    from transformers.models.auto.auto_factory import _BaseAutoModelClass
+
 DIGITAL = "digital"
 ADAPTERS = "adapters"
 MODEL = "model.json"
@@ -31,7 +36,7 @@ def write_conductances(source: Source, folder: Path, chip: tuple[int, float] | N
     Args:
         source: the model.
         folder: an existing folder.
-        chip: also what the chip of this seed holds at this time, in seconds after programming.
+        chip: seed and time in seconds after programming of a chip to write the conductances of too; None: none.
 
     Raises:
         CheckpointError: the base is another one than at the training.
@@ -57,11 +62,11 @@ def write_conductances(source: Source, folder: Path, chip: tuple[int, float] | N
     return _describe(source, moment)
 
 
-def load_model(folder: Path, output_noise: float | None = None) -> Any:
+def load_model(folder: Path | str, output_noise: float | None = None) -> PreTrainedModel | PeftModel:
     """Build the model of an export of conductances: analog layers from the conductances, the rest digital.
 
-    Nothing but the folder is needed. The layers hold, bit by bit, what those of the checkpoint's model do: exact
-    weights, or what the chip holds if there is one. So the outputs are the same too.
+    Nothing but the folder is needed. The weights, and so the outputs, are bit-identical to those of the checkpoint's
+    model, or of the chip if the export has one.
 
     Args:
         folder: an export of the format `conductances`.
@@ -101,24 +106,25 @@ def load_model(folder: Path, output_noise: float | None = None) -> Any:
     return model.requires_grad_(False).eval()
 
 
-def _auto_class(name: str) -> Any:
+def _auto_class(name: str) -> type[_BaseAutoModelClass]:
     if not name.startswith("AutoModelFor"):
         raise ValueError(f"{name}: expected one of transformers' AutoModelFor... classes")
-    return getattr(import_module("transformers"), name)
+    auto_model: type[_BaseAutoModelClass] = getattr(import_module("transformers"), name)
+    return auto_model
 
 
 def _describe(source: Source, moment: ChipMoment | None) -> Description:
-    held = ""
+    aged = ""
     if moment is not None:
-        held = (
-            f" `{CHIP}` holds what the devices of chip {moment.chip.seed} hold {moment.seconds:g} s after programming, "
+        aged = (
+            f" `{CHIP}` holds the conductances of chip {moment.chip.seed} {moment.seconds:g} s after programming, "
             "and the digital factors that compensate its drift."
         )
     return Description(
         title=f"{source.base_name} for {source.config.task.name} as conductances",
         library="analora",
-        text=f"What one needs to program a chip. `{TARGETS}` holds what the devices of each tile are to be programmed "
-        f"to, in uS, with each column's scale and the biases.{held} `{MAP}` is the map of layers to tiles with the "
+        text=f"Everything needed to program a chip. `{TARGETS}` holds the target conductances of each tile, "
+        f"in uS, with each column's scale and the biases.{aged} `{MAP}` is the map of layers to tiles with the "
         f"hardware: converters, device, compensation. `{DIGITAL}/` holds the parameters that stay digital, "
         f"`{ADAPTERS}/` the digital adapter for PEFT.",
         code=f"""\

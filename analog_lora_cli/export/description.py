@@ -1,4 +1,4 @@
-"""What a format says of itself: the text and the code of its README."""
+"""Description of an export: the text and the code of its README."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Description:
 
     title: str
     library: str
-    """The hub's name of the library that loads it."""
+    """Library that loads the export, by the hub's name."""
     text: str
-    """What it is."""
+    """Description of the content."""
     code: str
     """Python that loads and runs it, with the export as the working folder."""
     notes: str = ""
-    """What to know when using it."""
+    """Remarks on its use."""
 
 
 def auto_class(source: Source) -> str:
@@ -33,7 +33,7 @@ def example_code(source: Source, before: str = "") -> str:
     """Python lines that run `model` on an example with `tokenizer`.
 
     Args:
-        source: decides the kind of input.
+        source: the exported adapter, whose task decides the kind of input.
         before: lines to go before the model runs.
     """
     example = source.task.example
@@ -46,7 +46,7 @@ print({example.outputs})"""
 
 
 def clipping_note(placement: Placement | None) -> str:
-    """How far the weights on tiles are from the pretrained ones; empty where they are the same."""
+    """Distance of the weights on tiles from the pretrained ones, in words; empty where they are the same."""
     layers = [] if placement is None else [layer for layer in placement.analog if layer.clipped]
     if not layers or placement is None:
         return ""

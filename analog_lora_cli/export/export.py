@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from analog_lora_cli.config.times import seconds
+from analog_lora_cli.config.times import seconds, time_label
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_grid import check_times
 from analog_lora_cli.export.aihwkit import write_aihwkit
@@ -17,6 +17,7 @@ from analog_lora_cli.export.manifest import EXPORT, check_output, export_manifes
 from analog_lora_cli.export.merged import write_merged
 from analog_lora_cli.export.peft import write_peft
 from analog_lora_cli.export.readme import export_readme
+from analog_lora_cli.export.request import ExportRequest
 from analog_lora_cli.export.source import Source
 from analog_lora_cli.storage.files import replacing, write_json
 
@@ -25,51 +26,33 @@ WRITERS: dict[str, Callable[[Source, Path], Description]] = {
     "merged": write_merged,
     "aihwkit": write_aihwkit,
 }
-"""The formats that know no chip; `conductances` is the other one."""
-
-
-@dataclass(frozen=True)
-class ExportRequest:
-    """What is asked for."""
-
-    checkpoint: Path
-    format: str
-    """`peft`, `merged`, `conductances` or `aihwkit`."""
-    output: Path
-    adapter: str
-    chip: int | None = None
-    """Seed of the chip whose conductances are wanted too; only with `conductances`."""
-    time: str | None = None
-    """When that chip is read: a label such as `1y`, after programming."""
-    overwrite: bool = False
-    repository: str | None = None
-    """`USER/NAME` on the hub to push to."""
+"""Writers of the formats without a chip; `conductances` is the other one."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """Result of an export."""
 
     folder: Path
     files: dict[str, int]
     """Size in bytes of each file, by its path in the folder."""
     address: str | None
-    """Of the repository on the hub."""
+    """Address of the repository on the hub; None without a push."""
 
 
 def export(request: ExportRequest, stage: Callable[[str], None]) -> Exported:
     """Write an export; the folder appears whole or not at all.
 
     Args:
-        request: what is asked for.
-        stage: hears of each stage.
+        request: the options.
+        stage: called with the text of each stage.
 
     Raises:
         UsageError: before anything is written: options that do not fit together, a checkpoint that is none, a taken
             folder or repository.
         AnaloraError: while writing or pushing.
     """
-    _check_chip(request)
+    request.check()
     source = Source.open(request.checkpoint, request.adapter)
     if request.format == "peft" and not source.has_adapter:
         raise UsageError(
@@ -77,9 +60,9 @@ def export(request: ExportRequest, stage: Callable[[str], None]) -> Exported:
             "--format merged, conductances and aihwkit work"
         )
     chip = None
-    if request.chip is not None and request.time is not None:
-        check_times(source.config.hardware, [request.time], "--at")
-        chip = (request.chip, seconds(request.time))
+    if request.chip is not None and request.at is not None:
+        check_times(source.config.hardware, [time_label(request.at)], "--at")
+        chip = (request.chip, seconds(request.at))
     check_output(request.output, request.overwrite)
     if request.repository is not None:
         check_repository(request.repository, request.overwrite)
@@ -101,17 +84,3 @@ def export(request: ExportRequest, stage: Callable[[str], None]) -> Exported:
         stage(f"pushing to {request.repository}")
         address = push(request.output, request.repository, f"analora export --format {request.format}")
     return Exported(request.output, files, address)
-
-
-def _check_chip(request: ExportRequest) -> None:
-    given = {"--chip": request.chip, "--at": request.time}
-    used = [option for option, value in given.items() if value is not None]
-    if used and request.format != "conductances":
-        raise UsageError(
-            f"{used[0]}: only --format conductances can hold what a chip holds; leave it out with {request.format}"
-        )
-    if request.chip is not None and request.chip < 0:
-        raise UsageError(f"--chip {request.chip}: expected a seed of 0 or more")
-    if len(used) == 1:
-        missing = "--at TIME, for instance --at 0s" if used == ["--chip"] else "--chip SEED, for instance --chip 0"
-        raise UsageError(f"{used[0]}: needs {missing} as well: a chip is read at a time")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from analog_lora_cli.errors import AnaloraError, HubError, UsageError
 from analog_lora_cli.export.manifest import EXPORT
-from analog_lora_cli.runtime.libraries import hub_obstacle
+from analog_lora_cli.runtime.libraries import hub_unreachable_reason
 
 
 def check_repository(name: str, overwrite: bool) -> None:
-    """See that one may push to a repository, before anything is computed; writes nothing.
+    """Check that an export may be pushed to a repository, before anything is computed; writes nothing.
 
     Args:
         name: `USER/NAME`.
@@ -33,9 +33,9 @@ def check_repository(name: str, overwrite: bool) -> None:
         raise UsageError(f"--push-to-hub {name}: expected USER/NAME of letters, digits, '-', '_' and '.'")
     if constants.is_offline_mode():
         raise HubError("--push-to-hub: HF_HUB_OFFLINE is set, which forbids requests to the hub; unset it to push")
-    obstacle = hub_obstacle()
-    if obstacle is not None:
-        raise HubError(f"--push-to-hub: {constants.ENDPOINT} cannot be reached: {obstacle}; export without it")
+    unreachable = hub_unreachable_reason()
+    if unreachable is not None:
+        raise HubError(f"--push-to-hub: {constants.ENDPOINT} cannot be reached: {unreachable}; export without it")
     api = HfApi()
     try:
         api.whoami()
@@ -61,11 +61,11 @@ def push(folder: Path, name: str, message: str) -> str:
 
     Args:
         folder: the export.
-        name: repository that `check_repository` has accepted; made, public, if it does not exist.
-        message: of the commit.
+        name: repository that `check_repository` has accepted; created, public, if it does not exist.
+        message: message of the commit.
 
     Returns:
-        the address of the repository.
+        address of the repository.
 
     Raises:
         AnaloraError: the hub refused, or went away.

@@ -12,6 +12,7 @@ from analog_lora_cli.export.source import Source
 from analog_lora_cli.runtime.provenance import environment
 from analog_lora_cli.storage.files import check_writable, file_sha256, read_json
 from analog_lora_cli.storage.manifest import is_inner_path, verify_files
+from analog_lora_cli.storage.workspace import complete_replacement
 from analog_lora_cli.version import __version__
 
 EXPORT = "export.json"
@@ -20,7 +21,7 @@ VERSION = 1
 
 
 def export_manifest(source: Source, kind: str, chip: tuple[int, float] | None) -> dict[str, Any]:
-    """The content of export.json, but for the files."""
+    """Content of export.json, but for the files."""
     config, stored = source.config, source.checkpoint.manifest
     return {
         "format": FORMAT,
@@ -51,14 +52,15 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def verify_export(folder: Path) -> None:
-    """See that an export's files are those that were written.
+    """Check that an export's files are those that were written.
 
     Raises:
         CheckpointError: the folder holds no export, or a file is missing or changed.
     """
+    complete_replacement(folder)
     if not (folder / EXPORT).is_file():
         raise CheckpointError(
-            f"{folder}: no {EXPORT} in it: not an export of analora, or not a whole one; export again"
+            f"{folder}: no {EXPORT} in it: not an export of analora, or an incomplete one; export again"
         )
     content = read_json(folder / EXPORT)
     files = content.get("files") if isinstance(content, dict) else None
@@ -69,28 +71,28 @@ def verify_export(folder: Path) -> None:
 
 
 def check_output(folder: Path, overwrite: bool) -> None:
-    """See whether an export may be written to a folder; writes nothing.
+    """Check whether an export may be written to a folder; writes nothing.
 
     Args:
         folder: may be missing or empty; or an earlier export, with nothing else in it.
         overwrite: replace an earlier export.
 
     Raises:
-        UsageError: it may not.
+        UsageError: the folder cannot be written, or it holds something else.
     """
     check_writable(folder)
-    # The export is made beside the folder and then takes its place.
+    # The export is written beside the folder and then takes its place.
     check_writable(folder.absolute().parent)
     if folder.is_mount():
         raise UsageError(f"{folder}: is where a file system is mounted; choose a folder inside it, {folder}/NAME")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    known = _files_of_export(folder)
-    if known is None:
+    files = _files_of_export(folder)
+    if files is None:
         raise UsageError(f"{folder}: is not empty and holds no export of analora; choose another --output")
     if not overwrite:
         raise UsageError(f"{folder}: holds an export already; replace it with --overwrite, or choose another --output")
-    strange = [path for path in files_of(folder) if path.relative_to(folder).as_posix() not in known]
+    strange = [path for path in files_of(folder) if path.relative_to(folder).as_posix() not in files]
     if strange:
         raise UsageError(
             f"{folder}: --overwrite would remove {strange[0].relative_to(folder)}, which is no part of the export; "

@@ -21,11 +21,11 @@ def write_merged(source: Source, folder: Path) -> Description:
     model.save_pretrained(str(folder))
     write_tokenizer(folder, loaded.tokenizer)
     kind = auto_class(source)
-    what = "with its adapter merged into the weights" if source.has_adapter else "trained for analog tiles"
+    how = "with its adapter merged into the weights" if source.has_adapter else "trained for analog tiles"
     return Description(
         title=f"{source.base_name} for {source.config.task.name}, {'merged' if source.has_adapter else 'trained'}",
         library="transformers",
-        text=f"A plain transformers model, {what}. Its outputs are those of analora's digital evaluation, but for the "
+        text=f"A plain transformers model, {how}. Its outputs are those of analora's digital evaluation, but for the "
         "rounding of float32.",
         code=f"""\
 import torch

@@ -30,11 +30,12 @@ def write_peft(source: Source, folder: Path) -> Description:
     write_tokenizer(folder, loaded.tokenizer)
     base = _base_reference(source, loaded, placement)
     copy_adapter(source, folder, base or BASE)
-    clipping = clipping_note(placement)
-    if base is None:
-        without_adapter(loaded).save_pretrained(str(folder / BASE))
-        return _with_base(source, clipping)
-    return _on_hub(source, loaded, base)
+    if base is not None:
+        return _describe(source, "plain base model", _arguments(source, loaded, base))
+    without_adapter(loaded).save_pretrained(str(folder / BASE))
+    return _describe(
+        source, "base in this folder", f'f"{{folder}}/{BASE}"', _base_notes(source, clipping_note(placement))
+    )
 
 
 def copy_adapter(source: Source, folder: Path, base: str) -> None:
@@ -42,8 +43,8 @@ def copy_adapter(source: Source, folder: Path, base: str) -> None:
 
     Args:
         source: the adapter.
-        folder: where to; made if it does not exist.
-        base: what adapter_config.json shall name.
+        folder: the copy; created if it does not exist.
+        base: the base that adapter_config.json names.
     """
     shutil.copytree(
         source.adapter_folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(FROZEN_HEAD_FILE, "README.md")
@@ -62,44 +63,39 @@ def _base_reference(source: Source, loaded: LoadedModel, placement: Placement | 
     return None if changed or random or not source.base_on_hub else source.base_name
 
 
-def _with_base(source: Source, clipping: str) -> Description:
-    kind = auto_class(source)
+def _arguments(source: Source, loaded: LoadedModel, base: str) -> str:
+    """Python arguments of `from_pretrained` for a base on the hub."""
+    revision = source.config.model.revision
+    options = [] if revision is None else [f"revision={revision!r}"]
+    options += [f"{name}={value!r}" for name, value in loaded.task.model_options().items()]
+    return ", ".join([repr(base), *options])
+
+
+def _base_notes(source: Source, clipping: str) -> str:
     notes = f"`{BASE}/` is the model that this adapter was trained on, as a plain transformers folder"
     if clipping:
         notes += (
             f": the pretrained weights of {source.base_name} as they lie on the tiles; {clipping}. "
             "On the unclipped model the adapter works too, but its outputs are others"
         )
-    return Description(
-        title=f"LoRA adapter for {source.config.task.name}",
-        library="peft",
-        text="An adapter for plain PEFT, task head included. On the base in this folder its outputs are those of "
-        "analora's digital evaluation.",
-        code=f"""\
-import torch
-from peft import PeftModel
-from transformers import {kind}, AutoTokenizer
-
-folder = "."
-base = {kind}.from_pretrained(f"{{folder}}/{BASE}")
-model = PeftModel.from_pretrained(base, folder).eval()
-tokenizer = AutoTokenizer.from_pretrained(folder)
-{example_code(source)}""",
-        notes=f"{notes}. adapter_config.json names it by its path in this folder.",
-    )
+    return f"{notes}. adapter_config.json names it by its path in this folder."
 
 
-def _on_hub(source: Source, loaded: LoadedModel, base: str) -> Description:
+def _describe(source: Source, base: str, arguments: str, notes: str = "") -> Description:
+    """Description of the export.
+
+    Args:
+        source: the exported adapter.
+        base: the base that the adapter fits, in words.
+        arguments: Python arguments of `from_pretrained` for that base.
+        notes: remarks on the base.
+    """
     kind = auto_class(source)
-    revision = source.config.model.revision
-    options = [] if revision is None else [f"revision={revision!r}"]
-    options += [f"{name}={value!r}" for name, value in loaded.task.model_options().items()]
-    arguments = ", ".join([repr(base), *options])
     return Description(
         title=f"LoRA adapter for {source.config.task.name}",
         library="peft",
-        text="An adapter for plain PEFT, task head included. On the plain base model its outputs are those of "
-        "analora's digital evaluation.",
+        text=f"An adapter for plain PEFT, task head included. On the {base} its outputs are those of analora's digital "
+        "evaluation.",
         code=f"""\
 import torch
 from peft import PeftModel
@@ -110,4 +106,5 @@ base = {kind}.from_pretrained({arguments})
 model = PeftModel.from_pretrained(base, folder).eval()
 tokenizer = AutoTokenizer.from_pretrained(folder)
 {example_code(source)}""",
+        notes=notes,
     )

@@ -1,4 +1,4 @@
-"""The README of an export, which is also its card on the hub."""
+"""README of an export, which is also its card on the hub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("torch", "transformers", "peft", "safetensors", "aihwkit")
 
 
 def export_readme(source: Source, description: Description, manifest: dict[str, Any]) -> str:
-    """The text of README.md: what it is, how to load it, how it fares over drift, where it comes from, hashes.
+    """Text of README.md: description, loading, results over drift, provenance, hashes.
 
     Raises:
         CheckpointError: the adapter's drift.json is damaged.

@@ -1,4 +1,4 @@
-"""What is exported: one adapter of a checkpoint, as a model."""
+"""Source of an export: one adapter of a checkpoint, as a model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Source:
         """Read a checkpoint.
 
         Raises:
-            CheckpointError: it is none, or damaged, or has no such adapter.
+            CheckpointError: the folder is no checkpoint, is damaged, or has no such adapter.
         """
         checkpoint = store.read_checkpoint(folder)
         store.verify_adapter(checkpoint, adapter)
@@ -57,12 +57,12 @@ class Source:
 
     @property
     def adapter_folder(self) -> Path:
-        """Where the adapter's files are."""
+        """Folder of the adapter's files."""
         return self.checkpoint.adapter_folder(self.adapter)
 
     @property
     def drift_file(self) -> Path:
-        """Where the adapter's results over drift are, if it was evaluated."""
+        """File of the adapter's results over drift, if it was evaluated."""
         return self.checkpoint.folder / "drift" / self.adapter / "drift.json"
 
     @property
@@ -93,17 +93,17 @@ def build_digital(source: Source) -> tuple[LoadedModel, Placement | None]:
     they are the base's own.
 
     Returns:
-        the model, and how far clipping has moved its weights from the base's own; None if it has not.
+        the model, and the placement with the change by clipping; None without clipping.
     """
     loaded = source.build()
     return loaded, clip_weights(loaded) if source.has_adapter and source.config.on_tiles else None
 
 
 def clip_weights(loaded: LoadedModel) -> Placement:
-    """Give a model the weights that tiles hold, in plain linear layers.
+    """Give a model the clipped weights of its tiles, in plain linear layers.
 
     Returns:
-        which layers those are, and what clipping did to them.
+        placement of those layers, and the change by clipping.
     """
     analog = put_on_tiles(loaded, loaded.config.hardware)
     for name, layer in analog.layers.items():

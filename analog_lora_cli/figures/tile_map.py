@@ -1,4 +1,4 @@
-"""Where each tile stands in the picture of a model: kinds of layers below each other, their numbers side by side."""
+"""Layout of the picture of a model's tiles: kinds of layers below each other, their numbers side by side."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from analog_lora_cli.inspection.packing import Block
 from analog_lora_cli.models.placement import PlacedLayer
 
 GAP = 0.45
-"""Between layers, in sides of a tile."""
+"""Distance between layers, in sides of a tile."""
 ASPECT = 2.4
-"""Width over height that a map should come close to."""
+"""Ratio of width to height that a map should come close to."""
 
 
 @dataclass(frozen=True)
 class Rectangle:
-    """In sides of a tile; y grows downwards."""
+    """Area of the picture, in sides of a tile; y grows downwards."""
 
     x: float
     y: float
@@ -52,24 +52,24 @@ class TileMap:
     height: float
 
 
-def tile_map(found: Inspection) -> TileMap:
+def tile_map(inspection: Inspection) -> TileMap:
     """Lay the tiles out: shared arrays in a grid, or layer by layer."""
-    if found.packed is not None:
-        return _shared_arrays(found)
-    upright, lying = _by_layer(found, upright=True), _by_layer(found, upright=False)
-    return min(upright, lying, key=lambda made: abs(made.width / made.height - ASPECT))
+    if inspection.packed is not None:
+        return _shared_arrays(inspection)
+    upright, lying = _by_layer(inspection, upright=True), _by_layer(inspection, upright=False)
+    return min(upright, lying, key=lambda layout: abs(layout.width / layout.height - ASPECT))
 
 
-def _by_layer(found: Inspection, upright: bool) -> TileMap:
+def _by_layer(inspection: Inspection, upright: bool) -> TileMap:
     """Kinds of layers as rows, numbers of layers as columns.
 
     Args:
-        found: the model.
+        inspection: the model.
         upright: the longer side of each layer's grid of tiles stands; else it lies.
     """
-    kinds = [_by_number(group) for group in groups(found.placement.analog)]
+    kinds = [_by_number(group) for group in groups(inspection.placement.analog)]
     numbers = sorted({number for kind in kinds for number in kind})
-    sizes = {layer.name: _size(layer, upright) for layer in found.placement.analog}
+    sizes = {layer.name: _size(layer, upright) for layer in inspection.placement.analog}
     step = max(width for width, _ in sizes.values()) + GAP
     columns = {number: index * step for index, number in enumerate(numbers)}
     tiles: list[MappedTile] = []
@@ -82,26 +82,26 @@ def _by_layer(found: Inspection, upright: bool) -> TileMap:
             below = top
             for layer in layers:
                 turned = sizes[layer.name] != (layer.tiles or [0, 0])[::-1]
-                tiles.extend(_layer_tiles(found, layer, columns[number], below, turned))
+                tiles.extend(_layer_tiles(inspection, layer, columns[number], below, turned))
                 below += sizes[layer.name][1] + GAP
-        rows[_label(found, first, kind)] = top + (height - GAP) / 2
+        rows[_label(inspection, first, kind)] = top + (height - GAP) / 2
         y += height
     labels = {str(number): x + (step - GAP) / 2 for number, x in columns.items()} if len(numbers) > 1 else {}
     outlines = [tile.outline for tile in tiles]
     return TileMap(tiles, outlines, rows, labels, len(numbers) * step - GAP, y - GAP)
 
 
-def _label(found: Inspection, first: PlacedLayer, kind: dict[int, list[PlacedLayer]]) -> str:
-    return row_name([first, first] if sum(map(len, kind.values())) > 1 else [first], found.placement)
+def _label(inspection: Inspection, first: PlacedLayer, kind: dict[int, list[PlacedLayer]]) -> str:
+    return row_name([first, first] if sum(map(len, kind.values())) > 1 else [first], inspection.placement)
 
 
 def _by_number(group: list[PlacedLayer]) -> dict[int, list[PlacedLayer]]:
     """The layers of a kind by the first number in their names; 0 where there is none."""
-    found: dict[int, list[PlacedLayer]] = {}
+    by_number: dict[int, list[PlacedLayer]] = {}
     for layer in group:
         number = re.search(r"(?<=\.)\d+(?=\.|$)", layer.name)
-        found.setdefault(int(number[0]) if number else 0, []).append(layer)
-    return found
+        by_number.setdefault(int(number[0]) if number else 0, []).append(layer)
+    return by_number
 
 
 def _size(layer: PlacedLayer, upright: bool) -> list[int]:
@@ -111,11 +111,11 @@ def _size(layer: PlacedLayer, upright: bool) -> list[int]:
     return [short, long] if upright else [long, short]
 
 
-def _layer_tiles(found: Inspection, layer: PlacedLayer, x: float, y: float, turned: bool) -> list[MappedTile]:
+def _layer_tiles(inspection: Inspection, layer: PlacedLayer, x: float, y: float, turned: bool) -> list[MappedTile]:
     """The tiles of a layer: inputs downwards and outputs to the right, or the other way where it is turned."""
-    hardware = found.config.hardware
-    made = []
-    for block in found.blocks[layer.name]:
+    hardware = inspection.config.hardware
+    tiles = []
+    for block in inspection.blocks[layer.name]:
         across, down = (block.row, block.column) if turned else (block.column, block.row)
         shares = (
             block.outputs / (hardware.tile_columns or block.outputs),
@@ -123,26 +123,26 @@ def _layer_tiles(found: Inspection, layer: PlacedLayer, x: float, y: float, turn
         )
         width, height = shares[::-1] if turned else shares
         outline = Rectangle(x + across, y + down, 1.0, 1.0)
-        made.append(MappedTile(block, outline, Rectangle(outline.x, outline.y, width, height)))
-    return made
+        tiles.append(MappedTile(block, outline, Rectangle(outline.x, outline.y, width, height)))
+    return tiles
 
 
-def _shared_arrays(found: Inspection) -> TileMap:
-    assert found.packed is not None
-    hardware = found.config.hardware
-    per_row = max(1, round((found.arrays * ASPECT) ** 0.5))
+def _shared_arrays(inspection: Inspection) -> TileMap:
+    assert inspection.packed is not None
+    hardware = inspection.config.hardware
+    per_row = max(1, round((inspection.arrays * ASPECT) ** 0.5))
     step = 1 + GAP / 2
-    corners = [((array % per_row) * step, (array // per_row) * step) for array in range(found.arrays)]
+    corners = [((array % per_row) * step, (array // per_row) * step) for array in range(inspection.arrays)]
     tiles = []
-    for placed in found.packed:
-        x, y = corners[placed.array]
+    for packed in inspection.packed:
+        x, y = corners[packed.array]
         used = Rectangle(
-            x + placed.first_column / hardware.tile_columns,
-            y + placed.first_row / hardware.tile_rows,
-            placed.block.outputs / hardware.tile_columns,
-            placed.block.inputs / hardware.tile_rows,
+            x + packed.first_column / hardware.tile_columns,
+            y + packed.first_row / hardware.tile_rows,
+            packed.block.outputs / hardware.tile_columns,
+            packed.block.inputs / hardware.tile_rows,
         )
-        tiles.append(MappedTile(placed.block, Rectangle(x, y, 1.0, 1.0), used))
+        tiles.append(MappedTile(packed.block, Rectangle(x, y, 1.0, 1.0), used))
     arrays = [Rectangle(x, y, 1.0, 1.0) for x, y in corners]
-    width = min(found.arrays, per_row) * step - GAP / 2
-    return TileMap(tiles, arrays, {}, {}, width, -(-found.arrays // per_row) * step - GAP / 2)
+    width = min(inspection.arrays, per_row) * step - GAP / 2
+    return TileMap(tiles, arrays, {}, {}, width, -(-inspection.arrays // per_row) * step - GAP / 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil, floor
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING
 
 from analog_lora_cli.figures.tile_map import Rectangle, TileMap, tile_map
 from analog_lora_cli.inspection.grouping import groups, row_name
@@ -14,15 +14,20 @@ from analog_lora_cli.inspection.packing import Block
 from analog_lora_cli.inspection.tile_errors import effect_names, read_label
 from analog_lora_cli.inspection.tile_statistics import added_histograms
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
 WIDTH = 11.0
-"""Of the picture, in inches."""
+"""Width of the picture in inches."""
 
 
-def tile_plot(found: Inspection, path: Path) -> None:
-    """Draw what was found; conductances and errors only where they were asked for.
+def tile_plot(inspection: Inspection, path: Path) -> None:
+    """Draw the map of the tiles, and conductances and errors where they were measured.
 
     Args:
-        found: the model.
+        inspection: the inspection.
         path: where the PNG goes, whatever its name ends in.
     """
     import matplotlib
@@ -30,69 +35,69 @@ def tile_plot(found: Inspection, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    laid_out = tile_map(found)
-    height = min(max(0.82 * WIDTH * laid_out.height / laid_out.width, 1.6), 6.5)
-    below = 2.9 if found.weights else 0.0
+    layout = tile_map(inspection)
+    height = min(max(0.82 * WIDTH * layout.height / layout.width, 1.6), 6.5)
+    below = 2.9 if inspection.weights else 0.0
     figure = pyplot.figure(figsize=(WIDTH, height + below + 0.9), dpi=160, layout="constrained")
     try:
         grid = figure.add_gridspec(2 if below else 1, 2, height_ratios=[height, below] if below else [height])
-        _draw_map(figure, figure.add_subplot(grid[0, :]), found, laid_out)
-        if found.weights:
-            _draw_conductances(figure.add_subplot(grid[1, 0] if found.errors else grid[1, :]), found)
-        if found.errors:
-            _draw_effects(figure.add_subplot(grid[1, 1]), found)
+        _draw_map(figure, figure.add_subplot(grid[0, :]), inspection, layout)
+        if inspection.weights:
+            _draw_conductances(figure.add_subplot(grid[1, 0] if inspection.errors else grid[1, :]), inspection)
+        if inspection.errors:
+            _draw_effects(figure.add_subplot(grid[1, 1]), inspection)
         figure.savefig(str(path), format="png")
     finally:
         pyplot.close(figure)
 
 
-def _draw_map(figure: Any, axes: Any, found: Inspection, laid_out: TileMap) -> None:
+def _draw_map(figure: Figure, axes: Axes, inspection: Inspection, layout: TileMap) -> None:
     from matplotlib.collections import PatchCollection
 
     outlines = PatchCollection(
-        [_patch(one) for one in laid_out.arrays], facecolor="#f3f3f3", edgecolor="#b5b5b5", linewidth=0.4
+        [_patch(one) for one in layout.arrays], facecolor="#f3f3f3", edgecolor="#b5b5b5", linewidth=0.4
     )
     axes.add_collection(outlines)
-    values = [_value(found, tile.block) for tile in laid_out.tiles]
+    values = [_value(inspection, tile.block) for tile in layout.tiles]
     filled = PatchCollection(
-        [_patch(tile.used) for tile in laid_out.tiles],
-        cmap="YlOrRd" if found.errors else "YlGnBu",
+        [_patch(tile.used) for tile in layout.tiles],
+        cmap="YlOrRd" if inspection.errors else "YlGnBu",
         edgecolor="white",
         linewidth=0.3,
     )
     filled.set_array(values)
-    filled.set_clim(*(_rounded(values) if found.errors else (0, 100)))
+    filled.set_clim(*(_rounded(values) if inspection.errors else (0, 100)))
     axes.add_collection(filled)
-    axes.set_xlim(-0.2, laid_out.width + 0.2)
-    axes.set_ylim(laid_out.height + 0.2, -0.2)
+    axes.set_xlim(-0.2, layout.width + 0.2)
+    axes.set_ylim(layout.height + 0.2, -0.2)
     axes.set_aspect("equal")
-    axes.set_yticks(list(laid_out.rows.values()), list(laid_out.rows), fontsize=8)
-    every = max(1, -(-len(laid_out.columns) // 24))
-    shown = dict(list(laid_out.columns.items())[::every])
-    axes.set_xticks(list(shown.values()), list(shown), fontsize=8)
-    if shown:
+    axes.set_yticks(list(layout.rows.values()), list(layout.rows), fontsize=8)
+    step = max(1, -(-len(layout.columns) // 24))
+    ticks = dict(list(layout.columns.items())[::step])
+    axes.set_xticks(list(ticks.values()), list(ticks), fontsize=8)
+    if ticks:
         axes.set_xlabel("number of the layer", fontsize=9)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(_title(found), loc="left", fontsize=11)
+    axes.set_title(_title(inspection), loc="left", fontsize=11)
     bar = figure.colorbar(filled, ax=axes, shrink=0.85, aspect=14, pad=0.01)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8)
-    bar.set_label(_scale(found), fontsize=9)
+    bar.set_label(_scale(inspection), fontsize=9)
 
 
-def _patch(rectangle: Rectangle) -> Any:
-    from matplotlib.patches import Rectangle as Patch
+def _patch(rectangle: Rectangle) -> Patch:
+    from matplotlib import patches
 
-    return Patch((rectangle.x, rectangle.y), rectangle.width, rectangle.height)
+    return patches.Rectangle((rectangle.x, rectangle.y), rectangle.width, rectangle.height)
 
 
-def _value(found: Inspection, block: Block) -> float:
-    """What a tile's colour says, in percent: its error with all effects, or how much of it is used."""
-    if found.errors:
-        errors = found.errors.get(block.layer)
+def _value(inspection: Inspection, block: Block) -> float:
+    """Value of a tile's colour in percent: its error with all effects, or the used share of it."""
+    if inspection.errors:
+        errors = inspection.errors.get(block.layer)
         return 100 * errors.effects[-1].tiles[block.row][block.column] if errors else 0.0
-    hardware = found.config.hardware
+    hardware = inspection.config.hardware
     rows, columns = hardware.tile_rows or block.inputs, hardware.tile_columns or block.outputs
     return 100 * block.inputs * block.outputs / (rows * columns)
 
@@ -102,25 +107,27 @@ def _rounded(values: list[float]) -> tuple[float, float]:
     return floor(min(values)), ceil(max(values)) if max(values) > floor(min(values)) else floor(min(values)) + 1
 
 
-def _title(found: Inspection) -> str:
-    hardware = found.config.hardware
+def _title(inspection: Inspection) -> str:
+    hardware = inspection.config.hardware
     size = f" of {hardware.tile_rows}x{hardware.tile_columns}" if hardware.tile_rows and hardware.tile_columns else ""
-    used = found.utilisation(found.placement.analog) * found.tiles / found.arrays
-    what = "shared arrays" if found.packed is not None else "tiles"
-    layers = len(found.placement.analog)
-    return f"{found.source.name}: {layers} layers on {found.arrays} {what}{size}, {used:.1%} of the cells used"
+    used = inspection.utilisation(inspection.placement.analog) * inspection.tiles / inspection.arrays
+    what = "shared arrays" if inspection.packed is not None else "tiles"
+    layers = len(inspection.placement.analog)
+    return (
+        f"{inspection.source.name}: {layers} layers on {inspection.arrays} {what}{size}, {used:.1%} of the cells used"
+    )
 
 
-def _scale(found: Inspection) -> str:
-    if not found.errors:
+def _scale(inspection: Inspection) -> str:
+    if not inspection.errors:
         return "cells of the tile used (%)"
-    last = effect_names(found.config.hardware, found.config.drift.times)[-1]
+    last = effect_names(inspection.config.hardware, inspection.config.drift.times)[-1]
     return f"error of the tile at {last} (%)"
 
 
-def _draw_conductances(axes: Any, found: Inspection) -> None:
-    g_min, g_max = found.config.hardware.conductance_range
-    histograms = added_histograms(report.devices for report in found.weights.values())
+def _draw_conductances(axes: Axes, inspection: Inspection) -> None:
+    g_min, g_max = inspection.config.hardware.conductance_range
+    histograms = added_histograms(weights.devices for weights in inspection.weights.values())
     for name, counts in histograms.items():
         width = (g_max - g_min) / len(counts)
         # G- to the left, as the negative weights that it stands for.
@@ -138,16 +145,20 @@ def _draw_conductances(axes: Any, found: Inspection) -> None:
     axes.legend(frameon=False, fontsize=8, loc="upper right")
 
 
-def _draw_effects(axes: Any, found: Inspection) -> None:
+def _draw_effects(axes: Axes, inspection: Inspection) -> None:
     """Bars that grow effect by effect, one for each kind of layer."""
-    names = effect_names(found.config.hardware, found.config.drift.times)
-    kinds = [group for group in groups(found.placement.analog) if all(layer.name in found.errors for layer in group)]
-    labels = [row_name(group, found.placement) for group in kinds]
+    names = effect_names(inspection.config.hardware, inspection.config.drift.times)
+    kinds = [
+        group
+        for group in groups(inspection.placement.analog)
+        if all(layer.name in inspection.errors for layer in group)
+    ]
+    labels = [row_name(group, inspection.placement) for group in kinds]
     before = [0.0] * len(kinds)
     for index, name in enumerate(names):
-        totals = [100 * fmean(found.errors[layer.name].effects[index].error for layer in group) for group in kinds]
+        totals = [100 * fmean(inspection.errors[layer.name].effects[index].error for layer in group) for group in kinds]
         heights = [max(0.0, total - so_far) for total, so_far in zip(totals, before, strict=True)]
-        label = f"{name} ({read_label(found.config.hardware)})" if name == "read noise" else name
+        label = f"{name} ({read_label(inspection.config.hardware)})" if name == "read noise" else name
         color = ("#4c72b0", "#55a868", "#8c8c8c")[index] if index < 3 else _warm(index - 3, len(names) - 3)
         axes.barh(labels, heights, left=before, label=label, color=color, height=0.7)
         before = [max(total, so_far) for total, so_far in zip(totals, before, strict=True)]
@@ -159,13 +170,14 @@ def _draw_effects(axes: Any, found: Inspection) -> None:
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _warm(index: int, count: int) -> Any:
+def _warm(index: int, count: int) -> tuple[float, float, float, float]:
     from matplotlib import colormaps
 
-    return colormaps["YlOrRd"](0.35 + 0.5 * index / max(count - 1, 1))
+    color: tuple[float, float, float, float] = colormaps["YlOrRd"](0.35 + 0.5 * index / max(count - 1, 1))
+    return color
 
 
-def _finish(axes: Any) -> None:
+def _finish(axes: Axes) -> None:
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,1 +1,1 @@
-"""How a model lies on tiles, and what that costs: shapes, conductances, errors, latency."""
+"""Placement of a model on tiles and its cost: shapes, conductances, errors, latency."""

@@ -18,82 +18,83 @@ from analog_lora_cli.inspection.latency import (
     published_ratio,
     timings,
 )
+from analog_lora_cli.inspection.packing import PackedBlock
 from analog_lora_cli.models.placement import PlacedLayer
 
 FORMAT = 1
 
 
-def inspection_json(found: Inspection) -> dict[str, Any]:
-    """Everything that was found, for programs; conductances in uS, times in ns, shares from 0 to 1."""
+def inspection_json(inspection: Inspection) -> dict[str, Any]:
+    """Content of the JSON file; conductances in uS, times in ns, shares from 0 to 1."""
     return {
         "format": FORMAT,
-        "source": found.source.name,
-        "model": found.config.model.name,
-        "method": found.config.method,
-        "adapter": found.config.adapter.model_dump(mode="json"),
-        "hardware": found.config.hardware.model_dump(mode="json"),
-        "totals": totals(found),
-        "layers": [_layer(found, layer) for layer in found.placement.analog],
+        "source": inspection.source.name,
+        "model": inspection.config.model.name,
+        "method": inspection.config.method,
+        "adapter": inspection.config.adapter.model_dump(mode="json"),
+        "hardware": inspection.config.hardware.model_dump(mode="json"),
+        "totals": totals(inspection),
+        "layers": [_layer(inspection, layer) for layer in inspection.placement.analog],
         "digital": [
             {key: value for key, value in asdict(layer).items() if key in _DIGITAL_KEYS}
-            for layer in found.placement.layers
+            for layer in inspection.placement.layers
             if not layer.analog
         ],
-        "latency": _latency(found),
-        "packing": None if found.packed is None else [_packed(placed) for placed in found.packed],
-        "errors_measured_on": _conditions(found),
+        "latency": _latency(inspection),
+        "packing": None if inspection.packed is None else [_packed(block) for block in inspection.packed],
+        "errors_measured_on": _conditions(inspection),
     }
 
 
 _DIGITAL_KEYS = {"name", "kind", "shape", "parameters", "reason", "adapter_parameters"}
 
 
-def totals(found: Inspection) -> dict[str, Any]:
-    """The sums over all layers."""
-    layers, analog = found.placement.layers, found.placement.analog
+def totals(inspection: Inspection) -> dict[str, Any]:
+    """Sums over all layers."""
+    layers, analog = inspection.placement.layers, inspection.placement.analog
     return {
         "layers": len(analog),
-        "tiles": found.tiles,
-        "arrays": found.arrays,
-        "utilisation": found.utilisation(analog),
-        "devices_per_weight": found.devices_per_weight,
-        "devices": found.cells(analog) * found.devices_per_weight,
+        "tiles": inspection.tiles,
+        "arrays": inspection.arrays,
+        "utilisation": inspection.utilisation(analog),
+        "devices_per_weight": inspection.devices_per_weight,
+        "devices": inspection.cells(analog) * inspection.devices_per_weight,
         "parameters": sum(layer.parameters for layer in layers),
-        "parameters_on_tiles": found.cells(analog),
+        "parameters_on_tiles": inspection.cells(analog),
         "adapter_parameters": sum(layer.adapter_parameters for layer in layers),
     }
 
 
-def _layer(found: Inspection, layer: PlacedLayer) -> dict[str, Any]:
-    report, errors = found.weights.get(layer.name), found.errors.get(layer.name)
-    clipping = {"share": layer.clipped / found.cells([layer]), "change": layer.clip_change}
+def _layer(inspection: Inspection, layer: PlacedLayer) -> dict[str, Any]:
+    weights, errors = inspection.weights.get(layer.name), inspection.errors.get(layer.name)
+    clipping = {"share": layer.clipped / inspection.cells([layer]), "change": layer.clip_change}
     return {
         "name": layer.name,
         "shape": layer.shape,
         "parameters": layer.parameters,
         "grid": layer.tiles,
-        "devices": found.cells([layer]) * found.devices_per_weight,
-        "utilisation": found.utilisation([layer]),
-        "adapter": {"rank": found.ranks.get(layer.name, 0), "parameters": layer.adapter_parameters},
+        "devices": inspection.cells([layer]) * inspection.devices_per_weight,
+        "utilisation": inspection.utilisation([layer]),
+        "adapter": {"rank": inspection.ranks.get(layer.name, 0), "parameters": layer.adapter_parameters},
         "tiles": [
             {
                 "row": block.row,
                 "column": block.column,
                 "inputs": block.inputs,
                 "outputs": block.outputs,
-                "utilisation": block.inputs * block.outputs / tile_cells(block, found.config.hardware),
+                "utilisation": block.inputs * block.outputs / tile_cells(block, inspection.config.hardware),
             }
-            for block in found.blocks[layer.name]
+            for block in inspection.blocks[layer.name]
         ],
-        "weights": None if report is None else {**asdict(report.weights), "clipping": clipping},
-        "conductances": None if report is None else [asdict(device) for device in report.devices],
+        "weights": None if weights is None else {**asdict(weights.weights), "clipping": clipping},
+        "conductances": None if weights is None else [asdict(device) for device in weights.devices],
         "errors": None if errors is None else asdict(errors),
     }
 
 
-def _latency(found: Inspection) -> dict[str, Any]:
-    config = found.config.latency
-    all_works = [found.work(layer) for layer in found.placement.analog]
+def _latency(inspection: Inspection) -> dict[str, Any]:
+    config = inspection.config.latency
+    all_works = [inspection.work(layer) for layer in inspection.placement.analog]
     layers = []
     for work in dict.fromkeys(all_works):
         for time in config.integration_times_ns:
@@ -119,24 +120,24 @@ def _latency(found: Inspection) -> dict[str, Any]:
     }
 
 
-def _packed(placed: Any) -> dict[str, Any]:
-    return {**asdict(placed.block), "array": placed.array, "at_row": placed.first_row, "at_column": placed.first_column}
+def _packed(block: PackedBlock) -> dict[str, Any]:
+    return {**asdict(block.block), "array": block.array, "at_row": block.first_row, "at_column": block.first_column}
 
 
-def _conditions(found: Inspection) -> dict[str, Any] | None:
-    if not found.errors:
+def _conditions(inspection: Inspection) -> dict[str, Any] | None:
+    if not inspection.errors:
         return None
-    drift = found.config.drift
+    drift = inspection.config.drift
     return {
-        "inputs": found.inputs,
+        "inputs": inspection.inputs,
         "chips": [drift.seed + index for index in range(drift.chips)],
         "times": list(drift.times),
     }
 
 
-def inspection_csv(found: Inspection) -> str:
-    """One line for each layer on tiles; units in the headings."""
-    lines = [_flat(found, layer) for layer in found.placement.analog]
+def inspection_csv(inspection: Inspection) -> str:
+    """Content of the CSV file: one line for each layer on tiles, units in the headings."""
+    lines = [_flat(inspection, layer) for layer in inspection.placement.analog]
     columns = dict.fromkeys(key for line in lines for key in line)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n", restval="")
@@ -145,7 +146,7 @@ def inspection_csv(found: Inspection) -> str:
     return text.getvalue()
 
 
-def _flat(found: Inspection, layer: PlacedLayer) -> dict[str, object]:
+def _flat(inspection: Inspection, layer: PlacedLayer) -> dict[str, object]:
     assert layer.tiles is not None
     line: dict[str, object] = {
         "layer": layer.name,
@@ -153,24 +154,24 @@ def _flat(found: Inspection, layer: PlacedLayer) -> dict[str, object]:
         "inputs": layer.shape[1],
         "rows_of_tiles": layer.tiles[0],
         "columns_of_tiles": layer.tiles[1],
-        "devices": found.cells([layer]) * found.devices_per_weight,
-        "utilisation": found.utilisation([layer]),
-        "adapter_rank": found.ranks.get(layer.name, 0),
+        "devices": inspection.cells([layer]) * inspection.devices_per_weight,
+        "utilisation": inspection.utilisation([layer]),
+        "adapter_rank": inspection.ranks.get(layer.name, 0),
         "adapter_parameters": layer.adapter_parameters,
     }
-    config, work = found.config.latency, found.work(layer)
+    config, work = inspection.config.latency, inspection.work(layer)
     for time in config.integration_times_ns:
         choices = timings(work, time, config)
         line |= _flat_timing(f"{time:g}ns", most_balanced(choices), fastest(choices, config))
-    if layer.name in found.weights:
-        report = found.weights[layer.name]
-        line |= {"weight_std": report.weights.std, "weight_largest": report.weights.largest}
-        line |= {"clipped_share": layer.clipped / found.cells([layer]), "clip_change": layer.clip_change}
-        for device in report.devices:
+    if layer.name in inspection.weights:
+        layer_weights = inspection.weights[layer.name]
+        line |= {"weight_std": layer_weights.weights.std, "weight_largest": layer_weights.weights.largest}
+        line |= {"clipped_share": layer.clipped / inspection.cells([layer]), "clip_change": layer.clip_change}
+        for device in layer_weights.devices:
             line |= {f"{device.name}_mean_uS": device.mean, f"{device.name}_std_uS": device.std}
             line[f"{device.name}_at_minimum"] = device.at_minimum
-    if layer.name in found.errors:
-        errors = found.errors[layer.name]
+    if layer.name in inspection.errors:
+        errors = inspection.errors[layer.name]
         line["error_clipping"] = errors.clipping
         line |= {f"error_{effect.name.replace(' ', '_')}": effect.error for effect in errors.effects}
     return line

@@ -10,10 +10,10 @@ from analog_lora_cli.models.placement import PlacedLayer, Placement
 
 def groups(layers: Iterable[PlacedLayer]) -> list[list[PlacedLayer]]:
     """The layers by name without numbers, and by shape; in the order of their first."""
-    found: dict[tuple[object, ...], list[PlacedLayer]] = {}
+    by_kind: dict[tuple[object, ...], list[PlacedLayer]] = {}
     for layer in layers:
-        found.setdefault((pattern(layer.name), *layer.shape), []).append(layer)
-    return list(found.values())
+        by_kind.setdefault((pattern(layer.name), *layer.shape), []).append(layer)
+    return list(by_kind.values())
 
 
 def pattern(name: str) -> str:
@@ -22,7 +22,7 @@ def pattern(name: str) -> str:
 
 
 def first_star(layers: Iterable[PlacedLayer]) -> str:
-    """What stands before the first number in all names that have one, if it is the same: `bert.encoder.layer.`."""
+    """Common part before the first number of all names that have one, such as `bert.encoder.layer.`; else empty."""
     heads = {name.partition("*")[0] for name in map(pattern, (layer.name for layer in layers)) if "*" in name}
     return heads.pop() if len(heads) == 1 else ""
 
@@ -40,6 +40,6 @@ def row_name(row: list[PlacedLayer], placement: Placement) -> str:
 
 
 def name_note(placement: Placement) -> str:
-    """What `row_name` leaves out, for a caption; empty, or a whole line with its end."""
+    """Remark for a caption on the part that `row_name` leaves out; empty, or a whole line with its end."""
     prefix = first_star(placement.analog)
     return f"*: numbers of the layers, in {prefix}*\n" if prefix else ""

@@ -1,4 +1,4 @@
-"""How a model lies on tiles: shapes, and on request weights, conductances and errors."""
+"""Inspection of a model on tiles: shapes, and on request weights, conductances and errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from analog_lora_cli.storage import checkpoint as store
 
 @dataclass(frozen=True)
 class InspectionRequest:
-    """What to find out of a model besides its shapes."""
+    """Options: what to measure of a model besides its shapes."""
 
     statistics: bool = False
     """Weights and conductances; loads the weights."""
@@ -47,7 +47,7 @@ class InspectionRequest:
 
 
 @dataclass(frozen=True)
-class WeightReport:
+class LayerWeights:
     """Weights and conductances of one layer."""
 
     weights: WeightStatistics
@@ -56,7 +56,7 @@ class WeightReport:
 
 @dataclass
 class Inspection:
-    """How a model lies on tiles, and what else was asked for."""
+    """Placement of a model on tiles, and what was measured on request."""
 
     source: Source
     placement: Placement
@@ -66,12 +66,12 @@ class Inspection:
     blocks: dict[str, list[Block]]
     """The used part of each tile, by layer, row by row of its grid."""
     packed: list[PackedBlock] | None = None
-    weights: dict[str, WeightReport] = field(default_factory=dict)
-    """Empty unless asked for."""
+    weights: dict[str, LayerWeights] = field(default_factory=dict)
+    """By layer; empty without the request."""
     errors: dict[str, LayerErrors] = field(default_factory=dict)
-    """Empty unless asked for."""
+    """By layer; empty without the request."""
     inputs: str = ""
-    """What the errors were measured on."""
+    """Inputs that the errors were measured on, in words."""
 
     @property
     def config(self) -> Config:
@@ -88,7 +88,7 @@ class Inspection:
         """Arrays that are needed: fewer than tiles where layers share them."""
         if self.packed is None:
             return self.tiles
-        return 1 + max(placed.array for placed in self.packed)
+        return 1 + max(block.array for block in self.packed)
 
     def cells(self, layers: list[PlacedLayer]) -> int:
         """Cells that hold a weight of these layers."""
@@ -103,7 +103,7 @@ class Inspection:
         return self.cells(layers) / self.capacity(layers)
 
     def work(self, layer: PlacedLayer) -> LayerWork:
-        """What a layer asks of tile and cluster."""
+        """Work of a layer for tile and cluster."""
         outputs, inputs = layer.shape
         return LayerWork(inputs, outputs, self.ranks.get(layer.name, 0), len(self.blocks[layer.name]))
 
@@ -116,15 +116,15 @@ def tile_cells(block: Block, hardware: HardwareConfig) -> int:
 def inspect(
     source: Source, request: InspectionRequest, progress: Callable[[int, int], None] | None = None
 ) -> Inspection:
-    """Look at a model.
+    """Inspect a model.
 
     Args:
         source: the model and its configuration.
-        request: what to find out.
-        progress: told how many of the layers have been looked at.
+        request: what to measure.
+        progress: called with the numbers of finished and of all layers.
 
     Raises:
-        HubError, UsageError, CheckpointError: the model cannot be had, or the hardware does not suit it.
+        HubError, UsageError, CheckpointError: the model cannot be loaded, or does not fit the hardware.
     """
     hardware = source.config.hardware
     if request.errors:
@@ -152,13 +152,13 @@ def _described(
     ranks = {module.name: module.rank for module in modules if module.rank}
     inspection = Inspection(source, placement, ranks, devices_per_weight(hardware), _blocks(placement, hardware))
     if request.pack:
-        every = [block for blocks in inspection.blocks.values() for block in blocks]
-        inspection.packed = pack(every, hardware.tile_rows, hardware.tile_columns)
+        all_blocks = [block for blocks in inspection.blocks.values() for block in blocks]
+        inspection.packed = pack(all_blocks, hardware.tile_rows, hardware.tile_columns)
     return inspection
 
 
 def _few_samples(source: Source) -> Source:
-    """Recording inputs needs only the first of the validation data."""
+    """The source with few validation samples: enough to record inputs."""
     task = source.config.task
     few = min(task.max_eval_samples or SEQUENCES, SEQUENCES)
     config = source.config.model_copy(update={"task": task.model_copy(update={"max_eval_samples": few})})
@@ -186,13 +186,13 @@ def _measure(
         inputs = _inputs(model, request, drift.seed)
         inspection.inputs = _inputs_in_words(model, request, inputs)
     seeds = [drift.seed + index for index in range(drift.chips)]
-    for done, (name, layer) in enumerate(model.layers.items(), start=1):
+    for finished, (name, layer) in enumerate(model.layers.items(), start=1):
         statistics = conductance_statistics(layer, model.hardware)
-        inspection.weights[name] = WeightReport(weight_statistics(originals[name]), statistics)
+        inspection.weights[name] = LayerWeights(weight_statistics(originals[name]), statistics)
         if name in inputs:
             inspection.errors[name] = layer_errors(name, layer, originals[name], inputs[name], seeds, drift.times)
         if progress is not None:
-            progress(done, len(model.layers))
+            progress(finished, len(model.layers))
 
 
 def _inputs(model: AnalogModel, request: InspectionRequest, seed: int) -> dict[str, Tensor]:

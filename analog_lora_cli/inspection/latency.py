@@ -1,4 +1,4 @@
-"""How long a layer takes on its tiles, and how much of that time the digital adapter adds.
+"""Latency of a layer on its tiles, and the part of the digital adapter in it.
 
 Two stages work side by side: the tile computes a batch of t tokens, the cluster then computes the adapter of that batch
 while the tile is at the next one. With M inputs, N outputs and rank r:
@@ -63,7 +63,7 @@ def timing(work: LayerWork, integration_ns: float, tokens: int, config: LatencyC
     Args:
         work: the layer.
         integration_ns: T_int of a tile in ns.
-        tokens: of one batch.
+        tokens: tokens of one batch.
         config: the constants.
     """
     sequence = config.sequence_tokens
@@ -189,10 +189,10 @@ def published_ratio(work: LayerWork, integration_ns: float) -> float | None:
 
 
 def origins(config: LatencyConfig) -> dict[str, dict[str, object]]:
-    """The constants by where they come from: the paper, the fit to it, an assumption, or the user's settings."""
+    """Constants by origin: the paper, the fit to it, an assumption, or the user's settings."""
     defaults = LatencyConfig()
-    sorted_by: dict[str, dict[str, object]] = {}
+    by_origin: dict[str, dict[str, object]] = {}
     for key, value in config.model_dump().items():
         origin = ORIGIN[key] if value == getattr(defaults, key) else "set"
-        sorted_by.setdefault(origin, {})[key] = value
-    return sorted_by
+        by_origin.setdefault(origin, {})[key] = value
+    return by_origin

@@ -1,4 +1,4 @@
-"""What the layers of a model are given to multiply: real inputs, or random ones."""
+"""Inputs of the layers of a model: recorded on data, or random."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def random_inputs(layers: Mapping[str, AnalogLinear], tokens: int, seed: int) ->
 
 @torch.no_grad()
 def recorded_inputs(model: AnalogModel, tokens: int) -> dict[str, Tensor]:
-    """What each analog layer is given while the model runs digitally on the first of the validation data.
+    """Record the input of each analog layer while the model runs digitally on the first of the validation data.
 
     Args:
         model: with its tokenizer; its task's `max_eval_samples` limits how many samples are read.
@@ -39,23 +39,25 @@ def recorded_inputs(model: AnalogModel, tokens: int) -> dict[str, Tensor]:
     """
     evaluator = Evaluator(model.loaded.task, model.loaded.tokenizer, SEQUENCES, torch.device("cpu"))
     batch = next(evaluator.batches())
-    kept = batch["attention_mask"].bool().reshape(-1).nonzero()[:, 0]
+    positions = batch["attention_mask"].bool().reshape(-1).nonzero()[:, 0]
     inputs: dict[str, Tensor] = {}
     model.loaded.module.eval()
     with model.digital(), ExitStack() as hooks:
         for name, layer in model.layers.items():
-            hooks.enter_context(_recording(name, layer, kept, tokens, inputs))
+            hooks.enter_context(_recording(name, layer, positions, tokens, inputs))
         model.loaded.module(**batch)
     return inputs
 
 
 @contextmanager
-def _recording(name: str, layer: nn.Module, kept: Tensor, tokens: int, inputs: dict[str, Tensor]) -> Iterator[None]:
+def _recording(
+    name: str, layer: nn.Module, positions: Tensor, tokens: int, inputs: dict[str, Tensor]
+) -> Iterator[None]:
     def record(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         x = arguments[0]
         rows = x.reshape(-1, x.shape[-1])
         if x.dim() == 3:
-            rows = rows[kept]
+            rows = rows[positions]
         spaced = torch.linspace(0, len(rows) - 1, min(tokens, len(rows))).round().long()
         inputs[name] = rows[spaced].float().clone()
 

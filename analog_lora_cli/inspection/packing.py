@@ -1,4 +1,4 @@
-"""Several small layers in one array: which tile lies where, and how many arrays that saves."""
+"""Packing of several small layers into one array, which saves arrays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Block:
 
 @dataclass(frozen=True)
 class PackedBlock:
-    """A block and its place in a shared array."""
+    """A block and its position in a shared array."""
 
     block: Block
     array: int
@@ -49,11 +49,11 @@ class _Packer:
     filled: list[int] = field(default_factory=list)
     """Rows of each array that shelves have taken."""
 
-    def place(self, block: Block) -> PackedBlock:
+    def put(self, block: Block) -> PackedBlock:
         shelf = next((s for s in self.shelves if self._fits(s, block)), None) or self._new_shelf(block.inputs)
-        placed = PackedBlock(block, shelf.array, shelf.first_row, shelf.used)
+        packed = PackedBlock(block, shelf.array, shelf.first_row, shelf.used)
         shelf.used += block.outputs
-        return placed
+        return packed
 
     def _fits(self, shelf: _Shelf, block: Block) -> bool:
         return block.inputs <= shelf.inputs and shelf.used + block.outputs <= self.columns
@@ -81,9 +81,9 @@ def pack(blocks: Sequence[Block], rows: int, columns: int) -> list[PackedBlock]:
         columns: bit lines of an array.
 
     Returns:
-        the blocks in the order given, each with its place.
+        the blocks in the same order, each with its position.
     """
     packer = _Packer(rows, columns)
     order = sorted(range(len(blocks)), key=lambda index: (-blocks[index].inputs, -blocks[index].outputs, index))
-    places = {index: packer.place(blocks[index]) for index in order}
-    return [places[index] for index in range(len(blocks))]
+    packed = {index: packer.put(blocks[index]) for index in order}
+    return [packed[index] for index in range(len(blocks))]

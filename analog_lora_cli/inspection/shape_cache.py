@@ -24,7 +24,7 @@ from analog_lora_cli.version import __version__
 
 
 def shape_key(config: Config) -> str | None:
-    """What the shapes of a model and its adapters depend on, as a hash; None while its config.json is not here.
+    """Hash of all that the shapes of a model and its adapters depend on; None without its config.json.
 
     Raises:
         UsageError: the model's folder does not exist.
@@ -44,7 +44,7 @@ def shape_key(config: Config) -> str | None:
 
 
 def read_shapes(key: str | None) -> tuple[list[ModuleFacts], list[str]] | None:
-    """Modules and names of the digital head; None if they are not known."""
+    """Modules and names of the digital head; None if they are not in the cache."""
     if key is None:
         return None
     try:
@@ -55,7 +55,7 @@ def read_shapes(key: str | None) -> tuple[list[ModuleFacts], list[str]] | None:
 
 
 def keep_shapes(key: str | None, modules: list[ModuleFacts], heads: list[str]) -> None:
-    """Remember shapes; does nothing where the cache folder cannot be written."""
+    """Store shapes; does nothing where the cache folder cannot be written."""
     if key is None:
         return
     try:

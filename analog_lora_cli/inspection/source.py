@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model comes from."""
+    """Model to inspect: an adapter of a checkpoint, or a configuration."""
 
     name: str
-    """For titles."""
+    """Name for titles."""
     config: Config
-    """For a checkpoint its own, hardware possibly changed."""
+    """Configuration; with a checkpoint its own, hardware possibly changed."""
     checkpoint: store.Checkpoint | None = None
     adapter: str = layout.FIRST_ADAPTER
-    """Of the checkpoint."""
+    """Name of the checkpoint's adapter."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def shapes_of(source: Source) -> Shapes:
     """The shapes of a model and its adapters, from the configurations alone; kept for the next time.
 
     Raises:
-        HubError: its configuration is not to be had.
+        HubError: its configuration cannot be downloaded.
         UsageError: the configuration does not fit the task, or a target matches nothing.
         CheckpointError: the adapter is damaged.
     """
@@ -63,9 +63,9 @@ def shapes_of(source: Source) -> Shapes:
         only = checkpoint.layers_on_chip(source.adapter, source.config)
         return replace(_shapes(source), on_chip=None if only is None else frozenset(only))
     key = shape_key(source.config)
-    kept = read_shapes(key)
-    if kept is not None:
-        return Shapes(*kept)
+    cached = read_shapes(key)
+    if cached is not None:
+        return Shapes(*cached)
     shapes = _shapes(source)
     keep_shapes(key, shapes.modules, shapes.heads)
     return shapes
@@ -92,8 +92,8 @@ def weights_of(source: Source, with_tokenizer: bool) -> LoadedModel:
     """The model with its weights and adapters, nothing on tiles: that of a checkpoint, or as a training would start.
 
     Args:
-        source: what is asked for.
-        with_tokenizer: for data; a model's folder need not have one otherwise.
+        source: the model.
+        with_tokenizer: load the tokenizer too, which data need; a model's folder need not have one otherwise.
 
     Raises:
         HubError, UsageError, CheckpointError: as `load_base`, `build` and `build_from`.
@@ -123,6 +123,6 @@ def _with_adapter(source: Source, model: PreTrainedModel, task: Task, heads: lis
     if source.checkpoint is None:
         return add_adapter(model, source.config, task, heads)
     with warnings.catch_warnings():
-        # The stored tensors go nowhere on the meta device, which is what is wanted.
+        # On the meta device the stored tensors are ignored, as they should be.
         warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter.*")
         return load_adapter(model, source.checkpoint.adapter_folder(source.adapter), trainable=False)

@@ -72,11 +72,11 @@ def layer_errors(
 ) -> LayerErrors:
     """Measure one layer. Its chips are those of `evaluate-drift`: the same seeds hold the same weights.
 
-    The arithmetic is that of this project's tile, also where `hardware.simulator` is `aihwkit`.
+    The numerics are those of this project's tile, also where `hardware.simulator` is `aihwkit`.
 
     Args:
         name: the layer's name, part of every seed.
-        layer: the layer on tiles; what it holds is changed.
+        layer: the layer on tiles; its weights are changed.
         original: (out_features, in_features): its weights before clipping.
         x: (tokens, in_features), finite.
         seeds: the chips.

@@ -1,10 +1,10 @@
-"""What the weights of a layer look like, and the conductances that they become."""
+"""Statistics of the weights of a layer, and of the conductances that they become."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.physics.devices import conductance_converter
 from analog_lora_cli.hardware.tile.mapping import tile_weights
 from analog_lora_cli.hardware.tile.state import MappedLayer
+
+if TYPE_CHECKING:
+    from aihwkit.inference.converter.base import BaseConductanceConverter
 
 HISTOGRAM_BINS = 50
 """Between the smallest and the largest conductance; more would be noise for small layers."""
@@ -71,7 +74,7 @@ def conductance_statistics(layer: MappedLayer, hardware: HardwareConfig) -> list
 
 
 def devices_per_weight(hardware: HardwareConfig) -> int:
-    """How many memory devices hold one weight: what the configured converter makes of one."""
+    """Number of memory devices that hold one weight with the configured converter."""
     return len(_converted(conductance_converter(hardware), torch.tensor([[1.0, -1.0]])))
 
 
@@ -89,7 +92,7 @@ def _tile_conductances(layer: MappedLayer, hardware: HardwareConfig) -> Iterator
         yield _converted(converter, target)
 
 
-def _converted(converter: Any, target: Tensor) -> list[Tensor]:
+def _converted(converter: BaseConductanceConverter, target: Tensor) -> list[Tensor]:
     conductances, _ = converter.convert_to_conductances(target)
     return [conductances] if isinstance(conductances, Tensor) else list(conductances)
 

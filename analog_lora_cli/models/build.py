@@ -17,7 +17,7 @@ from analog_lora_cli.models.fingerprints import fingerprint
 from analog_lora_cli.models.loaded import Head, LoadedModel, ParameterCounts, Programmed
 from analog_lora_cli.models.loading import load_model, load_tokenizer, model_source
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
-from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.ranks import rank
 from analog_lora_cli.storage.checkpoint import Checkpoint
 from analog_lora_cli.storage.layout import FIRST_ADAPTER, MODEL
 from analog_lora_cli.tasks import make_task
@@ -83,7 +83,7 @@ def build(base: LoadedModel, base_checkpoint: Checkpoint | None = None, start: s
     loaded = with_adapter(base, base_checkpoint, start) if config.has_adapter else base
     analog = None
     if config.on_tiles:
-        noise = TrainingNoise(config.train.seed, processes.rank())
+        noise = TrainingNoise(config.train.seed, rank())
         analog = put_on_tiles(loaded, config.hardware, noise)
         if config.trains_base:
             for layer in analog.layers.values():

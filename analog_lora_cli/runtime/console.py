@@ -1,4 +1,4 @@
-"""One look for everything that is printed: messages and progress on stderr, results on stdout."""
+"""Consoles and tables in one style: messages and progress on stderr, results on stdout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def results() -> Console:
 
 
 def note(text: str | Table | Text) -> None:
-    """Print something that may be left out with `--quiet`."""
+    """Print a note, unless `--quiet` is on."""
     if not _quiet:
         messages().print(text)
 

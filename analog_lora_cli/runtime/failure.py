@@ -14,15 +14,15 @@ HINTS = {
     "adapt": "what is finished is kept, continue with --resume",
     "evaluate-drift": "run the command again: finished measurements are reused",
 }
-"""How the commands that keep what is finished go on."""
+"""Hint for each command that keeps finished work."""
 
 
 def explain(error: Exception, arguments: list[str]) -> int:
     """Print and log an error as one clear message.
 
     Args:
-        error: what a command ended with.
-        arguments: of the command line.
+        error: error that a command ended with.
+        arguments: arguments of the command line.
 
     Returns:
         the exit code.
@@ -40,22 +40,22 @@ def explain(error: Exception, arguments: list[str]) -> int:
         _fail(f"{error.strerror}{where}; {hint(arguments)}", error)
         return EXIT_FAILED
     log = run_log.file()
-    place = "--debug shows where it happened" if log is None else f"{log} holds the traceback"
-    _fail(f"{type(error).__name__}: {error}\nThis is not expected; {place}.", error)
+    detail = "--debug shows where it happened" if log is None else f"{log} holds the traceback"
+    _fail(f"{type(error).__name__}: {error}\nThis is not expected; {detail}.", error)
     return EXIT_FAILED
 
 
 def interrupted(arguments: list[str]) -> None:
-    """Say that a signal has ended the command, and how it goes on; of several processes the main one does."""
+    """Print that a signal has ended the command, with the hint; of several processes the main one does."""
     if is_main():
         _fail(f"interrupted; {hint(arguments)}")
 
 
 def hint(arguments: list[str]) -> str:
-    """How to go on after a command has broken off.
+    """Hint on how to continue after a command was broken off.
 
     Args:
-        arguments: of the command line.
+        arguments: arguments of the command line.
     """
     command = next((argument for argument in arguments if not argument.startswith("-")), "")
     return HINTS.get(command, "nothing half-written is left, run the command again")

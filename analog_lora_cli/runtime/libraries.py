@@ -22,13 +22,13 @@ LOGGERS = ("transformers", "datasets", "peft", "accelerate", "torch.distributed"
 """Libraries whose messages are logged."""
 
 HUB_TIMEOUT = 5.0
-"""Seconds that the hub has to accept a connection."""
+"""Time limit for the hub to accept a connection, in seconds."""
 
 _hidden_because: str | None = None
 
 
 def prepare_libraries() -> str | None:
-    """Make the libraries quiet, offline where nothing was asked of the network, and safe from a broken torchvision.
+    """Make the libraries quiet, independent of an unreachable hub, and safe from a broken torchvision.
 
     transformers probes for torchvision when it imports its models. Where torch is a CPU build and torchvision a CUDA
     build, that import fails and takes every model with it; this tool needs no images, so torchvision is hidden then.
@@ -131,9 +131,9 @@ def fail_fast_without_hub() -> None:
     except ImportError:  # Another release: its own behaviour is slower, not wrong.
         return
 
-    def connect() -> Any:
+    def connect() -> Any:  # The HTTP library differs between releases of huggingface_hub.
         client = default_client_factory()
-        reason = None if constants.is_offline_mode() else hub_obstacle()
+        reason = None if constants.is_offline_mode() else hub_unreachable_reason()
         if reason is not None:
             client.close()
             _say_once(f"{constants.ENDPOINT} cannot be reached ({reason}): taking from the local cache what is there")
@@ -150,12 +150,12 @@ def _say_once(text: str) -> None:
 
 
 @lru_cache(maxsize=1)
-def hub_obstacle(timeout: float = HUB_TIMEOUT, attempts: int = 2) -> str | None:
-    """Why the hub (or the mirror that `HF_ENDPOINT` names) cannot be reached; None if it can. Asked once.
+def hub_unreachable_reason(timeout: float = HUB_TIMEOUT, attempts: int = 2) -> str | None:
+    """Reason why the hub (or the mirror that `HF_ENDPOINT` names) cannot be reached; None if it can. Asked once.
 
     Args:
         timeout: seconds for one attempt.
-        attempts: how often to try, a second apart.
+        attempts: number of attempts, a second apart.
     """
     from huggingface_hub import constants
     from huggingface_hub.utils._http import default_client_factory

@@ -1,7 +1,7 @@
 """The log of a command: `log.txt` in the folder that the command writes to.
 
-What happens before it is known that the folder may be written is held back until then; a command that is refused leaves
-no log. Lines of several commands that work on one folder at a time are told apart by the number of the process.
+Entries before the folder is known to be writable are kept in memory until then; a command that is refused leaves no
+log. Lines of several commands that work on one folder at a time are told apart by the number of the process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from analog_lora_cli.runtime.ranks import is_main
 
@@ -58,18 +57,18 @@ def record(kind: str, text: str) -> None:
 
 
 def keep_in(folder: Path) -> None:
-    """Write the log into a folder from now on, with all that went before; a folder inside a logged one adds none.
+    """Write the log into a folder from now on, earlier entries included; a folder inside a logged one adds none.
 
     Of several processes only the main one writes.
     """
-    place = folder.absolute()
-    if _arguments is None or not is_main() or any(place.is_relative_to(path.parent) for path in _files):
+    folder = folder.absolute()
+    if _arguments is None or not is_main() or any(folder.is_relative_to(path.parent) for path in _files):
         return
     if not _files:
         facts = "\n".join(f"{name}: {value}" for name, value in surroundings().items())
         _lines.insert(0, _entry("begin", facts, _began))
-    _files.append(place / FILE)
-    _append(place / FILE, "".join(_lines))
+    _files.append(folder / FILE)
+    _append(folder / FILE, "".join(_lines))
 
 
 def end(code: int) -> None:
@@ -80,7 +79,7 @@ def end(code: int) -> None:
 
 
 def file() -> Path | None:
-    """Where the log is; None if nothing was written yet."""
+    """Path of the log; None if nothing was written yet."""
     return _files[0] if _files else None
 
 
@@ -89,7 +88,7 @@ def arguments() -> list[str]:
     return list(_arguments or [])
 
 
-def surroundings() -> dict[str, Any]:
+def surroundings() -> dict[str, str]:
     """The command and what its outcome may depend on: versions, machine, device, environment variables."""
     from analog_lora_cli.runtime.provenance import environment
     from analog_lora_cli.version import __version__
@@ -107,8 +106,8 @@ def surroundings() -> dict[str, Any]:
     }
 
 
-def _entry(kind: str, text: str, when: float | None = None) -> str:
-    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+def _entry(kind: str, text: str, at: float | None = None) -> str:
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
     head, *rest = _COLOUR.sub("", text).splitlines() or [""]
     return "".join([f"{moment} [{os.getpid()}] {kind}: {head}\n", *(f"    {line}\n" for line in rest)])
 

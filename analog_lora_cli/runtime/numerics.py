@@ -1,16 +1,14 @@
-"""Numerics of a run: what the last bits of a result depend on besides its configuration and seed."""
+"""Numerics of a run: all that the last bits of a result depend on besides its configuration and seed."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 
 from analog_lora_cli.runtime.ranks import world_size
 
 
-def numerics() -> dict[str, Any]:
-    """Description for the manifest: what a result was computed with, and how far the same seed gives it again.
+def numerics() -> dict[str, str | int]:
+    """Numerics for the manifest: device, threads and processes of a result, and how far the same seed reproduces it.
 
     Sums of products are cut into pieces, by threads, by vector width and by processes; each way of cutting rounds
     differently. Random draws depend on none of this but on the processes, see `TrainingNoise`.

@@ -1,10 +1,10 @@
 """Detection of failed or lost processes, whoever has started the processes.
 
-Why not leave it to the libraries: gloo notices a peer that was killed, not one that hangs or whose machine is cut off,
+The libraries do not suffice: gloo notices a peer that was killed, not one that hangs or whose machine is cut off,
 and only inside a collective; NCCL waits for its timeout; srun and mpirun watch over nothing. Between collectives, while
 each process measures chips of its own for hours, nobody would notice at all. `monitored_barrier` names a missing rank,
-but all ranks must call it together. So each process counts up a beat in the store that they all met at, and looks at
-the beats of the others; the connection is one of its own, because the main thread may wait on the other.
+but all ranks must call it together. So each process counts up a beat in their common store, and looks at the
+beats of the others, over a connection of its own, because the main thread may wait on the other.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Peers(threading.Thread):
             try:
                 failure = self._published() or self._lost()
             except Exception:  # The store raises what its transport raises; its releases differ.
-                failure = Failure(0, "was lost, and with it what the processes meet at")
+                failure = Failure(0, "was lost, and with it the store of all processes")
             if failure is not None and not self._stopped.is_set():
                 self.failure = self._publish(failure)
                 if self._ends_process:
@@ -156,7 +156,7 @@ def meet(timeout: timedelta) -> tuple[Store, Peers]:
     """Meet the other processes at the address that the launcher has set.
 
     Args:
-        timeout: how long to wait for those that have not come yet.
+        timeout: longest wait for the others.
 
     Returns:
         the store for the process group, and the watch, which runs.

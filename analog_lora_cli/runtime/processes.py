@@ -9,29 +9,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from analog_lora_cli.errors import AnaloraError, StoppedError, UsageError
-from analog_lora_cli.runtime.ranks import is_main as is_main
-from analog_lora_cli.runtime.ranks import rank as rank
-from analog_lora_cli.runtime.ranks import world_size as world_size
+from analog_lora_cli.runtime.ranks import rank, world_size
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from analog_lora_cli.config.schema import Config
     from analog_lora_cli.runtime.peers import Failure, Peers
 
+Item = TypeVar("Item")
+
 MEETING = timedelta(minutes=5)
-"""How long the processes wait for each other at the start."""
+"""Longest wait of the processes for each other at the start."""
 COLLECTIVE = timedelta(days=30)
-"""How long a process waits for the others, which may have a chip more to measure; `peers` notices those that died."""
+"""Longest wait for the others, which may have a chip more to measure; `peers` notices those that died."""
 
 _peers: Peers | None = None
 
 
 def collective_timeout(config: Config) -> timedelta:
-    """How long a collective may take: `train.ddp_timeout` (seconds) where it is given."""
-    given = (config.train.model_extra or {}).get("ddp_timeout")
-    return timedelta(seconds=given) if isinstance(given, int) and given > 0 else COLLECTIVE
+    """Longest time of a collective: `train.ddp_timeout` (seconds) where the configuration has it."""
+    limit = (config.train.model_extra or {}).get("ddp_timeout")
+    return timedelta(seconds=limit) if isinstance(limit, int) and limit > 0 else COLLECTIVE
 
 
 @contextmanager
@@ -41,7 +43,7 @@ def together(timeout: timedelta = COLLECTIVE) -> Iterator[None]:
     If one of them fails or is lost, all end with a message that names it.
 
     Args:
-        timeout: how long a collective may take.
+        timeout: longest time of a collective.
 
     Raises:
         UsageError: the launcher has not said where to meet, or not all processes came.
@@ -95,7 +97,7 @@ def _join(timeout: timedelta) -> None:
 
 
 def _reason_to_end(error: BaseException) -> BaseException:
-    """The error to end this process with: its own, or what has happened elsewhere and led to it."""
+    """Error to end this process with: its own, or that of another process which has caused it."""
     from analog_lora_cli.runtime.peers import failure_of
 
     assert _peers is not None
@@ -153,19 +155,19 @@ def any_of(flag: bool) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _on_cpus() -> Any:
+def _on_cpus() -> ProcessGroup | None:
     """The processes as a group that talks without waiting for a GPU; None if all of their talk is so."""
     import torch.distributed as dist
 
     return None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: Item) -> list[Item]:
     """The values of all processes, by rank, on every process."""
     import torch.distributed as dist
 
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return [value]
-    values: list[Any] = [None] * dist.get_world_size()
+    values = [value] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values

@@ -1,1 +1,1 @@
-"""Files and folders: what lies where in a checkpoint, written so that nothing half-written is taken for whole."""
+"""Files and folders of a checkpoint, written so that nothing half-written is taken for complete."""

@@ -8,19 +8,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analog_lora_cli.config.load import differences, dump_config, load_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.yaml_file import read_yaml_mapping
 from analog_lora_cli.errors import CheckpointError, ConfigError, UsageError
 from analog_lora_cli.runtime import log as run_log
-from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.storage.files import check_writable, file_sha256, replacing, saving, write_text
-from analog_lora_cli.storage.layout import ADAPTERS, CONFIG, FIRST_ADAPTER, FROZEN_HEAD_FILE, LOCK, MANIFEST, MODEL
+from analog_lora_cli.storage.layout import (
+    ADAPTERS,
+    CONFIG,
+    FIRST_ADAPTER,
+    FROZEN_HEAD_FILE,
+    LOCK,
+    MANIFEST,
+    MODEL,
+    REQUEST,
+    TRAINER,
+)  # fmt: skip
 from analog_lora_cli.storage.locks import check_free, locked
 from analog_lora_cli.storage.manifest import read_manifest, verify_files
 from analog_lora_cli.storage.workspace import is_workspace, put_in_place, workspace
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def check_modes(resume: bool, overwrite: bool) -> None:
+    """Check that a training is either continued or replaced.
+
+    Raises:
+        UsageError: both are asked for.
+    """
+    if resume and overwrite:
+        raise UsageError("--resume continues what is there and --overwrite replaces it: give one of them")
 
 
 def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:
@@ -33,21 +58,24 @@ def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) ->
         overwrite: replace the run that is there.
 
     Raises:
-        UsageError: the folder holds something else or another run, or cannot be written.
+        UsageError: the folder holds something else or another run, or cannot be written, or `resume` and `overwrite`
+            are both true.
     """
+    check_modes(resume, overwrite)
     check_writable(folder)
-    check_free(folder)
+    if is_main():  # For the other processes of this run the lock may be that of the main one.
+        check_free(folder)
     if not _in_use(folder):
         return
     if not (folder / CONFIG).is_file():
         raise UsageError(f"{folder}: is not empty and holds no run of analora; choose another --output")
     if resume:
-        changed = [line for line in differences(read_config(folder), config) if not line.startswith("description:")]
-        if changed:
-            shown = "\n".join(f"  - {line}" for line in changed)
+        differing = differences(read_config(folder), config)
+        if differing:
+            lines = "\n".join(f"  - {line}" for line in differing)
             raise UsageError(
                 f"{folder}: --resume continues a run with the configuration that it was started with; it differs in\n"
-                f"{shown}\nUse the old values, or another --output"
+                f"{lines}\nUse the old values, or another --output"
             )
     elif not overwrite:
         raise UsageError(
@@ -58,14 +86,14 @@ def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) ->
 
 @contextmanager
 def open_run(folder: Path, config: Config, resume: bool, overwrite: bool) -> Iterator[None]:
-    """Hold an output folder that `check_output` has accepted; only the main process writes.
+    """Lock an output folder that `check_output` has accepted; only the main process writes.
 
     With `overwrite` the old run is moved aside first and removed when the new one is complete.
 
     Raises:
         UsageError: another process is writing there, or the folder cannot be written.
     """
-    if not processes.is_main():
+    if not is_main():
         yield
         return
     aside = None
@@ -89,7 +117,9 @@ def _in_use(folder: Path) -> bool:
     return folder.is_dir() and any(entry.name != LOCK and not is_workspace(entry) for entry in folder.iterdir())
 
 
-def write_adapter(folder: Path, name: str, model: Any, frozen_head: dict[str, Any], config: str | None = None) -> Path:
+def write_adapter(
+    folder: Path, name: str, model: PeftModel, frozen_head: dict[str, Tensor], config: str | None = None
+) -> Path:
     """Store an adapter, head included, as a standard PEFT folder; replaces one of the same name in one step.
 
     Args:
@@ -112,7 +142,7 @@ def write_adapter(folder: Path, name: str, model: Any, frozen_head: dict[str, An
     return target
 
 
-def write_full_model(folder: Path, model: Any) -> list[str]:
+def write_full_model(folder: Path, model: PreTrainedModel) -> list[str]:
     """Store the weights of `method: full` as a plain transformers folder; returns its files beside the weights."""
     target = folder / MODEL
     with replacing(target) as beside:
@@ -120,7 +150,7 @@ def write_full_model(folder: Path, model: Any) -> list[str]:
     return [f"{MODEL}/{path.name}" for path in sorted(target.glob("*.json"))]
 
 
-def write_tokenizer(folder: Path, tokenizer: Any) -> list[str]:
+def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Store the tokenizer's files in the checkpoint folder itself; returns their names."""
     target = folder / "tokenizer"
     with saving(target), workspace(target) as beside:
@@ -188,11 +218,11 @@ class Checkpoint:
         return (set(self.analog_layers) or None) if same else None
 
     def entry(self, adapter: str) -> dict[str, Any]:
-        """What the manifest says of an adapter."""
+        """Entry of an adapter in the manifest."""
         return dict(self.manifest["adapters"][adapter])
 
     def adapter_folder(self, adapter: str) -> Path:
-        """Where an adapter lies."""
+        """Folder of an adapter."""
         return self.folder / ADAPTERS / adapter
 
     def config_of(self, adapter: str) -> Config:
@@ -204,11 +234,16 @@ class Checkpoint:
         return self.config if adapter == FIRST_ADAPTER else read_config(self.adapter_folder(adapter))
 
 
+def trainer_folder(folder: Path, adapter: str) -> Path:
+    """Folder with what `adapt --resume` needs for a further adapter of a checkpoint."""
+    return folder / TRAINER / ADAPTERS / adapter
+
+
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Open a checkpoint.
 
     Raises:
-        CheckpointError: it is not one, incomplete, damaged, or written by a later version.
+        CheckpointError: the folder is not a checkpoint, incomplete, damaged, or written by a later version.
     """
     config = read_config(folder)
     manifest = read_manifest(folder)
@@ -227,5 +262,9 @@ def verify_adapter(checkpoint: Checkpoint, name: str) -> None:
             raise CheckpointError(f"{checkpoint.folder}: method full has no adapters, so --adapter {name} is unknown")
         return
     if name not in checkpoint.manifest["adapters"]:
+        if (trainer_folder(checkpoint.folder, name) / REQUEST).is_file():
+            raise CheckpointError(
+                f"{checkpoint.folder}: adapter {name} is not complete; finish it with the same analora adapt --resume"
+            )
         raise CheckpointError(f"{checkpoint.folder}: no adapter {name!r}; it has {', '.join(checkpoint.adapters)}")
     verify_files(checkpoint.adapter_folder(name), checkpoint.entry(name)["files"])

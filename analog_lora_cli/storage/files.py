@@ -1,4 +1,4 @@
-"""Writing so that nothing half-written is taken for whole: beside, flushed, then renamed."""
+"""Atomic writing, so that nothing half-written is taken for complete: beside, flushed, then renamed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def check_writable(folder: Path) -> None:
-    """Check that a folder exists or can be made, and be written to; writes nothing.
+    """Check that a folder exists or can be created, and can be written; writes nothing.
 
     Raises:
-        UsageError: it cannot; the message names `--output`.
+        UsageError: it cannot be written; the message names `--output`.
     """
     existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
     if not existing.is_dir():
@@ -37,21 +37,21 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write JSON in one step."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 @contextmanager
 def replacing(path: Path, alone: bool = False) -> Iterator[Path]:
-    """A path to write a file or a folder at, which takes the place of `path` in one step if the block succeeds.
+    """Lend a path for a file or a folder, which takes the place of `path` in one step if the block succeeds.
 
     Args:
         path: the file or folder.
         alone: refuse to begin while another process is replacing the same.
 
     Raises:
-        UsageError: `alone`, and another process is at it.
+        UsageError: `alone`, and another process is replacing it.
         DiskFullError: there is no room; `path` is as it was.
     """
     with saving(path):
@@ -63,7 +63,7 @@ def replacing(path: Path, alone: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def saving(path: Path) -> Iterator[None]:
-    """Turn what the libraries raise on a full disk into one error.
+    """Turn the errors of the libraries on a full disk into one.
 
     Raises:
         DiskFullError: there is no room for `path`.
@@ -82,7 +82,7 @@ def saving(path: Path) -> Iterator[None]:
 
 
 def _no_room(error: Exception) -> str | None:
-    """Why a disk takes no more, if that is what an error says."""
+    """Reason why a disk takes no more; None if an error has another cause."""
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return os.strerror(error.errno)
     text = str(error)

@@ -17,10 +17,10 @@ PATIENCE = 0.5
 
 
 def check_free(folder: Path) -> None:
-    """Check that no other process holds a folder with `locked`; writes nothing.
+    """Check that no other process has locked a folder with `locked`; writes nothing.
 
     Raises:
-        UsageError: one does, or the lock cannot be read.
+        UsageError: another process has, or the lock cannot be read.
     """
     if (folder / LOCK).exists():
         with _lock(folder, PATIENCE):
@@ -29,14 +29,14 @@ def check_free(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold a folder for this process, and remove what killed processes have left half-written in it.
+    """Lock a folder for this process, and remove what killed processes have left half-written in it.
 
     Args:
-        folder: is made if it does not exist.
-        wait: wait until the lock is free, for locks that are held for moments only.
+        folder: created if it does not exist.
+        wait: wait until the lock is free, for locks that last moments only.
 
     Raises:
-        UsageError: another process holds it and `wait` is false, or the folder cannot be written.
+        UsageError: another process has locked it and `wait` is false, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The checkpoint's manifest: what is in the folder, and the sha256 of each file that a result depends on."""
+"""Manifest of a checkpoint: its content, and the sha256 of each file that a result depends on."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Entry(BaseModel):
 
 
 class _Manifest(BaseModel):
-    """The part of the manifest that the code relies on; the rest is for people."""
+    """Part of the manifest that the code relies on; the rest is for people."""
 
     model_config = ConfigDict(extra="allow", strict=True)
     base_sha256: str

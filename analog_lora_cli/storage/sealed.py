@@ -20,7 +20,7 @@ def write_sealed(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """Read what `write_sealed` has written, without the seal.
+    """Read a file of `write_sealed`, without the seal.
 
     Raises:
         CheckpointError: it is missing, unreadable or damaged.
@@ -32,7 +32,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     if seal != _seal(value):
         raise CheckpointError(
             f"{path}: damaged: not as it was written (sha256 differs); restore it, or write it anew with the command "
-            "that made it"
+            "that wrote it"
         )
     return value
 

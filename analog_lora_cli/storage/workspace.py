@@ -1,4 +1,4 @@
-"""Folders beside a target in which its new content is made, and the step that puts it in the target's place."""
+"""Folders beside a target in which its new content is written, and the step that puts it in the target's place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -21,14 +21,14 @@ _OLD = ".old"
 
 
 def is_workspace(path: Path) -> bool:
-    """Whether a path is that of a workspace: one at work, or what a killed process has left."""
+    """Whether a path is that of a workspace: one in use, or one that a killed process has left."""
     return path.name.startswith(".") and path.name.endswith(_SUFFIX)
 
 
 def remove_left_overs(folder: Path) -> None:
-    """Remove, anywhere in a folder, the workspaces of killed processes; those at work are left alone."""
-    for place, names, _ in os.walk(folder):
-        for path in [Path(place, name) for name in names]:
+    """Remove, anywhere in a folder, the workspaces of killed processes; those in use are left alone."""
+    for parent, names, _ in os.walk(folder):
+        for path in [Path(parent, name) for name in names]:
             if is_workspace(path):
                 names.remove(path.name)
                 _remove(path)
@@ -36,20 +36,18 @@ def remove_left_overs(folder: Path) -> None:
 
 @contextmanager
 def workspace(target: Path, alone: bool = False) -> Iterator[Path]:
-    """A folder beside a target, for this process; what killed processes have left for this target goes first.
+    """Lend a folder beside a target to this process; what killed processes have left for this target goes first.
 
-    The folder is held by a lock, so that one that nobody holds is known to be left over.
+    The folder is locked, so that one without a lock is known to be left over.
 
     Args:
         target: what will be replaced.
-        alone: refuse to begin while another process is making the same target.
+        alone: refuse to begin while another process is replacing the same target.
 
     Raises:
-        UsageError: `alone`, and another process is at it.
+        UsageError: `alone`, and another process is replacing it.
     """
-    for path in target.parent.iterdir():
-        if path.name.startswith(f".{target.name}.") and is_workspace(path):
-            _remove(path)
+    _remove_left_overs_of(target)
     folder, lock = _make(target, alone)
     try:
         yield folder
@@ -58,12 +56,23 @@ def workspace(target: Path, alone: bool = False) -> Iterator[Path]:
         lock.release()
 
 
+def complete_replacement(target: Path) -> None:
+    """Take the second step of a replacement of `target` that a kill has broken off, before it is read.
+
+    Does nothing while the replacing process is at work, nor where the parent folder cannot be written.
+    """
+    if not target.exists():
+        with suppress(OSError):
+            _remove_left_overs_of(target)
+
+
 def put_in_place(new: Path, target: Path) -> None:
-    """Let new content that was made in a workspace take the target's place.
+    """Let new content that was written in a workspace take the target's place.
 
     All of it is on disk before, and the new name is when this returns. A folder takes two steps, because no system call
-    of Python's exchanges two folders: the old one is moved into the workspace, the new one out of it. Whoever is killed
-    in between leaves both in the workspace, and the next process there takes the second step, see `remove_left_overs`.
+    of Python's exchanges two folders: the old one is moved into the workspace, the new one out of it. A process
+    that is killed in between leaves both in the workspace, and the next one there takes the second step, see
+    `remove_left_overs` and `complete_replacement`.
     """
     flush(new)
     if target.is_dir():
@@ -92,6 +101,12 @@ def flush_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _remove_left_overs_of(target: Path) -> None:
+    for path in target.parent.iterdir():
+        if path.name.startswith(f".{target.name}.") and is_workspace(path):
+            _remove(path)
 
 
 def _make(target: Path, alone: bool) -> tuple[Path, FileLock]:

@@ -13,7 +13,7 @@ from transformers import TrainingArguments
 
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import ConfigError
-from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.ranks import world_size
 from analog_lora_cli.tasks import make_task
 
 
@@ -40,7 +40,7 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
     values.setdefault("use_cpu", not cuda)
     values.setdefault("logging_first_step", True)
     values.setdefault("dataloader_pin_memory", cuda)
-    if processes.world_size() > 1:
+    if world_size() > 1:
         values.setdefault("ddp_find_unused_parameters", False)
         values.setdefault("log_level_replica", "error")
         backend = "nccl" if cuda else "gloo"

@@ -14,6 +14,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from analog_lora_cli.errors import DiskFullError
 from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.storage.files import saving
 from analog_lora_cli.training.callbacks.epoch_order import EpochOrder
 from analog_lora_cli.training.callbacks.state import StatefulCallback
@@ -86,7 +87,7 @@ class ResumableTrainer(_Trainer):
             with saving(folder):
                 super()._save_checkpoint(model, trial)
                 processes.wait_for_all()
-                if processes.is_main():
+                if is_main():
                     for callback in self._stateful():
                         callback.save_state(folder)
                     mark_complete(folder)

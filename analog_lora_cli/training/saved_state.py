@@ -10,6 +10,7 @@ from pathlib import Path
 
 from analog_lora_cli.errors import CheckpointError
 from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.storage.files import file_sha256, write_json
 from analog_lora_cli.storage.workspace import flush
 
@@ -36,7 +37,7 @@ def newest_state(folder: Path) -> Path | None:
         if not number.isdigit():
             continue
         if not is_complete(state):
-            if processes.is_main():
+            if is_main():
                 shutil.rmtree(state, ignore_errors=True)
         elif newest is None or int(number) > newest[0]:
             newest = (int(number), state)

@@ -1,120 +1,78 @@
-"""One more adapter for a checkpoint: trained on the weights that its chip holds, stored beside the others."""
+"""`adapt` as a whole: train one more adapter, and measure what it recovers. Imports torch only when it runs."""
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from analog_lora_cli.config.load import dump_config
-from analog_lora_cli.errors import AnaloraError
-from analog_lora_cli.hardware.kernels.choice import kernels_in_use
-from analog_lora_cli.models.build import TrainingModel
-from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
-from analog_lora_cli.runtime.numerics import numerics
-from analog_lora_cli.runtime.provenance import environment
-from analog_lora_cli.storage import checkpoint as store
-from analog_lora_cli.storage import layout
-from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint
-from analog_lora_cli.storage.locks import locked
-from analog_lora_cli.storage.manifest import write_manifest
-from analog_lora_cli.storage.sealed import write_sealed
-from analog_lora_cli.storage.workspace import remove_left_overs
-from analog_lora_cli.training.arguments import training_arguments
-from analog_lora_cli.training.result import TrainingResult
-from analog_lora_cli.training.train import train
-from analog_lora_cli.workflows.adaptation import REQUEST, Adaptation, check_adaptation
-from analog_lora_cli.workflows.observer import RunObserver
-from analog_lora_cli.workflows.train import data_hashes, parameter_counts, prepare, unchanged_layers
+from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
+from analog_lora_cli.runtime.ranks import is_main
+from analog_lora_cli.workflows.adaptation import AdaptRequest
+from analog_lora_cli.workflows.observer import RunObserver, SilentObserver
+
+if TYPE_CHECKING:
+    from analog_lora_cli.workflows.recover import Recovery
 
 
-def run_adaptation(
-    adaptation: Adaptation, observer: RunObserver, resume: bool = False, overwrite: bool = False
-) -> Checkpoint:
-    """Train the adapter and store it; an adapter that is complete is not trained again.
-
-    The checkpoint is left as it was until the adapter is complete.
+def adapt(
+    checkpoint: Path | str,
+    *,
+    preset: str | None = None,
+    config_file: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    adapter: str | None = None,
+    start: str | None = None,
+    chip: int | None = None,
+    at: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    drift: bool = True,
+    observer: RunObserver | None = None,
+) -> Recovery:
+    """Train one more adapter for a checkpoint's analog weights, store it beside the others, and measure it.
 
     Args:
-        adaptation: what to do.
-        observer: watches it.
-        resume: continue where an interrupted adaptation stopped.
+        checkpoint: the folder.
+        preset: name of a preset: a new task, or new settings.
+        config_file: a YAML file of the same kind.
+        overrides: `KEY=VALUE` texts, as with `--set`.
+        adapter: name of the new adapter; None: that of the preset or of the file.
+        start: the adapter to start from (`--from`); with it, adaptation.json says how much is recovered.
+        chip: seed of the one chip to train on.
+        at: age of that chip, for instance `1y`.
+        resume: continue an interrupted adaptation.
         overwrite: replace an adapter of the same name.
-
-    Returns:
-        the checkpoint with the new adapter.
+        drift: measure over chips and times; else digitally and without chips only.
+        observer: watches the run; None: silent.
 
     Raises:
         UsageError: before anything is written.
         AnaloraError: while running.
     """
-    check_adaptation(adaptation, resume, overwrite)
-    if processes.is_main():
-        remove_left_overs(adaptation.checkpoint.folder)
-    if resume and adaptation.finished and not adaptation.unfinished:
-        return adaptation.checkpoint
-    observer.stage("reading data and model")
-    arguments = training_arguments(adaptation.config, adaptation.trainer_folder)
-    setup = prepare(adaptation.config, adaptation.checkpoint, adaptation.start)
-    observer.built(setup.model)
-    chip = None if adaptation.chip is None else (adaptation.chip.seed, adaptation.chip.age)
-    with _open(adaptation, resume):
-        processes.wait_for_all()
-        training = train(setup.model, setup.features, arguments, resume, observer.training, chip)
-        if processes.is_main():
-            observer.stage(f"writing adapter {adaptation.name}")
-            _store(adaptation, setup.model, training)
-        processes.wait_for_all()
-    return read_checkpoint(adaptation.checkpoint.folder)
+    options = {name: value for name, value in locals().items() if name != "observer"}  # The fields of the request.
+    return carry_out(AdaptRequest(**options), observer)
 
 
-@contextmanager
-def _open(adaptation: Adaptation, resume: bool) -> Iterator[None]:
-    if not processes.is_main():
-        yield
-        return
-    folder = adaptation.trainer_folder
-    with locked(folder):
-        run_log.keep_in(adaptation.checkpoint.folder)
-        if not resume:
-            for state in folder.glob("checkpoint-*"):
-                shutil.rmtree(state)
-        config = adaptation.config.model_dump(mode="json")
-        write_sealed(folder / REQUEST, {"config": config, **adaptation.request()})
-        yield
-        # A complete adapter needs no request; --resume finds it in the manifest.
-        (folder / REQUEST).unlink()
+def carry_out(request: AdaptRequest, observer: RunObserver | None = None) -> Recovery:
+    """Train and measure as a request says; errors as with `adapt`."""
+    observer = observer or SilentObserver()
+    adaptation = request.plan()
+    prepare_libraries()
 
+    from analog_lora_cli.evaluation.drift_grid import check_times
+    from analog_lora_cli.workflows.recover import measure_recovery
+    from analog_lora_cli.workflows.results import write_recovery
+    from analog_lora_cli.workflows.train_adapter import train_adapter
 
-def _store(adaptation: Adaptation, model: TrainingModel, training: TrainingResult) -> None:
-    """Put the adapter into the checkpoint: first its folder, then the manifest that names it."""
-    folder, name, loaded = adaptation.checkpoint.folder, adaptation.name, model.loaded
-    entry = {
-        "task": loaded.config.task.name,
-        "base_sha256": loaded.fingerprint.base_sha256,
-        **adaptation.request(),
-        "data": data_hashes(loaded),
-        "parameters": parameter_counts(model),
-        "training": asdict(training),
-        "environment": environment(),
-        "numerics": {**numerics(), "kernels": kernels_in_use(loaded.config.hardware)},
-        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    layers = unchanged_layers(model)
-    with locked(folder, wait=True):
-        manifest = dict(read_checkpoint(folder).manifest)
-        if manifest["adapters"][layout.FIRST_ADAPTER] != adaptation.checkpoint.entry(layout.FIRST_ADAPTER):
-            raise AnaloraError(
-                f"{folder}: another run has replaced this checkpoint meanwhile; adapter {name} is not stored"
-            )
-        adapters = {key: value for key, value in manifest["adapters"].items() if key != name}
-        if name in manifest["adapters"]:
-            write_manifest(folder, {**manifest, "adapters": adapters})
-            shutil.rmtree(folder / "drift" / name, ignore_errors=True)
-        store.write_adapter(folder, name, loaded.module, dict(loaded.head.frozen), dump_config(loaded.config))
-        adapters[name] = {**entry, "files": store.adapter_files(folder, name)}
-        held = manifest.get("analog_layers") or layers
-        write_manifest(folder, {**manifest, "adapters": adapters, "analog_layers": held})
+    imports_done()
+    config = adaptation.config
+    with processes.together(processes.collective_timeout(config)):
+        if request.drift or adaptation.chip is not None:
+            check_times(config.hardware, config.drift.times)
+        checkpoint = train_adapter(adaptation, observer, request.resume, request.overwrite)
+        recovery = measure_recovery(adaptation, checkpoint, observer, request.drift)
+        if request.drift and is_main():
+            write_recovery(recovery, recovery.after.subject.own_folder)
+    return recovery

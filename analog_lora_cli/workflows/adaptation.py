@@ -13,7 +13,7 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.times import seconds, time_option
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.models.adapter_variants import VARIANTS
-from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint
@@ -21,9 +21,7 @@ from analog_lora_cli.storage.files import check_writable
 from analog_lora_cli.storage.locks import check_free
 from analog_lora_cli.storage.manifest import is_adapter_name
 from analog_lora_cli.storage.sealed import read_sealed
-
-REQUEST = "adaptation.json"
-"""In the training folder of an adaptation: what was asked for, so that `--resume` continues that and nothing else."""
+from analog_lora_cli.workflows.request import Request
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,12 @@ class AgedChip:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What an adaptation is to do."""
+    """Plan of an adaptation."""
 
     checkpoint: Checkpoint
     config: Config
     name: str
-    """Of the new adapter."""
+    """Name of the new adapter."""
     start: str | None = None
     """The adapter to start from; None: a new one."""
     chip: AgedChip | None = None
@@ -55,8 +53,8 @@ class Adaptation:
 
     @property
     def trainer_folder(self) -> Path:
-        """Where the states for `--resume` lie."""
-        return self.checkpoint.folder / layout.TRAINER / layout.ADAPTERS / self.name
+        """Folder of the saved states that `--resume` continues from."""
+        return store.trainer_folder(self.checkpoint.folder, self.name)
 
     @property
     def finished(self) -> bool:
@@ -66,43 +64,44 @@ class Adaptation:
     @property
     def unfinished(self) -> bool:
         """Whether an adaptation of this name was begun, perhaps to replace an adapter, and not ended."""
-        request = self.trainer_folder / REQUEST
+        request = self.trainer_folder / layout.REQUEST
         if not (self.finished and request.is_file()):
             return request.is_file()
-        asked, stored = read_sealed(request), self.checkpoint.entry(self.name)
-        same = all(asked.get(key) == stored.get(key) for key in self.request())
-        return not same or Config.model_validate(asked["config"]) != self.checkpoint.config_of(self.name)
+        content, entry = read_sealed(request), self.checkpoint.entry(self.name)
+        same = all(content.get(key) == entry.get(key) for key in self.request())
+        return not same or Config.model_validate(content["config"]) != self.checkpoint.config_of(self.name)
 
     def request(self) -> dict[str, Any]:
-        """What decides the result, for the manifest and for `--resume`."""
+        """Inputs that decide the result, for the manifest and for `--resume`."""
         files = None if self.start is None else self.checkpoint.entry(self.start)["files"]
         return {"from": self.start, "from_files": files, "chip": None if self.chip is None else asdict(self.chip)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptRequest:
-    """The options of `analora adapt` that say what is trained."""
+class AdaptRequest(Request):
+    """The options of `analora adapt`; see `adapt` for what each means."""
+
+    PATHS = ("checkpoint", "config_file")
 
     checkpoint: Path
     preset: str | None = None
     config_file: Path | None = None
     overrides: Sequence[str] = ()
-    """`KEY=VALUE` texts."""
     adapter: str | None = None
-    """Name of the new adapter; None: that of the preset or of the file."""
     start: str | None = None
-    """The adapter to start from; None: a new one, or with `chip` on the same task the first one."""
     chip: int | None = None
-    """Seed of the one chip to train on; needs `at`."""
     at: str | None = None
-    """Age of that chip."""
+    resume: bool = False
+    overwrite: bool = False
+    drift: bool = True
 
     def plan(self) -> Adaptation:
-        """What is to be done, from the checkpoint and the options.
+        """Plan the adaptation, from the checkpoint and the options.
 
         Raises:
             UsageError, CheckpointError, ConfigError: the folder, an option or a key is wrong.
         """
+        store.check_modes(self.resume, self.overwrite)
         checkpoint = read_checkpoint(self.checkpoint)
         name = self.adapter if self.adapter is not None else self.preset
         if name is None and self.config_file is not None:
@@ -135,7 +134,7 @@ def _with_time(config: Config, label: str) -> Config:
 
 
 def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> None:
-    """See whether an adaptation can be done, without writing anything.
+    """Check whether an adaptation can begin, without writing anything.
 
     Raises:
         UsageError: the name is not one or is taken, the adapter to start from does not fit, or an unfinished
@@ -149,16 +148,16 @@ def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> N
             "adapt works on checkpoints of method lora or digital"
         )
     if not is_adapter_name(name) or name in (layout.ALL, layout.FIRST_ADAPTER):
-        taken = f"; {name!r} has a meaning of its own" if name in (layout.ALL, layout.FIRST_ADAPTER) else ""
+        reason = f"; {name!r} has a meaning of its own" if name in (layout.ALL, layout.FIRST_ADAPTER) else ""
         raise UsageError(
-            f"--adapter {name}: expected a name of at most 64 letters, digits, dots, dashes and underscores{taken}"
+            f"--adapter {name}: expected a name of at most 64 letters, digits, dots, dashes and underscores{reason}"
         )
     if adaptation.chip is not None and not config.on_tiles:
         raise UsageError("--chip: method digital knows no chips; add --set method=lora")
     if adaptation.start is not None:
         _check_start(adaptation, adaptation.start)
     check_writable(checkpoint.folder)
-    if processes.is_main():
+    if is_main():
         check_free(adaptation.trainer_folder)
     _check_existing(adaptation, resume, overwrite)
 
@@ -191,7 +190,7 @@ def _check_existing(adaptation: Adaptation, resume: bool, overwrite: bool) -> No
         raise UsageError(
             f"{folder}: has an adapter {name} already; choose another --adapter, or replace it with --overwrite"
         )
-    request = adaptation.trainer_folder / REQUEST
+    request = adaptation.trainer_folder / layout.REQUEST
     if adaptation.finished and resume and not adaptation.unfinished:
         old_config, old = adaptation.checkpoint.config_of(name), adaptation.checkpoint.entry(name)
     elif request.is_file() and not overwrite:
@@ -204,13 +203,13 @@ def _check_existing(adaptation: Adaptation, resume: bool, overwrite: bool) -> No
             )
     else:
         return
-    changed = [line for line in differences(old_config, adaptation.config) if not line.startswith("description:")]
+    differing = differences(old_config, adaptation.config)
     for key, value in adaptation.request().items():
         if old.get(key) != value:
-            changed.append(f"--{key.replace('_', ' ')}: {old.get(key)!r} there, {value!r} here")
-    if changed:
-        shown = "\n".join(f"  - {line}" for line in changed)
+            differing.append(f"--{key.replace('_', ' ')}: {old.get(key)!r} there, {value!r} here")
+    if differing:
+        lines = "\n".join(f"  - {line}" for line in differing)
         raise UsageError(
-            f"{folder}: --resume continues an adaptation as it was started; {name} differs in\n{shown}\n"
+            f"{folder}: --resume continues an adaptation as it was started; {name} differs in\n{lines}\n"
             "Use the old values, or another --adapter"
         )

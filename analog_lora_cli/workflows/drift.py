@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,11 @@ from analog_lora_cli.errors import UsageError
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
+from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint, verify_adapter
 from analog_lora_cli.storage.layout import ALL, FIRST_ADAPTER
 from analog_lora_cli.workflows.observer import EvaluationObserver, SilentObserver
+from analog_lora_cli.workflows.request import Request
 
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.thresholds import Requirement
@@ -26,10 +29,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DriftRequest:
-    """The options of `analora evaluate-drift`."""
+class DriftRequest(Request):
+    """The options of `analora evaluate-drift`; see `evaluate_drift` for what each means."""
 
-    checkpoints: Sequence[Path]
+    PATHS = ("output",)
+    LISTS = ("checkpoints", "adapters")
+
+    checkpoints: Sequence[Path | str]
     adapters: Sequence[str] = ()
     times: str | Sequence[str] | None = None
     chips: int | None = None
@@ -42,7 +48,7 @@ class DriftRequest:
     overwrite: bool = False
 
     def plan(self) -> list[tuple[Checkpoint, str, Config]]:
-        """The adapters to measure, each with its checkpoint and configuration; all with the first one's `drift`.
+        """Plan the measurement: adapters, each with its checkpoint and configuration; all with the first one's `drift`.
 
         Raises:
             UsageError, CheckpointError, ConfigError: a folder, an adapter, an option or a key is wrong.
@@ -53,15 +59,15 @@ class DriftRequest:
         options = option_layers(
             self.overrides, times=self.times, chips=self.chips, seed=self.seed, reads=self.reads, limit=self.limit
         )
-        chosen: list[tuple[Checkpoint, str, Config]] = []
-        for checkpoint in map(read_checkpoint, self.checkpoints):
+        plan: list[tuple[Checkpoint, str, Config]] = []
+        for checkpoint in map(read_checkpoint, map(Path, self.checkpoints)):
             for name in _adapters(checkpoint, self.adapters):
                 verify_adapter(checkpoint, name)
                 base = checkpoint.config_of(name).model_dump(mode="json")
                 config = load_config(base=base, overrides=self.overrides, options=options)
-                drift = chosen[0][2].drift if chosen else config.drift
-                chosen.append((checkpoint, name, config.model_copy(update={"drift": drift})))
-        return chosen
+                drift = plan[0][2].drift if plan else config.drift
+                plan.append((checkpoint, name, config.model_copy(update={"drift": drift})))
+        return plan
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ def evaluate_drift(
 ) -> DriftEvaluation:
     """Program simulated chips with checkpoints, age them through all times, measure them, and write the results.
 
-    Measurements that are in the folder already are not made again.
+    Measurements that are in the folder already are not repeated.
 
     Args:
         checkpoints: one folder, or several to compare on the same chips.
@@ -116,7 +122,7 @@ def evaluate_drift(
         times: times after programming, for instance `["0s", "1y"]`; None: the checkpoint's `drift.times`.
         chips: number of chips; None: the checkpoint's `drift.chips`.
         seed: seed of the first chip; None: the checkpoint's `drift.seed`.
-        reads: readings of each chip at each time; None: the checkpoint's `drift.reads`.
+        reads: reads of each chip at each time; None: the checkpoint's `drift.reads`.
         limit: evaluation samples; None: the checkpoint's `task.max_eval_samples`.
         overrides: `KEY=VALUE` texts, as with `--set`.
         requirements: rules such as `f1>=85@1y`; see `DriftEvaluation.failed`.
@@ -128,25 +134,12 @@ def evaluate_drift(
         UsageError: before anything is written.
         AnaloraError: while running.
     """
-    folders = [checkpoints] if isinstance(checkpoints, (str, Path)) else checkpoints
-    request = DriftRequest(
-        checkpoints=[Path(folder) for folder in folders],
-        adapters=[adapters] if isinstance(adapters, str) else adapters,
-        times=times,
-        chips=chips,
-        seed=seed,
-        reads=reads,
-        limit=limit,
-        overrides=overrides,
-        requirements=requirements,
-        output=None if output is None else Path(output),
-        overwrite=overwrite,
-    )
-    return carry_out(request, observer)
+    options = {name: value for name, value in locals().items() if name != "observer"}  # The fields of the request.
+    return carry_out(DriftRequest(**options), observer)
 
 
 def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None) -> DriftEvaluation:
-    """Do what a request asks for; errors as with `evaluate_drift`."""
+    """Measure as a request says; errors as with `evaluate_drift`."""
     observer = observer or SilentObserver()
     plan = request.plan()
     prepare_libraries()
@@ -158,7 +151,7 @@ def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None)
 
     imports_done()
     with processes.together():
-        subjects = [Subject(checkpoint, config, name) for checkpoint, name, config in plan]
+        subjects = _distinct([Subject(checkpoint, config, name) for checkpoint, name, config in plan])
         deployment = _is_deployment(subjects, ALL in request.adapters)
         metrics = {metric.name: metric for subject in subjects for metric in make_task(subject.config.task, 0).metrics}
         times = subjects[0].config.drift.times
@@ -173,9 +166,18 @@ def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None)
             for subject, folder in zip(subjects, folders, strict=True)
         ]
         evaluation = DriftEvaluation(measured, folders, requirements, deployment)
-        if processes.is_main():
+        if is_main():
             _write(evaluation, request.output)
     return evaluation
+
+
+def _distinct(subjects: Sequence[Subject]) -> list[Subject]:
+    """The subjects, each once; where folders share a name, `a/run` and `b/run` in place of it."""
+    subjects = list({(one.checkpoint.folder.resolve(), one.adapter): one for one in subjects}.values())
+    if len({one.name for one in subjects}) == len(subjects):
+        return subjects
+    above = os.path.commonpath([one.checkpoint.folder.resolve().parent for one in subjects])
+    return [replace(one, label=one.checkpoint.folder.resolve().relative_to(above).as_posix()) for one in subjects]
 
 
 def _is_deployment(subjects: Sequence[Subject], all_adapters: bool) -> bool:
@@ -201,9 +203,8 @@ def _check_overrides(overrides: Sequence[str]) -> None:
 def _adapters(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:
     """The adapters that `--adapter` names: by default the first one, with `all` every one."""
     all_names = checkpoint.adapters or [FIRST_ADAPTER]
-    return list(
-        dict.fromkeys(name for given in names or [FIRST_ADAPTER] for name in (all_names if given == ALL else [given]))
-    )
+    adapters = [each for name in names or [FIRST_ADAPTER] for each in (all_names if name == ALL else [name])]
+    return list(dict.fromkeys(adapters))
 
 
 def _folder(subject: Subject, output: Path | None, several: bool) -> Path:

@@ -29,6 +29,7 @@ from analog_lora_cli.evaluation.measurement import CONVERTERS_ONLY, DIGITAL, WIT
 from analog_lora_cli.models.build import build_from
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.files import check_writable, file_sha256
@@ -49,6 +50,8 @@ class Subject:
     adapter: str
     note: str = ""
     """Remark on the conditions, for progress."""
+    label: str = ""
+    """Name of the checkpoint where that of its folder is not distinct."""
 
     @property
     def own_folder(self) -> Path:
@@ -57,12 +60,12 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """Name for tables: the folder's, and the adapter's unless it is the first."""
-        folder = self.checkpoint.folder.resolve().name
-        return folder if self.adapter == layout.FIRST_ADAPTER else f"{folder}/{self.adapter}"
+        """Name for tables: that of the checkpoint, and of the adapter unless it is the first."""
+        checkpoint = self.label or self.checkpoint.folder.resolve().name
+        return checkpoint if self.adapter == layout.FIRST_ADAPTER else f"{checkpoint}/{self.adapter}"
 
     def key(self) -> dict[str, Any]:
-        """Everything that a measurement depends on, besides chip and time."""
+        """Identity of a measurement besides chip and time: all that its value depends on."""
         return {"format": 2, **self.conditions(), **self.weights()}
 
     def conditions(self) -> dict[str, Any]:
@@ -100,10 +103,10 @@ class Evaluation:
     digital: Metrics
     converters_only: Metrics
     baseline: Metrics
-    """Metrics of answers that ignore the input."""
+    """Metrics of the baseline, which ignores the input."""
     drift: DriftResult | None
     also: DriftResult | None = None
-    """The same over other chips, where they were asked for."""
+    """Result over further chips; None without them."""
 
     @property
     def metric(self) -> str:
@@ -114,7 +117,7 @@ class Evaluation:
 def evaluate(
     subject: Subject,
     folder: Path,
-    report: EvaluationObserver,
+    observer: EvaluationObserver,
     with_chips: bool = True,
     also: DriftConfig | None = None,
     overwrite: bool = False,
@@ -122,11 +125,11 @@ def evaluate(
     """Measure one subject; what was measured before under the same conditions is not measured again.
 
     Args:
-        subject: what is measured.
-        folder: where the finished measurements are kept.
-        report: follows the progress.
+        subject: the adapter and its conditions.
+        folder: folder of the log of measurements.
+        observer: watches the measurements.
         with_chips: over chips and times; else only digitally and with exact weights.
-        also: more chips and times, for a result of their own.
+        also: further chips and times, for a result of their own.
         overwrite: measure anew what was measured before.
 
     Raises:
@@ -140,16 +143,18 @@ def evaluate(
         check_times(config.hardware, drift.times)
     store.verify_adapter(subject.checkpoint, subject.adapter)
     check_writable(folder)
-    if processes.is_main():
+    if is_main():
         check_free(folder)
     log = MeasurementLog(folder / MEASUREMENTS, subject.key())
     over_chips = [measurement for drift in drifts for measurement in drift_measurements(drift)]
     measurements = list(dict.fromkeys([*WITHOUT_CHIPS, *over_chips]))
     finished = {} if overwrite else log.read()
     reused = len(finished.keys() & set(measurements))
-    report.stage(f"evaluating {subject.name}{subject.note}: {planned_measurements(drifts, len(measurements), reused)}")
-    if any(processes.gather(not finished.keys() >= set(measurements))):
-        finished = _measure(subject, measurements, log, report, overwrite)
+    observer.stage(
+        f"evaluating {subject.name}{subject.note}: {planned_measurements(drifts, len(measurements), reused)}"
+    )
+    if processes.any_of(not finished.keys() >= set(measurements)):
+        finished = _measure(subject, measurements, log, observer, overwrite)
     task = make_task(config.task, config.train.seed)
     results = [drift_result(config, task, drift, subject.adapter, finished) for drift in drifts]
     return Evaluation(
@@ -167,25 +172,25 @@ def _measure(
     subject: Subject,
     measurements: list[Measurement],
     log: MeasurementLog,
-    report: EvaluationObserver,
+    observer: EvaluationObserver,
     overwrite: bool,
 ) -> dict[Measurement, Metrics]:
-    place = _device()
+    device = _device()
     loaded = build_from(subject.checkpoint, subject.adapter, subject.config)
-    loaded.module.to(place)
-    evaluator = Evaluator(loaded.task, loaded.tokenizer, subject.config.train.per_device_eval_batch_size, place)
+    loaded.module.to(device)
+    evaluator = Evaluator(loaded.task, loaded.tokenizer, subject.config.train.per_device_eval_batch_size, device)
     with _locked(log.path.parent):
-        if overwrite and processes.is_main():
+        if overwrite and is_main():
             log.path.unlink(missing_ok=True)
         processes.wait_for_all()
-        return measure(loaded, evaluator, measurements, log, report.measured)
+        return measure(loaded, evaluator, measurements, log, observer.measured)
 
 
 def check_comparable(subjects: list[Subject]) -> None:
-    """See that all subjects are measured under the same conditions, so that differences are those of the methods.
+    """Check that all subjects are measured under the same conditions, so that differences are those of the methods.
 
     Raises:
-        UsageError: they are not; the message names the first differences.
+        UsageError: the conditions differ; the message names the first differences.
     """
     first = flatten(subjects[0].conditions())
     for other in subjects[1:]:
@@ -204,7 +209,7 @@ def check_comparable(subjects: list[Subject]) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    if processes.is_main():
+    if is_main():
         with locked(folder):
             run_log.keep_in(folder)
             yield

@@ -1,4 +1,4 @@
-"""How a model lies on tiles, as tables' content and as files. Imports torch only when it runs."""
+"""`inspect-tiles` as a whole: a model's placement on tiles, and its files. Imports torch only when it runs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from analog_lora_cli.runtime.libraries import imports_done
 from analog_lora_cli.storage.checkpoint import read_checkpoint, verify_adapter
 from analog_lora_cli.storage.files import replacing, write_json, write_text
 from analog_lora_cli.storage.layout import FIRST_ADAPTER
+from analog_lora_cli.workflows.request import Request
 
 if TYPE_CHECKING:
     from analog_lora_cli.inspection.inspect import Inspection
@@ -28,8 +29,10 @@ DEFAULT_TOKENS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectRequest:
-    """The options of `analora inspect-tiles` that say what is looked at, and where it is written."""
+class InspectRequest(Request):
+    """The options of `analora inspect-tiles`; see `inspect_tiles` for what each means."""
+
+    PATHS = ("checkpoint", "config_file", "json", "csv", "plot")
 
     checkpoint: Path | None = None
     preset: str | None = None
@@ -58,11 +61,11 @@ class InspectRequest:
     @property
     def files(self) -> dict[str, Path]:
         """The files to write by option."""
-        given = {"json": self.json, "csv": self.csv, "plot": self.plot}
-        return {name: path for name, path in given.items() if path is not None}
+        files = {"json": self.json, "csv": self.csv, "plot": self.plot}
+        return {name: path for name, path in files.items() if path is not None}
 
     def check(self) -> None:
-        """See whether the options fit together and the files can be written; nothing is written yet.
+        """Check that the options fit together and that the files can be written; writes nothing.
 
         Raises:
             UsageError: they do not.
@@ -73,7 +76,7 @@ class InspectRequest:
         _check_files(self)
 
     def config(self) -> Config:
-        """The configuration that is looked at."""
+        """The configuration to inspect."""
         options: Layers = [] if self.model is None else [("--model", {"model": {"name": self.model}})]
         if self.errors:
             chips = 1 if self.chips is None else self.chips
@@ -134,30 +137,12 @@ def inspect_tiles(
     Raises:
         UsageError: before anything is written.
     """
-    files = {"json": json, "csv": csv, "plot": plot}
-    request = InspectRequest(
-        checkpoint=None if checkpoint is None else Path(checkpoint),
-        preset=preset,
-        config_file=None if config_file is None else Path(config_file),
-        model=model,
-        adapter=adapter,
-        overrides=overrides,
-        statistics=statistics,
-        errors=errors,
-        times=times,
-        chips=chips,
-        seed=seed,
-        inputs=inputs,
-        tokens=tokens,
-        pack=pack,
-        overwrite=overwrite,
-        **{name: None if file is None else Path(file) for name, file in files.items()},
-    )
-    return carry_out(request, progress)
+    options = {name: value for name, value in locals().items() if name != "progress"}  # The fields of the request.
+    return carry_out(InspectRequest(**options), progress)
 
 
 def carry_out(request: InspectRequest, progress: Callable[[int, int], None] | None = None) -> Inspection:
-    """Do what a request asks for; errors as with `inspect_tiles`."""
+    """Inspect as a request says; errors as with `inspect_tiles`."""
     request.check()
     config = request.config()
 
@@ -178,15 +163,15 @@ def carry_out(request: InspectRequest, progress: Callable[[int, int], None] | No
 
 
 def _check_source(request: InspectRequest) -> None:
-    given = {
+    sources = {
         "CHECKPOINT": request.checkpoint is not None,
         "--preset or --config": request.preset is not None or request.config_file is not None,
         "--model": request.model is not None,
     }
-    if sum(given.values()) != 1:
-        named = " and ".join(name for name, is_given in given.items() if is_given) or "none"
+    if sum(sources.values()) != 1:
+        names = " and ".join(name for name, is_given in sources.items() if is_given) or "none"
         raise UsageError(
-            f"give exactly one of CHECKPOINT, --preset NAME (or --config FILE) and --model ID; got {named}"
+            f"give exactly one of CHECKPOINT, --preset NAME (or --config FILE) and --model ID; got {names}"
         )
     if request.adapter is not None and request.checkpoint is None:
         raise UsageError("--adapter names an adapter of a checkpoint; give a CHECKPOINT")

@@ -1,4 +1,4 @@
-"""What a workflow tells whoever watches it: its stages, the built model, training steps, measurements."""
+"""Observers of a workflow: they are told of its stages, the built model, training steps and measurements."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class RunObserver(EvaluationObserver, Protocol):
         """Told of each optimizer step."""
 
     def built(self, model: TrainingModel) -> None:
-        """The model is built: its placement can be shown."""
+        """The model is built, so that its placement is known."""
 
 
 class SilentObserver:
-    """The observer of a caller who wants none."""
+    """Observer that ignores everything."""
 
     @cached_property
     def training(self) -> TrainingObserver:
@@ -54,17 +54,17 @@ class SilentObserver:
     def built(self, model: TrainingModel) -> None:
         """Ignore the model."""
 
-    def measured(self, done: int, total: int, measurement: Measurement, metrics: Metrics) -> None:
+    def measured(self, finished: int, total: int, measurement: Measurement, metrics: Metrics) -> None:
         """Ignore a measurement."""
 
 
-def planned_measurements(drifts: Sequence[DriftConfig], total: int | None = None, done: int = 0) -> str:
-    """How often a model will be measured: `measuring 72 times: digital, converters only, 10 chips x 7 times`.
+def planned_measurements(drifts: Sequence[DriftConfig], total: int | None = None, reused: int = 0) -> str:
+    """Sentence about the coming measurements: `measuring 72 times: digital, converters only, 10 chips x 7 times`.
 
     Args:
         drifts: chips and times; empty: none.
         total: number of measurements, where several of `drifts` share some; None: their sum.
-        done: number of those that need not be repeated.
+        reused: number of those that need not be repeated.
     """
     parts, count = ["digital", "converters only"], 2
     for drift in drifts:
@@ -74,7 +74,7 @@ def planned_measurements(drifts: Sequence[DriftConfig], total: int | None = None
         parts.append(f"{chips} x {times}{reads}")
         count += drift.chips * len(drift.times) * drift.reads
     count = total or count
-    if done >= count:
+    if reused >= count:
         return f"all {count} measurements are there already"
-    there = f"; {done} of them are there already" if done else ""
-    return f"measuring {count} times: {', '.join(parts)}{there}"
+    repeated = f"; {reused} of them are there already" if reused else ""
+    return f"measuring {count} times: {', '.join(parts)}{repeated}"

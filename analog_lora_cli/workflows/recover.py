@@ -26,7 +26,7 @@ class Cost:
     trainable_parameters: int
 
     def per(self, points: float) -> dict[str, float]:
-        """Each of them divided by the points of the metric that were recovered."""
+        """Cost of one recovered point of the metric."""
         return {name: value / points for name, value in vars(self).items()}
 
 
@@ -44,12 +44,12 @@ class Recovery:
 
     @property
     def headline_time(self) -> str:
-        """The time that the summary speaks of: that of the aged chip, else the last one."""
+        """Time of the summary: that of the aged chip, else the last one."""
         chip = self.adaptation.chip
         return chip.at if chip is not None else self.adaptation.config.drift.times[-1]
 
     def results(self) -> dict[str, DriftResult]:
-        """The measured results over the chips of `drift`, by what they are."""
+        """Results over the chips of `drift`, by role: `old hardware`, `before`, `after`."""
         parts = {"old hardware": self.original, "before": self.before, "after": self.after}
         return {name: part.drift for name, part in parts.items() if part is not None and part.drift is not None}
 
@@ -87,14 +87,14 @@ class Recovery:
         """The content of adaptation.json."""
         labels: Sequence[str] = self.adaptation.config.drift.times
         own = self.on_own_chip()
-        named = {**self.results(), **({"own chip before": own[0], "own chip after": own[1]} if own else {})}
+        results = {**self.results(), **({"own chip before": own[0], "own chip after": own[1]} if own else {})}
         return {
             "format": FORMAT,
             "adapter": self.adaptation.name,
             **self.adaptation.request(),
             "metric": self.after.metric,
             "cost": vars(self.cost),
-            "results": {name: result.as_json() for name, result in named.items()},
+            "results": {name: result.as_json() for name, result in results.items()},
             "recovered": {label: self.recovered(label) for label in labels},
             "recovered_elsewhere": {label: self.elsewhere(label) for label in labels},
             "lost": {label: self.lost(label) for label in labels},
@@ -109,7 +109,7 @@ def measure_recovery(
     Args:
         adaptation: the finished adaptation.
         checkpoint: with the new adapter in it.
-        observer: follows the progress.
+        observer: watches the measurements.
         with_chips: over chips and times; else the new adapter alone, without chips.
 
     Raises:

@@ -45,9 +45,9 @@ def drift_csv(result: DriftResult) -> str:
     return text.getvalue()
 
 
-def write_comparison(measured: Sequence[Evaluation], folder: Path) -> None:
+def write_comparison(evaluations: Sequence[Evaluation], folder: Path) -> None:
     """Write comparison.json and comparison.png: several methods on the same chips, differences paired chip by chip."""
-    results = {one.subject.name: one.drift for one in measured if one.drift is not None}
+    results = {one.subject.name: one.drift for one in evaluations if one.drift is not None}
     (name, first), *others = results.items()
     write_json(
         folder / "comparison.json",
@@ -105,15 +105,15 @@ def count_parameters(checkpoint: Checkpoint, adapters: list[str]) -> ParameterCo
     )
 
 
-def write_deployment(measured: Sequence[Evaluation], folder: Path) -> None:
+def write_deployment(evaluations: Sequence[Evaluation], folder: Path) -> None:
     """Write deployment.json: every adapter's result and the parameter count."""
-    count = count_parameters(measured[0].subject.checkpoint, [one.subject.adapter for one in measured])
+    count = count_parameters(evaluations[0].subject.checkpoint, [one.subject.adapter for one in evaluations])
     content: dict[str, Any] = {
         "format": 1,
         "parameters": {**vars(count), "deployment": count.deployment, "separate": count.separate},
         "adapters": {
             one.subject.adapter: {"task": one.subject.config.task.name, **one.drift.as_json()}
-            for one in measured
+            for one in evaluations
             if one.drift is not None
         },
     }

@@ -19,6 +19,7 @@ from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.numerics import numerics
 from analog_lora_cli.runtime.provenance import environment
+from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.files import file_sha256, write_json
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunResult:
-    """The metrics and files that a run ended with."""
+    """Result of a training: metrics and files."""
 
     folder: Path
     headline: Metric
@@ -59,7 +60,7 @@ def train(
     overwrite: bool = False,
     drift: bool = True,
 ) -> RunResult:
-    """Train what a configuration says, write the checkpoint, and evaluate what was written, over drift.
+    """Train as a configuration says, write the checkpoint, and evaluate what was written, over drift.
 
     Args:
         config: from `load_config`.
@@ -79,6 +80,7 @@ def train(
         check_times(config.hardware, config.drift.times)
         store.check_output(folder, config, resume, overwrite)
         finished = resume and (folder / MANIFEST).is_file()
+        processes.wait_for_all()  # The main process must not write before the others have looked at the folder.
         if drift and not finished:
             fewer = "less with --chips, --times and --limit, none with --no-drift"
             observer.stage(f"training, then {planned_measurements([config.drift])} ({fewer})")
@@ -91,7 +93,7 @@ def train(
             processes.wait_for_all()
             if setup is not None:
                 training = train_model(setup.model, setup.features, arguments, resume, observer.training)
-                if processes.is_main():
+                if is_main():
                     observer.stage("writing the checkpoint")
                     _store(setup.model, folder, training)
                 processes.wait_for_all()
@@ -122,7 +124,7 @@ def prepare(config: Config, base_checkpoint: store.Checkpoint | None = None, sta
     """
     base = load_base(config, base_checkpoint)
     features = base.task.train_features(base.tokenizer)
-    # What is wrong with the validation data should be known before the training, not after.
+    # An error in the validation data must come before the training, not after it.
     base.task.eval_sets(base.tokenizer)
     return TrainingSetup(build(base, base_checkpoint, start), features)
 
@@ -170,10 +172,10 @@ def _stored_adapter(model: TrainingModel, folder: Path) -> dict[str, Any]:
 
 
 def unchanged_layers(model: TrainingModel) -> dict[str, str]:
-    """The hashes of the layers on tiles, after seeing that the training has left them as they were programmed.
+    """sha256 of the layers on tiles by name, which must be what was programmed.
 
     Raises:
-        AnaloraError: it has not.
+        AnaloraError: the training has changed one.
     """
     if model.analog is None:
         return {}
@@ -189,15 +191,15 @@ def data_hashes(loaded: LoadedModel) -> dict[str, dict[str, str]]:
 
 
 def parameter_counts(model: TrainingModel) -> dict[str, int]:
-    """How many parameters there are of each kind."""
+    """Numbers of parameters by kind."""
     loaded = model.loaded
-    placed = model.analog.placement.layers if model.analog is not None else []
+    layers = model.analog.placement.layers if model.analog is not None else []
     return {
         "total": loaded.parameters.total,
         "head": loaded.parameters.head,
         "trainable": loaded.trainable_parameters,
-        "on_tiles": sum(layer.parameters for layer in placed if layer.analog),
-        "adapters": sum(layer.adapter_parameters for layer in placed),
+        "on_tiles": sum(layer.parameters for layer in layers if layer.analog),
+        "adapters": sum(layer.adapter_parameters for layer in layers),
     }
 
 
@@ -207,7 +209,7 @@ def _evaluate(config: Config, folder: Path, observer: RunObserver, drift: bool) 
     evaluation = evaluate(subject, subject.own_folder, observer, with_chips=drift)
     training = {key: value for key, value in subject.checkpoint.manifest["training"].items() if key != "log"}
     metrics = {"digital": evaluation.digital, "analog": evaluation.converters_only, "train": training}
-    if processes.is_main():
+    if is_main():
         write_json(folder / layout.METRICS, metrics)
         if evaluation.drift is not None:
             write_drift(evaluation.drift, subject.own_folder, subject.name)

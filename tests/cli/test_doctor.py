@@ -18,7 +18,7 @@ from analog_lora_cli.runtime import installation as doctor
 from analog_lora_cli.runtime import libraries
 from analog_lora_cli.runtime.installation import NOTE, OK, WRONG, Finding
 
-TORCH = doctor.requirements()["torch"]
+TORCH = doctor.dependencies()["torch"]
 
 
 def run_doctor(packages: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -87,7 +87,7 @@ def test_a_torch_that_cannot_be_imported_hides_nothing_else(monkeypatch: pytest.
 
 
 def test_the_requirements_are_the_projects_own() -> None:
-    names = doctor.requirements().keys()
+    names = doctor.dependencies().keys()
     assert {"torch", "aihwkit", "transformers", "typer"} <= names
     assert not {"pytest", "wandb", doctor.ENCODER} & names  # Extras are not needed.
 
@@ -105,7 +105,7 @@ def test_versions_outside_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
         "torch", WRONG, f"2.9.1, but analog-lora-cli needs {TORCH}", f'pip install "torch{TORCH}"'
     )
     assert doctor.check_version("peft", "").detail == "not installed"
-    rows = list(doctor.check_packages(doctor.requirements()))
+    rows = list(doctor.check_packages(doctor.dependencies()))
     assert [(row.what, row.state) for row in rows] == [("peft", WRONG), ("transformers", WRONG), ("packages", OK)]
     assert "accelerate" in rows[-1].detail and "peft" not in rows[-1].detail
     for local in ("2.13.0+cpu", "2.12.0a0+git123"):
@@ -145,12 +145,12 @@ def test_a_hub_that_never_answers_does_not_hold_the_doctor_up(monkeypatch: pytes
 
     monkeypatch.setattr(doctor, "HUB_SECONDS", 0.3)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    libraries.hub_obstacle.cache_clear()
+    libraries.hub_unreachable_reason.cache_clear()
     with socket.create_server(("127.0.0.1", 0)) as server:  # Accepts, and says nothing.
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         started = time.monotonic()
         assert doctor.check_hub().state == OK and time.monotonic() - started < 10
-    libraries.hub_obstacle.cache_clear()
+    libraries.hub_unreachable_reason.cache_clear()
 
     monkeypatch.setattr(doctor, "check_hub", lambda: time.sleep(60))  # A name server can block beyond any time limit.
     started = time.monotonic()

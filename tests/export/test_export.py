@@ -19,7 +19,8 @@ from torch import Tensor
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.export.conductances import load_model
-from analog_lora_cli.export.export import Exported, ExportRequest, export
+from analog_lora_cli.export.export import Exported, export
+from analog_lora_cli.export.request import ExportRequest
 from analog_lora_cli.export.source import Source
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.models.loaded import LoadedModel
@@ -123,7 +124,7 @@ def logits(model: Any, inputs: Any) -> Tensor:
 
 
 def export_quietly(checkpoint: Path, kind: str, output: Path, **options: Any) -> Exported:
-    request = ExportRequest(checkpoint, kind, output, **{"adapter": "default", **options})
+    request = ExportRequest(checkpoint=checkpoint, format=kind, output=output, **options)
     return export(request, lambda text: None)
 
 
@@ -219,7 +220,7 @@ def test_conductances_reproduce_the_analog_outputs(name: str, exports: Path) -> 
 def test_conductances_of_a_chip_reproduce_its_outputs(exports: Path, tmp_path: Path) -> None:
     for name in ("squad", "dora"):
         checkpoint = exports / name / "checkpoint"
-        export_quietly(checkpoint, "conductances", tmp_path / name, chip=11, time="1y")
+        export_quietly(checkpoint, "conductances", tmp_path / name, chip=11, at="1y")
         analog = on_tiles(checkpoint, output_noise=0.0)
         inputs = inputs_of(analog.loaded, RUNS[name][0])
         exact = logits(analog.loaded.module, inputs)

@@ -51,5 +51,5 @@ def test_the_work_is_announced() -> None:
     assert planned_measurements([]) == "measuring 2 times: digital, converters only"
     assert planned_measurements([drift]) == "measuring 72 times: digital, converters only, 10 chips x 7 times"
     one = drift.model_copy(update={"chips": 1, "times": ["1y"], "reads": 3})
-    assert planned_measurements([one], done=2).endswith("1 chip x 1 time x 3 reads; 2 of them are there already")
-    assert planned_measurements([drift], done=72) == "all 72 measurements are there already"
+    assert planned_measurements([one], reused=2).endswith("1 chip x 1 time x 3 reads; 2 of them are there already")
+    assert planned_measurements([drift], reused=72) == "all 72 measurements are there already"

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import UsageError
+from analog_lora_cli.storage.checkpoint import check_output
 from analog_lora_cli.storage.layout import LOCK
 from analog_lora_cli.storage.locks import check_free, locked
 
@@ -57,3 +59,12 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written: Not a directory"), locked(tmp_path / "file" / "run"):
         pass
+
+
+def test_the_lock_of_the_main_process_stops_no_other_process_of_the_run(
+    holder: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="another process is writing to this folder"):
+        check_output(tmp_path, Config(), resume=True, overwrite=False)
+    monkeypatch.setenv("RANK", "1")
+    check_output(tmp_path, Config(), resume=True, overwrite=False)

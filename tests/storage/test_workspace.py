@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from analog_lora_cli.storage.files import replacing
-from analog_lora_cli.storage.workspace import put_in_place, remove_left_overs, workspace
+from analog_lora_cli.storage.layout import LOCK
+from analog_lora_cli.storage.workspace import complete_replacement, put_in_place, remove_left_overs, workspace
 
 
 class Killed(BaseException):
@@ -49,6 +51,21 @@ def test_a_kill_between_the_two_steps_is_put_right(tmp_path: Path, monkeypatch: 
     assert not target.exists()
     remove_left_overs(tmp_path)
     assert (target / "file").read_text() == "new" and list(tmp_path.iterdir()) == [target]
+
+
+def test_a_reader_completes_a_broken_off_replacement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, left = folder_with(tmp_path / "x", "old"), tmp_path / ".x.part"
+    left.mkdir()
+    new = folder_with(left / "x", "new")
+    break_off_between_the_steps(monkeypatch, Killed)
+    with pytest.raises(Killed):
+        put_in_place(new, target)
+    with FileLock(left / LOCK):  # The writer is at work: its own second step follows.
+        complete_replacement(target)
+        assert not target.exists() and left.exists()
+    complete_replacement(target)
+    assert (target / "file").read_text() == "new" and list(tmp_path.iterdir()) == [target]
+    complete_replacement(tmp_path / "no/such/folder")
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])

@@ -24,14 +24,14 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.models.build import build_from
 from analog_lora_cli.models.tiling import put_on_tiles
-from analog_lora_cli.storage.checkpoint import read_checkpoint
+from analog_lora_cli.storage.checkpoint import read_checkpoint, verify_adapter
 from analog_lora_cli.storage.locks import locked
 from analog_lora_cli.storage.manifest import read_manifest, write_manifest
 from analog_lora_cli.training.callbacks.chips import ChipInTheLoop
-from analog_lora_cli.workflows.adapt import run_adaptation
 from analog_lora_cli.workflows.adaptation import Adaptation, AgedChip
 from analog_lora_cli.workflows.recover import measure_recovery
 from analog_lora_cli.workflows.train import train as run_training
+from analog_lora_cli.workflows.train_adapter import train_adapter
 from tests.workflows.test_train import Interrupted, Silent
 
 MakeConfig = Callable[..., Config]
@@ -156,7 +156,7 @@ def test_an_adapter_starts_from_another(variant: str, make_config: MakeConfig, t
     options = {"variant": variant, "dropout": 0.0, "rank": 4}
     run_training(make_config(adapter=options), tmp_path / "c", Silent(), drift=False)
     task = adaptation(tmp_path / "c", "next", ["train.max_steps=1", "train.learning_rate=1e-7"], start="default")
-    run_adaptation(task, Silent())
+    train_adapter(task, Silent())
     old, new = tensors(tmp_path / "c", "default"), tensors(tmp_path / "c", "next")
     assert old.keys() == new.keys()
     assert all(torch.allclose(old[key], new[key], atol=1e-6) for key in old)
@@ -167,7 +167,7 @@ def test_a_frozen_head_comes_along(make_config: MakeConfig, tmp_path: Path) -> N
     config = make_config("squad", adapter={"train_head": False}, train={"max_steps": 2})
     run_training(config, tmp_path / "c", Silent(), drift=False)
     for name, start in (("from", "default"), ("fresh", None)):
-        run_adaptation(adaptation(tmp_path / "c", name, ["train.seed=9"], start=start), Silent())
+        train_adapter(adaptation(tmp_path / "c", name, ["train.seed=9"], start=start), Silent())
         head = "frozen_head.safetensors"
         assert (tmp_path / "c/adapters" / name / head).read_bytes() == (
             tmp_path / "c/adapters/default" / head
@@ -230,7 +230,7 @@ def test_the_chip_in_the_loop_is_read_anew_and_never_as_in_the_evaluation(sst2_c
 def test_without_the_chip_option_others_must_not_be_counted_in(sst2_checkpoint: Path) -> None:
     """The trained chip is among those of `drift`: the column of the others must leave it out."""
     task = adaptation(sst2_checkpoint, "aged", ["train.max_steps=2"], start="default", chip=AgedChip(1, "1y"))
-    recovery = measure_recovery(task, run_adaptation(task, Silent()), Silent())
+    recovery = measure_recovery(task, train_adapter(task, Silent()), Silent())
     elsewhere = recovery.elsewhere("1y")
     assert elsewhere is not None
     assert len(elsewhere["values"]) == 1
@@ -322,7 +322,7 @@ def test_what_makes_no_sense_is_refused(
 def test_a_full_checkpoint_has_no_adapters_to_add(make_config: MakeConfig, tmp_path: Path) -> None:
     run_training(make_config(method="full", train={"max_steps": 2}), tmp_path / "f", Silent(), drift=False)
     with pytest.raises(UsageError, match="method full"):
-        run_adaptation(adaptation(tmp_path / "f", "x", ["method=lora"]), Silent())
+        train_adapter(adaptation(tmp_path / "f", "x", ["method=lora"]), Silent())
 
 
 def test_a_digital_checkpoint_is_put_on_tiles_by_its_first_analog_adapter(
@@ -330,7 +330,7 @@ def test_a_digital_checkpoint_is_put_on_tiles_by_its_first_analog_adapter(
 ) -> None:
     run_training(make_config(method="digital", train={"max_steps": 2}), tmp_path / "d", Silent(), drift=False)
     assert read_checkpoint(tmp_path / "d").analog_layers == {}
-    run_adaptation(adaptation(tmp_path / "d", "noisy", ["method=lora"], start="default"), Silent())
+    train_adapter(adaptation(tmp_path / "d", "noisy", ["method=lora"], start="default"), Silent())
     assert len(read_checkpoint(tmp_path / "d").analog_layers) == 13
 
 
@@ -339,7 +339,7 @@ def test_an_interrupted_adaptation_leaves_the_checkpoint_and_resumes_to_the_same
 ) -> None:
     other = Path(shutil.copytree(checkpoint, tmp_path / "whole"))
     overrides = ["hardware.adc_bits=6", "train.max_steps=8"]
-    run_adaptation(adaptation(other, "six", overrides, start="default"), Silent())
+    train_adapter(adaptation(other, "six", overrides, start="default"), Silent())
     before = files(checkpoint, "trainer")
     report = Silent()
 
@@ -349,28 +349,30 @@ def test_an_interrupted_adaptation_leaves_the_checkpoint_and_resumes_to_the_same
 
     report.training.step = step  # type: ignore[method-assign]
     with pytest.raises(Interrupted):
-        run_adaptation(adaptation(checkpoint, "six", overrides, start="default"), report)
+        train_adapter(adaptation(checkpoint, "six", overrides, start="default"), report)
     assert files(checkpoint, "trainer") == before
+    with pytest.raises(CheckpointError, match="adapter six is not complete; finish it .* adapt --resume"):
+        verify_adapter(read_checkpoint(checkpoint), "six")
     with pytest.raises(UsageError, match="unfinished adaptation six; continue it with --resume"):
-        run_adaptation(adaptation(checkpoint, "six", overrides, start="default"), Silent())
+        train_adapter(adaptation(checkpoint, "six", overrides, start="default"), Silent())
     with pytest.raises(UsageError, match=r"train\.max_steps: 8 there, 9 here"):
         changed = adaptation(checkpoint, "six", [*overrides, "train.max_steps=9"], start="default")
-        run_adaptation(changed, Silent(), resume=True)
+        train_adapter(changed, Silent(), resume=True)
     with pytest.raises(UsageError, match="--from: 'default' there, None here"):
-        run_adaptation(adaptation(checkpoint, "six", overrides), Silent(), resume=True)
-    done = run_adaptation(adaptation(checkpoint, "six", overrides, start="default"), Silent(), resume=True)
+        train_adapter(adaptation(checkpoint, "six", overrides), Silent(), resume=True)
+    done = train_adapter(adaptation(checkpoint, "six", overrides, start="default"), Silent(), resume=True)
     assert done.entry("six")["training"]["resumed_from"] == 4
     assert same(tensors(checkpoint, "six"), tensors(other, "six"))
 
 
 def test_an_existing_adapter_is_replaced_only_when_asked(checkpoint: Path) -> None:
-    run_adaptation(adaptation(checkpoint, "x", ["train.max_steps=1"]), Silent())
+    train_adapter(adaptation(checkpoint, "x", ["train.max_steps=1"]), Silent())
     old = tensors(checkpoint, "x")
     with pytest.raises(UsageError, match="has an adapter x already.*--overwrite"):
-        run_adaptation(adaptation(checkpoint, "x", ["train.max_steps=2"]), Silent())
+        train_adapter(adaptation(checkpoint, "x", ["train.max_steps=2"]), Silent())
     assert same(old, tensors(checkpoint, "x"))
-    assert run_adaptation(adaptation(checkpoint, "x", ["train.max_steps=1"]), Silent(), resume=True)
-    run_adaptation(adaptation(checkpoint, "x", ["train.max_steps=2"]), Silent(), overwrite=True)
+    assert train_adapter(adaptation(checkpoint, "x", ["train.max_steps=1"]), Silent(), resume=True)
+    train_adapter(adaptation(checkpoint, "x", ["train.max_steps=2"]), Silent(), overwrite=True)
     assert not same(old, tensors(checkpoint, "x"))
 
 
@@ -378,9 +380,9 @@ def test_two_adaptations_at_once_do_not_get_in_each_others_way(checkpoint: Path)
     first = adaptation(checkpoint, "x", ["train.max_steps=2"])
     second = adaptation(checkpoint, "y", ["train.max_steps=2"])
     with locked(first.trainer_folder), pytest.raises(UsageError, match="another process"):
-        run_adaptation(first, Silent())
-    run_adaptation(second, Silent())
-    done = run_adaptation(first, Silent(), resume=True)
+        train_adapter(first, Silent())
+    train_adapter(second, Silent())
+    done = train_adapter(first, Silent(), resume=True)
     assert done.adapters == ["default", "x", "y"], "the manifest keeps what the other has written meanwhile"
 
 
@@ -388,12 +390,12 @@ def test_changed_bases_and_adapters_are_noticed(checkpoint: Path, tiny_model: Pa
     from safetensors.torch import save_file
 
     copied = Path(shutil.copytree(tiny_model, tmp_path / "model"))
-    run_adaptation(adaptation(checkpoint, "moved", [f"model.name={copied}", "train.max_steps=1"]), Silent())
+    train_adapter(adaptation(checkpoint, "moved", [f"model.name={copied}", "train.max_steps=1"]), Silent())
     weights = load_file(str(copied / "model.safetensors"))
     weights["embeddings.word_embeddings.weight"][3, 0] += 1
     save_file(weights, str(copied / "model.safetensors"), metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="not the weights"):
-        run_adaptation(adaptation(checkpoint, "other", [f"model.name={copied}"]), Silent())
+        train_adapter(adaptation(checkpoint, "other", [f"model.name={copied}"]), Silent())
     (checkpoint / "adapters/moved/analora.yaml").write_text("task: {}\n")
     assert main(["evaluate-drift", str(checkpoint), "--adapter", "moved", "--quiet"]) == 2
 
@@ -404,7 +406,7 @@ def test_a_manifest_of_other_analog_weights_is_noticed(checkpoint: Path) -> None
     content["analog_layers"][name] = "0" * 64
     write_manifest(checkpoint, content)
     with pytest.raises(CheckpointError, match=f"{name}: the weights on tiles are not those of the training"):
-        run_adaptation(adaptation(checkpoint, "x", []), Silent())
+        train_adapter(adaptation(checkpoint, "x", []), Silent())
 
 
 def test_an_adaptation_killed_at_any_point_resumes_to_the_same_adapter(checkpoint: Path, tmp_path: Path) -> None:

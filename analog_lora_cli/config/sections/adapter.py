@@ -32,7 +32,7 @@ class AdapterSection(Section):
     """The digital adapter that PEFT puts beside the analog layers. Not used by `method: full`."""
 
     variant: Annotated[str, Affects("architecture", "training")]
-    """Which kind of adapter."""
+    """Kind of adapter."""
 
     rank: Annotated[int, Affects("architecture", "training")] = Field(default=8, ge=1)
     """Rank of the update. For `adalora` the average rank at the end."""
@@ -51,13 +51,13 @@ class AdapterSection(Section):
 
 
 class LowRankSection(AdapterSection):
-    """What all adapters have that add a product BA to the weights."""
+    """Base of the adapters that add a product BA to the weights."""
 
     alpha: Annotated[float, Affects("training")] = Field(default=32.0, gt=0)
     """Scale of the update: the product BA is multiplied by alpha/rank (`rslora`: alpha/sqrt(rank))."""
 
     init: Annotated[Init, BeforeValidator(_leaves_base_alone), Affects("training")] = "default"
-    """How LoRA's A starts: `default` (Kaiming uniform) or `gaussian`. B starts at zero in both."""
+    """Initialisation of LoRA's A: `default` (Kaiming uniform) or `gaussian`. B starts at zero in both."""
 
 
 class LoraSection(LowRankSection):

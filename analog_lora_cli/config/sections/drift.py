@@ -31,10 +31,10 @@ class DriftConfig(Section):
     """Times after programming: seconds, or with a unit (s, min, h, d, w, y; 1y = 365 d)."""
 
     chips: Annotated[int, Affects("chips")] = Field(default=10, ge=1)
-    """How many simulated chips are programmed, each with a seed of its own."""
+    """Number of simulated chips, each with a seed of its own."""
 
     seed: Annotated[int, Affects("chips")] = Field(default=0, ge=0)
     """Seed of the first chip; the others count up from it."""
 
     reads: Annotated[int, Affects("chips")] = Field(default=1, ge=1)
-    """Readings of each chip at each time, each with read noise of its own: shows the spread within a chip."""
+    """Reads of each chip at each time, each with read noise of its own: shows the spread within a chip."""

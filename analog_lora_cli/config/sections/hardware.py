@@ -26,7 +26,7 @@ class HardwareConfig(Section):
     """`fast`: this project's tile; `aihwkit`: aihwkit's own torch tile, slower, for comparison."""
 
     kernels: Annotated[Literal["auto", "torch", "numba"], Affects("numerics", "training")] = "auto"
-    """How the tiles of `fast` are computed on a CPU: `numba` with compiled loops and dropout whose masks come from a
+    """Computation of the tiles of `fast` on a CPU: `numba` with compiled loops and dropout whose masks come from a
     hash, `torch` with torch's own operations and dropout, `auto` with numba where it can be loaded. Bit-identical but
     for the dropout masks and rounding."""
 
@@ -46,11 +46,11 @@ class HardwareConfig(Section):
     """Resolution of the output converter: 2^bits - 1 levels over [-adc_bound, adc_bound]; 0: ideal."""
 
     adc_bound: Annotated[float, Affects("read", "training"), Unit("tile units")] = Field(default=12.0, ge=0)
-    """Largest output that the ADC can read, in tile units; 0: no limit (then `adc_bits` must be 0)."""
+    """Largest output that the ADC can convert, in tile units; 0: no limit (then `adc_bits` must be 0)."""
 
     bound_management: Annotated[Literal["saturate", "iterative"], Affects("read", "training")] = "saturate"
-    """What happens to a token whose output exceeds `adc_bound` on a tile: `saturate` clamps it; `iterative` reads that
-    token again with halved input until it fits (aihwkit does so for the whole batch at once)."""
+    """Treatment of a token whose output exceeds `adc_bound` on a tile: `saturate` clamps it; `iterative` repeats that
+    token with halved input until it fits (aihwkit does so for the whole batch at once)."""
 
     output_noise: Annotated[float, Affects("read", "training"), Unit("tile units")] = Field(default=0.04, ge=0)
     """Standard deviation of the Gaussian noise before the ADC, in tile units, in training and evaluation."""
@@ -77,8 +77,8 @@ class HardwareConfig(Section):
         Literal["column", "tile"],
         _CLIP,
     ] = "column"
-    """Over what the standard deviation is taken: each output column of a tile (the paper's text), or the whole tile
-    in tile units (the paper's repository)."""
+    """Weights that one standard deviation is taken over: each output column of a tile (the paper's text), or the whole
+    tile in tile units (the paper's repository)."""
 
     device: Annotated[
         str,
@@ -93,13 +93,13 @@ class HardwareConfig(Section):
     """Constants of the noise model by aihwkit's names, for instance `prog_noise_scale`, `drift_scale`, `t_0`."""
 
     g_max: Annotated[float | None, _CONDUCTANCES, Unit("uS")] = Field(default=None, gt=0)
-    """Conductance of the largest weight, in uS; null: what the device was characterized at."""
+    """Conductance of the largest weight, in uS; null: as the device was characterized."""
 
     g_min: Annotated[float | None, _CONDUCTANCES, Unit("uS")] = Field(default=None, ge=0)
-    """Conductance of a zero weight, in uS; null: what the device was characterized at."""
+    """Conductance of a zero weight, in uS; null: as the device was characterized."""
 
     converter: Annotated[Converter | None, _PAIRS] = None
-    """How a weight becomes conductances: G+ and G- (`single-pair`), more pairs of different significance
+    """Mapping of a weight to conductances: G+ and G- (`single-pair`), more pairs of different significance
     (`dual-pair`, `n-pair`, `custom-pair`), or one device (`single-device`). Null: the device's own, `single-pair` for
     most; `reram-cmo` takes no other than `single-device`."""
 
@@ -129,5 +129,5 @@ class HardwareConfig(Section):
 
     @property
     def converter_name(self) -> Converter:
-        """The converter, chosen or by default."""
+        """Name of the converter; that of the device by default."""
         return self.converter or DEVICES[self.device].converter

@@ -30,7 +30,7 @@ class LatencyConfig(Section):
     """Tokens of a whole input."""
 
     macs_per_ns: Annotated[float, Affects("cost"), Unit("1/ns")] = Field(default=15.62, gt=0)
-    """Multiply-accumulate operations that a cluster does in a ns: 32 units at 0.488 GHz, all losses included."""
+    """Multiply-accumulate operations of a cluster in a ns: 32 units at 0.488 GHz, all losses included."""
 
     startup_ns: Annotated[float, Affects("cost"), Unit("ns")] = Field(default=247.0, ge=0)
     """Time in ns that a cluster takes for each batch, however many tokens it has."""
@@ -56,6 +56,6 @@ ORIGIN: dict[str, Origin] = {
     "cluster_memory_kib": "paper",
     "clusters": "assumed",
 }
-"""Where each default comes from. `paper`: arXiv 2411.17367v4, section on latency. `fitted`: the paper names neither
+"""Origin of each default. `paper`: arXiv 2411.17367v4, section on latency. `fitted`: the paper names neither
 clock nor bandwidth; these two constants reproduce its six ratios of digital to analog time. `assumed`: the paper has a
 cluster for each tile, but times only layers of one tile, so how several share a layer is this tool's choice."""

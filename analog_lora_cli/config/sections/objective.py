@@ -10,10 +10,10 @@ from analog_lora_cli.config.section import Section
 
 
 class ObjectiveSection(Section):
-    """What the training minimizes."""
+    """Objective that the training minimizes."""
 
     kind: Annotated[str, Affects("training")]
-    """Which objective."""
+    """Kind of objective."""
 
 
 class SupervisedSection(ObjectiveSection):

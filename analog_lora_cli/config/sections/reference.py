@@ -15,7 +15,7 @@ class ReferenceConfig(Section):
     """Published numbers to show beside the measured ones. Never inherited through `extends`."""
 
     source: Annotated[str, Affects("report")]
-    """Where the numbers stand."""
+    """Publication that the numbers are from."""
 
     digital: Annotated[dict[str, float], Affects("report")] = Field(default_factory=dict)
     """Metric without analog hardware, by name, in percent."""
@@ -30,4 +30,4 @@ class ReferenceConfig(Section):
     """Parameters that are trained."""
 
     note: Annotated[str | None, Affects("report")] = None
-    """What else the source says, or does not say."""
+    """Remark on the numbers: conditions that the publication gives, or leaves open."""

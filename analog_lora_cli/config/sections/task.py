@@ -17,7 +17,7 @@ class TaskSection(Section):
     """The task, its data and how text becomes features."""
 
     name: Annotated[str, Affects("architecture", "score", "training")]
-    """Which task."""
+    """Name of the task."""
 
     train_file: Annotated[str | None, Affects("training")] = None
     """Training data in the task's format; `package:PACKAGE/FILE` for a file inside an installed package; null takes

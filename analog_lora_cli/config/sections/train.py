@@ -61,7 +61,7 @@ class TrainConfig(Section):
     """Steps between two states that `--resume` can continue from; a number below 1 is a share of all steps."""
 
     save_total_limit: Annotated[int, Affects("training")] = Field(default=2, ge=2)
-    """How many of those states are kept; at least 2, so that one is whole at any moment."""
+    """Number of those states that are kept; at least 2, so that one is complete at any moment."""
 
     report_to: Annotated[list[str], Affects("training")] = Field(default_factory=list)
     """`tensorboard` and `wandb`, if installed; nothing by default."""

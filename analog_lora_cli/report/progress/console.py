@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from analog_lora_cli.report.progress.meter import Meter, duration, listed
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime import log as run_log
-from analog_lora_cli.runtime.processes import world_size
+from analog_lora_cli.runtime.ranks import world_size
 
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.measurement import Measurement

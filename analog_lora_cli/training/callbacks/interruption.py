@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from transformers import TrainerCallback
 
 from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.ranks import world_size
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -57,6 +58,6 @@ class SaveOnSignal(TrainerCallback):
             raise KeyboardInterrupt
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received and processes.world_size() == 1:
+        if self.received and world_size() == 1:
             raise KeyboardInterrupt
         self.received = True
