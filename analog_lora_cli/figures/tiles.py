@@ -35,12 +35,15 @@ def tile_plot(found: Inspection, path: Path) -> None:
     below = 2.9 if found.weights else 0.0
     figure = pyplot.figure(figsize=(WIDTH, height + below + 0.9), dpi=160, layout="constrained")
     try:
-        grid = figure.add_gridspec(2 if below else 1, 2, height_ratios=[height, below] if below else [height])
-        _draw_map(figure, figure.add_subplot(grid[0, :]), found, laid_out)
-        if found.weights:
-            _draw_conductances(figure.add_subplot(grid[1, 0] if found.errors else grid[1, :]), found)
-        if found.errors:
-            _draw_effects(figure.add_subplot(grid[1, 1]), found)
+        ratios = [height, below] if below else [height]
+        # Parts of their own: labels in one take no room from the other.
+        upper, *lower = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios).flat
+        _draw_map(upper, upper.add_subplot(), found, laid_out)
+        for part in lower:
+            conductances, *effects = part.subplots(1, 2 if found.errors else 1, squeeze=False).flat
+            _draw_conductances(conductances, found)
+            for axes in effects:
+                _draw_effects(axes, found)
         figure.savefig(str(path), format="png")
     finally:
         pyplot.close(figure)
@@ -74,8 +77,9 @@ def _draw_map(figure: Any, axes: Any, found: Inspection, laid_out: TileMap) -> N
         axes.set_xlabel("number of the layer", fontsize=9)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(_title(found), loc="left", fontsize=11)
-    bar = figure.colorbar(filled, ax=axes, shrink=0.85, aspect=14, pad=0.01)
+    # Above the whole figure: a map of few layers is narrower than its title.
+    figure.suptitle(_title(found), x=0.01, horizontalalignment="left", fontsize=11)
+    bar = figure.colorbar(filled, ax=axes, shrink=0.85, aspect=14, pad=0.01, panchor=(0.0, 0.5))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8)
     bar.set_label(_scale(found), fontsize=9)
