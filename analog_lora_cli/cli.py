@@ -33,34 +33,34 @@ def main(arguments: list[str] | None = None) -> int:
         the exit code: 0 done, 1 failed while running, 2 wrong arguments or configuration, 3 a requirement did not
         hold, 130 interrupted.
     """
-    given = sys.argv[1:] if arguments is None else arguments
+    words = sys.argv[1:] if arguments is None else arguments
     # While libraries are imported the collector would go through all their classes again and again: a third of the
     # time, for nothing that could be freed. Commands that work for long switch it on when they begin.
     gc.disable()
     _end_like_ctrl_c()
-    run_log.start(given)
-    code = _run(given)
+    run_log.start(words)
+    code = _run(words)
     run_log.end(code)
     return code
 
 
-def _run(given: list[str]) -> int:
+def _run(words: list[str]) -> int:
     try:
-        outcome = app(args=given, prog_name="analora", standalone_mode=False)
+        outcome = app(args=words, prog_name="analora", standalone_mode=False)
     except _ClickException as error:
         error.show()  # type: ignore[attr-defined]
         return EXIT_USAGE
     except (KeyboardInterrupt, typer.Abort):
         outcome = EXIT_INTERRUPTED
     except Exception as error:
-        if "--debug" in given:
+        if "--debug" in words:
             traceback.print_exc()
             print(*(f"{name}: {value}" for name, value in run_log.surroundings().items()), sep="\n", file=sys.stderr)
-        return explain(error, given)
+        return explain(error, words)
     finally:
         gc.enable()
     if outcome == EXIT_INTERRUPTED:  # Typer turns Ctrl-C into this outcome.
-        interrupted(given)
+        interrupted(words)
     return outcome if isinstance(outcome, int) else 0
 
 

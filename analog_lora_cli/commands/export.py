@@ -49,10 +49,10 @@ def run(request: Request) -> None:
         ),
         console.note,
     )
-    made = console.table(f"{output}: {request.format}", "file", "size")
+    table = console.table(f"{output}: {request.format}", "file", "size")
     for name, size in exported.files.items():
-        made.add_row(escape(name), _size(size))
-    console.results().print(made)
+        table.add_row(escape(name), _size(size))
+    console.results().print(table)
     if exported.address is not None:
         console.note(f"pushed to {exported.address}")
     console.note(f"{output}/README.md says how to load it")
