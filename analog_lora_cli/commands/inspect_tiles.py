@@ -23,10 +23,17 @@ def run(request: InspectRequest, *, show_all: bool) -> None:
     if as_json:
         request = replace(request, json=None)
     meter = Meter("layers")
+
+    def progress(count: int, total: int) -> None:
+        if count == 1:
+            meter.begin(0, total)
+        meter.update(count, total)
+
+    request.check()
     if request.statistics or request.errors:
-        meter.begin(0, 1)
+        console.note("reading data and model ..." if request.errors else "reading the model ...")
     try:
-        inspection = carry_out(request, meter.update)
+        inspection = carry_out(request, progress)
     finally:
         meter.end()
     for path in request.files.values():

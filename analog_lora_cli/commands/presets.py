@@ -16,13 +16,13 @@ def run(name: str | None) -> None:
         print(dump_config(load_config(preset=name)), end="")
         return
     wide = console.results().width >= WIDE
-    made = console.table("Presets", "name", *(["method", "task"] if wide else []), "what it is", left=4)
+    table = console.table("Presets", "name", *(["method", "task"] if wide else []), "what it is", left=4)
     for preset in preset_names():
         config = load_config(preset=preset)
         kind = [config.method, config.task.name]
         if wide:
-            made.add_row(preset, *kind, config.description)
+            table.add_row(preset, *kind, config.description)
         else:
-            made.add_row(preset, f"{config.description} [dim]({', '.join(kind)})[/dim]")
-    made.columns[0].no_wrap = True
-    console.results().print(made)
+            table.add_row(preset, f"{config.description} [dim]({', '.join(kind)})[/dim]")
+    table.columns[0].no_wrap = True
+    console.results().print(table)

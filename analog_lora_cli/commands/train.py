@@ -46,11 +46,14 @@ def run(request: Request) -> None:
         console.set_quiet(True)
     prepare_libraries()
 
+    from analog_lora_cli.evaluation.drift_grid import check_times
     from analog_lora_cli.report.drift.run import print_run
     from analog_lora_cli.report.progress.console import ConsoleObserver
     from analog_lora_cli.workflows.train import train
 
     imports_done()
+    if request.times is not None:
+        check_times(config.hardware, config.drift.times, "--times")
     with ConsoleObserver() as observer:
         result = train(
             config,

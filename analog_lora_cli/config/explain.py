@@ -96,6 +96,9 @@ def key_facts(key: str) -> KeyFacts:
     matches = [field for known, field in _fields(section) if known == key]
     if not matches:
         problem = train_argument_problem(name) if section == "train" and name else None
+        similar = dict.fromkeys(known for known, _ in _fields(section) if name and name in known.partition(".")[2])
+        if similar and not problem:
+            raise UsageError(f"{key}: unknown key; did you mean {' or '.join(similar)}?")
         raise UsageError(f"{key}: {problem}" if problem else unknown_key(key))
     first, affects = matches[0], scope.statement(matches[0])
     registry = UNIONS.get(section)

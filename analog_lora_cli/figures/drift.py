@@ -26,7 +26,9 @@ def drift_plot(result: DriftResult, path: Path, title: str) -> None:
         title: above the plot.
     """
     with _figure(path) as axes:
-        _draw_result(axes, result, "tab:blue", "mean of the chips, 95 % interval")
+        several = len(result.chips) > 1
+        name = "mean of the chips, 95 % interval" if several else f"chip {result.chips[0]}"
+        _draw_result(axes, result, "tab:blue", name)
         axes.axhline(result.digital[result.metric], color="black", linestyle="--", linewidth=1.2, label="digital")
         axes.axhline(
             result.converters_only[result.metric], color="gray", linestyle=":", linewidth=1.2, label="converters only"

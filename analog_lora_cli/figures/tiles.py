@@ -40,12 +40,15 @@ def tile_plot(inspection: Inspection, path: Path) -> None:
     below = 2.9 if inspection.weights else 0.0
     figure = pyplot.figure(figsize=(WIDTH, height + below + 0.9), dpi=160, layout="constrained")
     try:
-        grid = figure.add_gridspec(2 if below else 1, 2, height_ratios=[height, below] if below else [height])
-        _draw_map(figure, figure.add_subplot(grid[0, :]), inspection, layout)
-        if inspection.weights:
-            _draw_conductances(figure.add_subplot(grid[1, 0] if inspection.errors else grid[1, :]), inspection)
-        if inspection.errors:
-            _draw_effects(figure.add_subplot(grid[1, 1]), inspection)
+        ratios = [height, below] if below else [height]
+        # Parts of their own: labels in one take no room from the other.
+        upper, *lower = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios).flat
+        _draw_map(upper, upper.add_subplot(), inspection, layout)
+        for part in lower:
+            conductances, *effects = part.subplots(1, 2 if inspection.errors else 1, squeeze=False).flat
+            _draw_conductances(conductances, inspection)
+            for axes in effects:
+                _draw_effects(axes, inspection)
         figure.savefig(str(path), format="png")
     finally:
         pyplot.close(figure)
@@ -79,8 +82,9 @@ def _draw_map(figure: Figure, axes: Axes, inspection: Inspection, layout: TileMa
         axes.set_xlabel("number of the layer", fontsize=9)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(_title(inspection), loc="left", fontsize=11)
-    bar = figure.colorbar(filled, ax=axes, shrink=0.85, aspect=14, pad=0.01)
+    # Above the whole figure: a map of few layers is narrower than its title.
+    figure.suptitle(_title(inspection), x=0.01, horizontalalignment="left", fontsize=11)
+    bar = figure.colorbar(filled, ax=axes, shrink=0.85, aspect=14, pad=0.01, panchor=(0.0, 0.5))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8)
     bar.set_label(_scale(inspection), fontsize=9)

@@ -21,7 +21,7 @@ _BETWEEN = 3
 _SHORTEST = 20
 """Characters of a text in a list of keys, however narrow the console is."""
 
-_TRAIN = "Any other field of transformers.TrainingArguments is accepted, too, but those that this tool sets itself."
+_TRAIN = "Any other field of transformers.TrainingArguments is accepted too, except those that this tool sets itself."
 
 
 def sections_table() -> Table:
@@ -40,7 +40,7 @@ def keys_table(section: str) -> Table:
     rows = []
     for facts in section_facts(section):
         kind = f"({facts.only_for}) " if facts.only_for else ""
-        default = shorten(facts.default, _VALUE, placeholder="...")
+        default = facts.default if len(facts.default) <= _VALUE else f"{facts.default[: _VALUE - 3]}..."
         rows.append((facts.key.partition(".")[2], default, kind + _sentence(facts.description)))
     return _add_lines(table, rows)
 
@@ -78,7 +78,8 @@ def key_table(facts: KeyFacts) -> Table:
 
 def _add_lines(table: Table, rows: Sequence[tuple[str, ...]]) -> Table:
     """The table with these rows, one line each: the last text is cut to the width that the others leave."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    headings = [str(column.header) for column in table.columns]
+    widths = [max(map(len, column)) for column in list(zip(headings, *rows, strict=True))[:-1]]
     room = console.results().width - sum(widths) - _BETWEEN * (len(widths) + 1)
     for *values, text in rows:
         table.add_row(*map(escape, (*values, shorten(text, max(room, _SHORTEST), placeholder="..."))))

@@ -197,6 +197,8 @@ def _check_overrides(request: InspectRequest) -> None:
                 raise UsageError(f"{option}: {key} belongs to the training and cannot change here")
             if key in ("drift.times", "drift.chips", "drift.seed"):
                 raise UsageError(f"{option}: give --{key.partition('.')[2]} instead")
+            if key == "hardware.simulator":
+                raise UsageError(f"{option}: the errors are those of this tool's own tile, whatever {key} says")
             missing = scope.inspection_shows(key, request.statistics, request.errors)
             if missing is None:
                 raise UsageError(f"{option}: {key} changes nothing that inspect-tiles shows")

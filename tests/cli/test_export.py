@@ -19,7 +19,7 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def fresh_console(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Consoles are made once, with the stdout and stderr of that moment; each test has its own."""
+    """Each console is built once, with the stdout and stderr of that moment; each test has its own."""
     console.messages.cache_clear()
     console.results.cache_clear()
     console.set_quiet(False)

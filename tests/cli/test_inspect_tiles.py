@@ -136,6 +136,10 @@ def test_a_failure_leaves_no_file(tmp_path: Path, capsys: Captured) -> None:
         (["--preset", "quickstart", "--set", "train.max_steps=2"], "changes nothing that inspect-tiles shows"),
         (["--preset", "quickstart", "--set", "hardware.weight_noise=0.1"], "changes nothing that inspect-tiles shows"),
         (["--preset", "quickstart", "--set", "drift.times=[1d]"], "give --times instead"),
+        (
+            ["--preset", "quickstart", "--errors", "--set", "hardware.simulator=aihwkit"],
+            "--set hardware.simulator=aihwkit: the errors are those of this tool's own tile",
+        ),
         (["--preset", "quickstart", "--set", "hardware.tile_row=6"], "did you mean hardware.tile_rows?"),
         (["--preset", "quickstart", "--set", "latency.startup_ns=-1"], "latency.startup_ns: input should be greater"),
         (["--preset", "quickstart", "--set", "latency.clusters=two"], "expected one of tile, layer"),

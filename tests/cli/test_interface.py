@@ -39,7 +39,7 @@ print(json.dumps([code, sorted(heavy & sys.modules.keys())]), file=sys.stderr)
 
 @pytest.fixture(autouse=True)
 def fresh_console() -> None:
-    """Consoles are made once, with the stdout and stderr of that moment; each test has its own."""
+    """Each console is built once, with the stdout and stderr of that moment; each test has its own."""
     console.messages.cache_clear()
     console.results.cache_clear()
     console.set_quiet(False)

@@ -23,7 +23,7 @@ Settings = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def fresh_console(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Consoles are made once, with the stdout and stderr of that moment; each test has its own."""
+    """Each console is built once, with the stdout and stderr of that moment; each test has its own."""
     console.messages.cache_clear()
     console.results.cache_clear()
     monkeypatch.chdir(tmp_path)
@@ -68,6 +68,14 @@ def refused(capsys: Captured, folder: Path, *arguments: str, code: int = EXIT_US
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("error: ") == 1 and "Traceback" not in captured.err
     return captured.err
+
+
+def test_times_that_a_device_has_no_data_for_name_what_was_typed(
+    settings: Settings, capsys: Captured, tmp_path: Path
+) -> None:
+    device = ["--config", str(settings()), "--set", "hardware.device=reram-wan2022"]
+    assert "error: --times: 1y: device" in refused(capsys, tmp_path, *device, "--times", "1y")
+    assert "error: drift.times: 1y: device" in refused(capsys, tmp_path, *device, "--set", "drift.times=[1y]")
 
 
 # ------------------------------------------------------------------------------------------------------------- data

@@ -7,10 +7,12 @@ from rich.table import Table
 from analog_lora_cli.evaluation.drift_result import DriftResult, summarize
 from analog_lora_cli.report.drift.comparison import signed
 from analog_lora_cli.report.drift.run import untimed_table
-from analog_lora_cli.report.drift.table import drift_table
+from analog_lora_cli.report.drift.table import chips, drift_table
 from analog_lora_cli.report.progress.meter import duration
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.recover import Recovery
+
+RECOVERED = "recovered: gain of after over before, paired; mean ± half its 95 % interval"
 
 
 def print_adaptation(recovery: Recovery) -> None:
@@ -44,8 +46,8 @@ def recovery_table(recovery: Recovery) -> Table:
     papers = [(heading, values) for heading, values in papers if values.get(metric)]
     start = recovery.adaptation.start
     caption = [
-        f"means over {len(first.chips)} chips; recovered: gain of after over before, paired, ± half the 95 % interval",
-        f"before: adapter {start}; after: adapter {recovery.adaptation.name}",
+        f"means over {chips(len(first.chips))}; before: adapter {start}; after: adapter {recovery.adaptation.name}",
+        RECOVERED,
     ]
     if "old hardware" in results:
         caption.append(f"old hardware: adapter {start} on the hardware that it was trained for")
@@ -86,8 +88,8 @@ def _aged_chip_table(recovery: Recovery) -> Table:
     table = console.table(
         f"{recovery.adaptation.name}: {before.metric} over time, trained on chip {chip.seed} at {chip.at}",
         "", *headings,
-        caption=f"means over the chips; before: adapter {recovery.adaptation.start}; > marks the time of the training\n"
-        "recovered: gain of after over before, paired chip by chip: mean ± half its 95 % interval",
+        caption=f"means over the chips; before: adapter {recovery.adaptation.start}\n"
+        f"{RECOVERED}\n>: the time of the training",
     )  # fmt: skip
     for label in before.times:
         row = [f"> {label}" if label == chip.at else f"  {label}"]

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from analog_lora_cli.evaluation.drift_result import DriftResult, Statistics, paired_difference
+from analog_lora_cli.evaluation.drift_result import Statistics, paired_difference
+from analog_lora_cli.report.drift.table import chips
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.evaluate import Evaluation
 
 
-def _results(done: list[Evaluation]) -> list[DriftResult]:
-    return [one.drift for one in done if one.drift is not None]
-
-
 def comparison_table(evaluations: list[Evaluation]) -> Table:
     """The mean of each method at each time, and the paired difference of each to the first."""
-    results = _results(evaluations)
+    results = [one.drift for one in evaluations if one.drift is not None]
     first = results[0]
     metric = first.metric
     names = [one.subject.name for one in evaluations]
     table = console.table(
-        f"{metric} over time, {len(first.chips)} chips",
+        f"{metric} over time, {chips(len(first.chips))}",
         "",
         *names,
         *(f"{name} - {names[0]}" for name in names[1:]),
-        caption="mean over the chips; differences are paired chip by chip: their mean ± half its 95 % interval; "
-        f"{first.headline.direction}",
+        caption=f"mean over the chips; {metric}: {first.headline.direction}\n"
+        "differences are paired chip by chip: mean ± half its 95 % interval",
     )
     for column in table.columns[1:]:
         column.no_wrap = False

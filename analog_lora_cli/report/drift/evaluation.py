@@ -38,9 +38,9 @@ def print_evaluation(evaluation: DriftEvaluation, output: Path | None) -> None:
 
 def print_failed(failed: Sequence[tuple[Evaluation, Requirement]]) -> None:
     """Print the requirements that do not hold, with what was measured, as a message."""
-    made = console.table("Requirements that do not hold", "checkpoint", "required", "measured", left=2)
+    table = console.table("Requirements that do not hold", "checkpoint", "required", "measured", left=2)
     for one, rule in failed:
         assert one.drift is not None
-        measured = rule.measured(one.drift)
-        made.add_row(one.subject.name, rule.text, "unknown with one chip" if measured is None else f"{measured:.2f}")
-    console.messages().print(made)
+        value = rule.measured(one.drift)
+        table.add_row(one.subject.name, rule.text, "unknown with one chip" if value is None else f"{value:.2f}")
+    console.messages().print(table)

@@ -15,12 +15,15 @@ def drift_table(result: DriftResult, title: str, baseline: float | None = None) 
     paper = (result.reference or {}).get("drift", {}).get(metric, {})
     paper_digital = (result.reference or {}).get("digital", {}).get(metric)
     with_paper = bool(paper) or paper_digital is not None
+    several = len(result.chips) > 1
     caption = [
-        f"mean, std and 95 % interval over {len(result.chips)} chips; worst: the worst chip",
-        f"drop: how much worse than digital, in {result.headline.points}; {result.headline.direction}",
+        f"mean, std and 95 % interval over {chips(len(result.chips))}; worst: the worst chip"
+        if several
+        else "one chip only; std and 95 % interval need at least two",
+        f"drop: how much worse than digital, in {result.headline.points}",
+        f"{metric}: {result.headline.direction}"
+        + ("" if baseline is None else f"; ignoring the input gets {baseline:.1f}"),
     ]
-    if baseline is not None:
-        caption.append(f"the baseline, which ignores the input, gets {metric} {baseline:.1f}")
     if with_paper and result.reference is not None:
         caption.append(f"paper: {result.reference['source']}")
     table = console.table(
@@ -30,14 +33,14 @@ def drift_table(result: DriftResult, title: str, baseline: float | None = None) 
     table.columns[-1].no_wrap = False
     digital, drop = result.digital[metric], result.headline.drop
 
-    for name, measured, published in (
+    for name, metrics, published in (
         ("digital", result.digital, paper_digital),
         ("converters only", result.converters_only, None),
     ):
-        worse = "" if name == "digital" else f"{drop(digital, measured[metric]):.2f}"
+        worse = "" if name == "digital" else f"{drop(digital, metrics[metric]):.2f}"
         table.add_row(
-            name, f"{measured[metric]:.2f}", "", "", "", worse, *([_number(published)] if with_paper else []),
-            *(f"{measured[other]:.2f}" for other in others),
+            name, f"{metrics[metric]:.2f}", "", "", "", worse, *([_number(published)] if with_paper else []),
+            *(f"{metrics[other]:.2f}" for other in others),
         )  # fmt: skip
     table.add_section()
     for label in result.times:
@@ -58,6 +61,11 @@ def drift_table(result: DriftResult, title: str, baseline: float | None = None) 
             *(f"{result.summary(other, label)['mean']:.2f}" for other in others),
         )
     return table
+
+
+def chips(count: int) -> str:
+    """Number of chips in words."""
+    return "1 chip" if count == 1 else f"{count} chips"
 
 
 def _number(value: float | None) -> str:

@@ -23,35 +23,35 @@ CAPTION_WIDTH = 66
 """In characters; the narrowest table is as wide."""
 
 
-def works(found: Inspection) -> dict[LayerWork, int]:
+def works(inspection: Inspection) -> dict[LayerWork, int]:
     """What layers ask of tile and cluster, with the number of layers that ask the same."""
     counts: dict[LayerWork, int] = {}
-    for layer in found.placement.analog:
-        work = found.work(layer)
+    for layer in inspection.placement.analog:
+        work = inspection.work(layer)
         counts[work] = counts.get(work, 0) + 1
     return counts
 
 
-def latency_table(found: Inspection) -> Table:
+def latency_table(inspection: Inspection) -> Table:
     """Each shape at each integration time, then the model; fits 80 columns."""
-    config = found.config.latency
-    counts = works(found)
+    config = inspection.config.latency
+    counts = works(inspection)
     published = [published_ratio(work, time) for work in counts for time in config.integration_times_ns]
     with_paper = any(ratio is not None for ratio in published)
-    made = console.table(
+    table = console.table(
         f"Latency of {config.sequence_tokens} tokens: tiles, and clusters with the adapters",
         "shape", "n", "T_int", "tile", "t", "ratio", *(["paper"] if with_paper else []), "t'", "KiB", "total",
         "x tile", caption="\n".join(_caption(config, with_paper)), collapse_padding=True,
     )  # fmt: skip
-    made.columns[0].no_wrap = True
+    table.columns[0].no_wrap = True
     for work, count in counts.items():
         for index, time in enumerate(config.integration_times_ns):
             name = [f"{work.outputs}x{work.inputs}", str(count)] if index == 0 else ["", ""]
-            made.add_row(*name, *_cells(work, time, config, with_paper))
-        made.add_section()
+            table.add_row(*name, *_cells(work, time, config, with_paper))
+        table.add_section()
     for index, time in enumerate(config.integration_times_ns):
         whole = model_timing((work for work, count in counts.items() for _ in range(count)), time, config)
-        made.add_row(
+        table.add_row(
             "model" if index == 0 else "",
             str(sum(counts.values())) if index == 0 else "",
             f"{time:g}",
@@ -63,7 +63,7 @@ def latency_table(found: Inspection) -> Table:
             _microseconds(whole.sequence_ns),
             f"{whole.overhead:.2f}",
         )  # fmt: skip
-    return made
+    return table
 
 
 def _cells(work: LayerWork, time: float, config: LatencyConfig, with_paper: bool) -> list[str]:

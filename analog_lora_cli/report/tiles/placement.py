@@ -15,7 +15,7 @@ def placement_table(placement: Placement) -> Table:
     on_tiles = sum(layer.parameters for layer in analog)
     total = sum(layer.parameters for layer in placement.layers)
     tiles = sum(layer.tiles[0] * layer.tiles[1] for layer in analog if layer.tiles)
-    made = console.table(
+    table = console.table(
         f"Placement: {len(analog)} layers on {tiles} tiles, {on_tiles / total:.1%} of {total / 1e6:.1f} M parameters",
         "layers", "n", "shape", "tiles", "clipped", "change",
         caption=f"{name_note(placement)}tiles: rows x columns for each layer; clipped: share of the weights\n"
@@ -26,7 +26,7 @@ def placement_table(placement: Placement) -> Table:
         first = group[0]
         assert first.tiles is not None
         weights = sum(layer.shape[0] * layer.shape[1] for layer in group)
-        made.add_row(
+        table.add_row(
             row_name(group, placement),
             str(len(group)),
             "x".join(map(str, first.shape)),
@@ -34,7 +34,7 @@ def placement_table(placement: Placement) -> Table:
             f"{sum(layer.clipped for layer in group) / weights:.2%}",
             f"{max(layer.clip_change for layer in group):.2%}",
         )
-    made.add_section()
+    table.add_section()
     reasons: dict[tuple[str, str], list[PlacedLayer]] = {}
     for layer in placement.layers:
         if not layer.analog:
@@ -42,5 +42,5 @@ def placement_table(placement: Placement) -> Table:
     for (kind, reason), group in reasons.items():
         name = group[0].name if len(group) == 1 else kind
         shape = "x".join(map(str, group[0].shape)) if len(group) == 1 else ""
-        made.add_row(f"[dim]{name}: digital, {reason}[/dim]", str(len(group)), shape, "", "", "")
-    return made
+        table.add_row(f"[dim]{name}: digital, {reason}[/dim]", str(len(group)), shape, "", "", "")
+    return table

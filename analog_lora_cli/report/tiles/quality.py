@@ -17,75 +17,78 @@ FRAGILE = 1.5
 """A layer is marked when its error exceeds the median of all layers by this factor."""
 
 
-def statistics_table(found: Inspection, show_all: bool) -> Table:
+def statistics_table(inspection: Inspection, show_all: bool) -> Table:
     """Weights before clipping, what clipping did, and the conductances that are programmed."""
-    g_min, g_max = found.config.hardware.conductance_range
-    devices = next(iter(found.weights.values())).devices
+    g_min, g_max = inspection.config.hardware.conductance_range
+    devices = next(iter(inspection.weights.values())).devices
     spread = "±std" if len(devices) <= 2 else ""
-    made = console.table(
+    table = console.table(
         "Weights and conductances", "layers", "std", "peak", "clip", "change",
         *(device.name for device in devices), "off",
-        caption=f"{name_note(found.placement)}std: of the weights before clipping; peak: the largest of them in std\n"
+        caption=f"{name_note(inspection.placement)}"
+        "std: of the weights before clipping; peak: the largest of them in std\n"
         "clip: share of the weights; change: the largest of n (Frobenius norm)\n"
         f"{', '.join(device.name for device in devices)}: targets in uS, mean{spread}, from {g_min:g} to {g_max:g}\n"
         "off: share of the devices at the smallest conductance",
         collapse_padding=True,
     )  # fmt: skip
-    for row in rows_of(found.placement, show_all):
-        reports = [found.weights[layer.name] for layer in row]
+    for row in rows_of(inspection.placement, show_all):
+        reports = [inspection.weights[layer.name] for layer in row]
         cells = []
         for index in range(len(devices)):
             of_row = [report.devices[index] for report in reports]
             std = f"±{fmean(d.std for d in of_row):.1f}" if len(devices) <= 2 else ""
             cells.append(f"{fmean(d.mean for d in of_row):.1f}{std}")
         off = fmean(device.at_minimum for report in reports for device in report.devices)
-        made.add_row(
-            row_name(row, found.placement),
-            f"{fmean(report.weights.std for report in reports):.3g}",
+        table.add_row(
+            row_name(row, inspection.placement),
+            f"{fmean(report.weights.std for report in reports):#.3g}",
             f"{max(report.weights.peak for report in reports):.1f}",
-            f"{sum(layer.clipped for layer in row) / found.cells(row):.2%}",
+            f"{sum(layer.clipped for layer in row) / inspection.cells(row):.2%}",
             f"{max(layer.clip_change for layer in row):.1%}",
             *cells,
             f"{off:.0%}",
         )
-    return made
+    return table
 
 
-def error_table(found: Inspection, show_all: bool) -> Table:
+def error_table(inspection: Inspection, show_all: bool) -> Table:
     """The error of each kind of layer, effect after effect, the most fragile first."""
-    drift, hardware = found.config.drift, found.config.hardware
+    drift, hardware = inspection.config.drift, inspection.config.hardware
     names = effect_names(hardware, drift.times)
     headings = {CONVERTERS: "conv", PROGRAMMING: "+prog", READ: "+read"}
-    rows = [row for row in rows_of(found.placement, show_all) if all(layer.name in found.errors for layer in row)]
-    rows.sort(key=lambda row: -max(found.errors[layer.name].worst for layer in row))
+    rows = [
+        row for row in rows_of(inspection.placement, show_all) if all(layer.name in inspection.errors for layer in row)
+    ]
+    rows.sort(key=lambda row: -max(inspection.errors[layer.name].worst for layer in row))
     chips = f"{drift.chips} chips" if drift.chips > 1 else f"chip {drift.seed}"
-    made = console.table(
+    table = console.table(
         "Error of the matrix-vector product in percent, most fragile first", "layers", "clip",
         *(headings.get(name, name) for name in names), *([] if show_all else ["worst"]),
-        caption=f"{name_note(found.placement)}"
+        caption=f"{name_note(inspection.placement)}"
         "||y - y_exact|| / ||y_exact|| over all tokens; each column adds an effect:\n"
         f"DAC, ADC and output noise; programming; read noise (at {read_label(hardware)});\n"
         f"drift with its compensation ({hardware.drift_compensation})\n"
         "clip: change of y_exact by clipping; not in the others, which are\n"
         f"against the clipped weights; {'' if show_all else f'worst: layer and error at {names[-1]}; '}!: more than\n"
         f"{FRAGILE:g} times the median of all layers\n"
-        f"{chips}, {found.inputs}",
+        f"{chips}, {inspection.inputs}",
         collapse_padding=True,
     )  # fmt: skip
-    limit = FRAGILE * median(errors.worst for errors in found.errors.values())
+    limit = FRAGILE * median(errors.worst for errors in inspection.errors.values())
     for row in rows:
-        errors = [found.errors[layer.name] for layer in row]
-        worst = max(row, key=lambda layer: found.errors[layer.name].worst)
-        fragile = found.errors[worst.name].worst > limit
+        errors = [inspection.errors[layer.name] for layer in row]
+        worst = max(row, key=lambda layer: inspection.errors[layer.name].worst)
+        fragile = inspection.errors[worst.name].worst > limit
         means = [fmean(one.effects[index].error for one in errors) for index in range(len(names))]
         numbers = [_percent(value) for value in (fmean(one.clipping for one in errors), *means)]
         mark = "!" if fragile else " "
         if show_all:
             numbers[-1] += mark
         else:
-            numbers.append(f"{_where(worst)} {_percent(found.errors[worst.name].worst)}{mark}")
-        made.add_row(row_name(row, found.placement), *numbers, style="bold red" if fragile else None)
-    return made
+            numbers.append(f"{_where(worst)} {_percent(inspection.errors[worst.name].worst)}{mark}")
+        table.add_row(row_name(row, inspection.placement), *numbers, style="bold red" if fragile else None)
+    return table
 
 
 def _percent(value: float) -> str:

@@ -77,7 +77,7 @@ def test_a_higher_perplexity_is_a_drop_and_the_highest_the_worst(lower_is_better
     text = shown(lower_is_better, 100)
     (row,) = [line.split() for line in text.splitlines() if line.startswith(" 0s")]
     assert row[0] == "0s" and row[1] == "11.00" and row[-2:] == ["12.00", "2.00"]
-    assert "in perplexity; lower is better" in " ".join(text.split())
+    assert "perplexity: lower is better" in " ".join(text.split())
     (exact,) = [line.split() for line in text.splitlines() if line.startswith(" converters only")]
     assert exact[-1] == "0.00"
 
