@@ -25,7 +25,7 @@ Layers = list[tuple[str, Layer]]
 def load_config(
     preset: str | None = None,
     file: Path | str | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | str = (),
     base: Layer | None = None,
     options: Sequence[tuple[str, Layer]] = (),
 ) -> Config:
@@ -34,7 +34,7 @@ def load_config(
     Args:
         preset: name of a preset.
         file: a YAML file; may name a preset itself with `extends`.
-        overrides: `KEY=VALUE` texts with dotted keys and YAML values.
+        overrides: `KEY=VALUE` texts with dotted keys and YAML values; a single one may stand alone.
         base: a configuration to start from in place of a preset (that of a checkpoint).
         options: layers of options that stand for keys, each with the option's name; they go over the overrides.
 
@@ -169,7 +169,7 @@ def _without_reference(layers: Layers) -> Layers:
     return [(source, {key: value for key, value in layer.items() if key != "reference"}) for source, layer in layers]
 
 
-def parse_overrides(overrides: Sequence[str]) -> Layers:
+def parse_overrides(overrides: Sequence[str] | str) -> Layers:
     """The layers of `--set KEY=VALUE`.
 
     Raises:
@@ -177,7 +177,7 @@ def parse_overrides(overrides: Sequence[str]) -> Layers:
     """
     layers: Layers = []
     problems: list[str] = []
-    for text in overrides:
+    for text in [overrides] if isinstance(overrides, str) else overrides:
         key, equals, value = text.partition("=")
         parts = key.strip().split(".")
         if not equals or not all(parts):

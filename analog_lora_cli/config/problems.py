@@ -69,9 +69,15 @@ def _problem(detail: ErrorDetails, content: dict[str, object], sources: dict[str
 
 def _located(key: str, message: str, sources: dict[str, str]) -> str:
     """A message that begins with what was typed: an option that stands for one key, or the key and its origin."""
-    origin = _origin(key, sources)
+    origin = _origin(key, {known: source for known, source in sources.items() if _concerns(known, key, message)})
     option = re.fullmatch(r" \(from (--[a-z]+)\)", origin)
     return f"{key}: {message}{origin}" if option is None else f"{option[1]}: {message}"
+
+
+def _concerns(known: str, key: str, message: str) -> bool:
+    """Whether a message about a key or section is about a key that some layer has set."""
+    name = known.rpartition(".")[2]
+    return not known.startswith(f"{key}.") or re.search(rf"\b{re.escape(name)}\b", message) is not None
 
 
 def _origin(key: str, sources: dict[str, str]) -> str:

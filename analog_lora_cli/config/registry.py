@@ -10,6 +10,7 @@ from pydantic import GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import no_info_after_validator_function
 
+from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.section import Section
 
 Entry = TypeVar("Entry")
@@ -91,6 +92,18 @@ class SectionRegistry(Registry[type[Section]]):
         self.section = section
         self.key = key
         self._refused = refused or {}
+
+    def register(self, names: Iterable[str], entry: type[Section]) -> None:
+        """Add a kind under its names.
+
+        Raises:
+            ValueError: another kind has one of the names, or a key does not say what it affects.
+        """
+        for key, field in entry.model_fields.items():
+            # Or measurements with another value of the key would be taken for the same.
+            if not any(isinstance(item, Affects) for item in field.metadata):
+                raise ValueError(f"{entry.__name__}.{key} does not say what it affects: Annotated[..., Affects(...)]")
+        super().register(names, entry)
 
     @property
     def default(self) -> str:

@@ -145,7 +145,7 @@ def inspection_shows(key: str, statistics: bool, errors: bool) -> str | None:
     Raises:
         KeyError: no configuration has this key.
     """
-    if affects(key, "read", "data"):
+    if affects(key, "read", "data", "numerics"):
         return "" if errors else "--errors"
     if affects(key, "mapping", "architecture", "cost"):
         return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from analog_lora_cli.config import scope
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.yaml_file import dump_yaml
 from analog_lora_cli.export.description import Description
@@ -71,8 +72,15 @@ def _drift_table(source: Source, result: dict[str, Any]) -> str:
         over_chips = time["metrics"][metric]
         std = "" if over_chips["std"] is None else f"{over_chips['std']:.2f}"
         rows.append(f"| {time['label']} | {over_chips['mean']:.2f} | {std} | {over_chips['worst']:.2f} |")
-    hardware = flatten(source.config.hardware.model_dump(mode="json"))
-    other = [f"`{key}: {value}`" for key, value in flatten(result["hardware"]).items() if hardware.get(key) != value]
+    hardware = flatten(scope.project(source.config.hardware, *scope.MEASUREMENT))
+    measured = flatten(
+        {
+            key: value
+            for key, value in result["hardware"].items()
+            if scope.affects(f"hardware.{key}", *scope.MEASUREMENT)
+        }
+    )
+    other = [f"`{key}: {value}`" for key, value in measured.items() if hardware.get(key) != value]
     changed = f" Measured with other hardware than trained for: {', '.join(other)}." if other else ""
     return f"""\
 ## Over drift

@@ -44,16 +44,9 @@ def prepare_libraries() -> str | None:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("DATASETS_VERBOSITY", "error")
     reason = hide_broken_torchvision()
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=".*pin_memory.*")
-    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
-    warnings.filterwarnings("ignore", message=".*save_embedding_layers.*")
-    warnings.filterwarnings("ignore", message=".*rank_pattern keys did not match.*")
     fail_fast_without_hub()
-    import transformers
-
-    transformers.logging.disable_progress_bar()
-    _listen()
+    if run_log.command():  # Warnings and loggers of a Python program are its own.
+        _listen()
     return reason
 
 
@@ -69,6 +62,12 @@ class _Listener(logging.Handler):
 
 
 def _listen() -> None:
+    import transformers
+
+    transformers.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    for message in ("pin_memory", "lr_scheduler.step", "save_embedding_layers", "rank_pattern keys did not match"):
+        warnings.filterwarnings("ignore", message=f".*{message}.*")
     for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.setLevel(logging.WARNING)
@@ -92,9 +91,10 @@ def _show_warning(
 
 
 def imports_done() -> None:
-    """Switch the collector on, which the command line keeps off while libraries are imported; share the cores."""
-    gc.freeze()
-    gc.enable()
+    """Share the cores, and switch the collector on, which commands keep off while libraries are imported."""
+    if run_log.command():
+        gc.freeze()
+        gc.enable()
     share_cores()
 
 

@@ -83,6 +83,11 @@ def file() -> Path | None:
     return _files[0] if _files else None
 
 
+def command() -> bool:
+    """Whether a command is running and logged; else a Python program has called."""
+    return _arguments is not None
+
+
 def arguments() -> list[str]:
     """Arguments of the command that is logged; none if nothing is."""
     return list(_arguments or [])

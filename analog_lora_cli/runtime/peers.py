@@ -9,6 +9,7 @@ beats of the others, over a connection of its own, because the main thread may w
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -34,6 +35,8 @@ SILENCE = 60.0
 SHORT_SILENCE = 4.0
 """The same once something has gone wrong already."""
 _FAILURE = "analora/failure"
+_meetings = itertools.count()
+"""Numbers of the meetings of this process, the same in all processes of a run."""
 
 
 @dataclass(frozen=True)
@@ -161,10 +164,14 @@ def meet(timeout: timedelta) -> tuple[Store, Peers]:
     Returns:
         the store for the process group, and the watch, which runs.
     """
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, size = next(rendezvous("env://", timeout=timeout))
-    peers = Peers(rank, size, store.clone())
+    # A launcher's store outlives the processes' group: keys of an earlier meeting must not answer for this one.
+    number = next(_meetings)
+    peers = Peers(rank, size, PrefixStore(f"analora/{number}/watch", store.clone()))
+    store = PrefixStore(f"analora/{number}", store)
     peers.start()
     return store, peers
 

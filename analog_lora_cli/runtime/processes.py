@@ -132,6 +132,7 @@ def _leave() -> None:
     _peers.stop()
     dist.barrier()  # Nobody watches any more: now the one that hosts the store may go.
     dist.destroy_process_group()
+    _on_cpus.cache_clear()
 
 
 def wait_for_all() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, get_args
 
-from analog_lora_cli.errors import ConfigError
+from analog_lora_cli.config.registry import OBJECTIVES, Registry
+from analog_lora_cli.config.sections.objective import ObjectiveSection, SupervisedSection
+from analog_lora_cli.hardware.tile.training_noise import NoiseScope
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -16,11 +18,23 @@ if TYPE_CHECKING:
 
 
 class Objective(Protocol):
-    """The loss of one forward pass."""
+    """The loss of one forward pass.
+
+    Args:
+        config: the `objective` section.
+    """
+
+    section: ClassVar[type[ObjectiveSection]]
+    """The kind of the section; its `kind` says which values of `objective.kind` mean this objective."""
+
+    noise_scope: NoiseScope
+    """Forward passes that share one draw of the weight noise, see `TrainingNoise`."""
 
     normalizes_by_items: bool
     """Whether the loss is a sum over items (say, tokens) divided by `num_items_in_batch`, the number of items of the
     whole optimizer step. Otherwise it is the mean over a batch, and the Trainer averages over accumulated batches."""
+
+    def __init__(self, config: ObjectiveSection) -> None: ...
 
     def compute_loss(
         self,
@@ -42,9 +56,14 @@ class Objective(Protocol):
 class Supervised:
     """The model's own loss against the labels."""
 
+    section: ClassVar[type[ObjectiveSection]] = SupervisedSection
+    noise_scope: NoiseScope = "forward"
     # The heads of these tasks return a mean and ignore the number of items. Believing otherwise, the Trainer would
     # multiply the loss by the number of processes, and sum over accumulated batches instead of averaging.
     normalizes_by_items = False
+
+    def __init__(self, config: ObjectiveSection) -> None:
+        self.config = config
 
     def compute_loss(
         self,
@@ -56,16 +75,26 @@ class Supervised:
         return own_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
 
 
-OBJECTIVES: dict[str, Callable[[], Objective]] = {"supervised": Supervised}
-"""Objectives by `objective.kind`."""
+_kinds: Registry[type[Objective]] = Registry("objective")
 
 
-def make_objective(kind: str) -> Objective:
-    """The objective of a kind.
+def register(kind: type[Objective]) -> type[Objective]:
+    """Make an objective known, with its section, under the names that the section's `kind` may take.
+
+    Also a class decorator.
 
     Raises:
-        ConfigError: no such kind.
+        ValueError: another objective has one of the names.
     """
-    if kind not in OBJECTIVES:
-        raise ConfigError([f"objective.kind: {kind!r} is not known; use one of {', '.join(OBJECTIVES)}"])
-    return OBJECTIVES[kind]()
+    names = get_args(kind.section.model_fields["kind"].annotation)
+    OBJECTIVES.register(names, kind.section)
+    _kinds.register(names, kind)
+    return kind
+
+
+def make_objective(config: ObjectiveSection) -> Objective:
+    """The objective that the `objective` section describes."""
+    return _kinds[config.kind](config)
+
+
+register(Supervised)

@@ -50,6 +50,9 @@ def train(
     loaded = model.loaded
     extra = additions(model, arguments, aged_chip)
     interruption = SaveOnSignal()
+    objective = make_objective(loaded.config.objective)
+    if model.analog is not None and model.analog.noise is not None:
+        model.analog.noise.scope = objective.noise_scope
     trainer = SupervisedTrainer(
         model=loaded.module,
         args=arguments,
@@ -57,7 +60,7 @@ def train(
         data_collator=loaded.task.collator(loaded.tokenizer),
         callbacks=[ObserverCallback(observer), *extra.callbacks, interruption],
         optimizers=(extra.optimizer, None),
-        objective=make_objective(loaded.config.objective.kind),
+        objective=objective,
     )
     started = time.monotonic()
     with explaining_out_of_memory(loaded.config), interruption.listening(), observer, ExitStack() as changes:

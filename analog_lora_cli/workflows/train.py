@@ -17,6 +17,7 @@ from analog_lora_cli.models.build import TrainingModel, build, load_base
 from analog_lora_cli.models.fingerprints import weights_sha256
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.runtime import processes
+from analog_lora_cli.runtime.libraries import imports_done
 from analog_lora_cli.runtime.numerics import numerics
 from analog_lora_cli.runtime.provenance import environment
 from analog_lora_cli.runtime.ranks import is_main
@@ -76,6 +77,7 @@ def train(
         AnaloraError: while running.
     """
     folder, observer = Path(output), observer or SilentObserver()
+    imports_done()
     with processes.together(processes.collective_timeout(config)):
         check_times(config.hardware, config.drift.times)
         store.check_output(folder, config, resume, overwrite)
@@ -154,7 +156,7 @@ def _store(model: TrainingModel, folder: Path, training: TrainingResult) -> None
         "placement": model.analog.placement.as_json() if model.analog is not None else None,
         "training": asdict(training),
         "environment": environment(),
-        "numerics": {**numerics(), "kernels": kernels_in_use(config.hardware)},
+        "numerics": {**numerics(), "kernels": kernels_in_use(config.hardware, loaded.module.device)},
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_manifest(folder, manifest)

@@ -102,7 +102,7 @@ def _store(adaptation: Adaptation, model: TrainingModel, training: TrainingResul
         "parameters": parameter_counts(model),
         "training": asdict(training),
         "environment": environment(),
-        "numerics": {**numerics(), "kernels": kernels_in_use(loaded.config.hardware)},
+        "numerics": {**numerics(), "kernels": kernels_in_use(loaded.config.hardware, loaded.module.device)},
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     layers = unchanged_layers(model)

@@ -43,7 +43,7 @@ class AdapterSection(Section):
     targets: Annotated[Annotated[list[str], Field(min_length=1)] | None, Affects("architecture", "training")] = None
     """Names of the linear layers that get an adapter: `query`, `attention.self.query` or a full name; each matches as
     a dotted suffix, and must match something. The head is left out while `train_head` is true. Null: every linear
-    layer that lies on tiles."""
+    layer, also one that `hardware.layers` leaves digital."""
 
     train_head: Annotated[bool, Affects("mapping", "architecture", "training")] = True
     """True: the task head is digital, trained and saved with the adapter. False, as in the paper's repository: the

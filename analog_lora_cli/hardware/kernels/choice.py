@@ -51,6 +51,8 @@ def fits_kernels(weight: Tensor, hardware: HardwareConfig) -> bool:
     return supported and worthwhile and compiled(hardware)
 
 
-def kernels_in_use(hardware: HardwareConfig) -> str:
-    """Name of the implementation in use here, for the manifest: `numba` or `torch`."""
-    return "numba" if compiled(hardware) and not torch.cuda.is_available() else "torch"
+def kernels_in_use(hardware: HardwareConfig, device: torch.device) -> str:
+    """Name of the implementation that large layers on a device use, for the manifest: `numba`, `torch` or `aihwkit`."""
+    if hardware.simulator == "aihwkit":
+        return "aihwkit"
+    return "numba" if compiled(hardware) and device.type == "cpu" else "torch"

@@ -154,7 +154,8 @@ def read_layers(folder: Path, output_noise: float | None = None) -> dict[str, An
     targets = _tensors(folder / TARGETS)
     try:
         aged = _tensors(folder / CHIP) if content["chip"] is not None else None
-        hardware = HardwareConfig.model_validate(content["hardware"])
+        # The kernels are a choice of the machine that wrote the file.
+        hardware = HardwareConfig.model_validate({**content["hardware"], "kernels": "auto"})
         if output_noise is not None:
             hardware = hardware.model_copy(update={"output_noise": output_noise})
         return {

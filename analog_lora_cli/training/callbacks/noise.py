@@ -37,6 +37,20 @@ class WeightNoiseSchedule(TrainerCallback):
     def __exit__(self, *error: object) -> None:
         self._hook.remove()
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Let gradient checkpointing compute each layer again with the noise of its own forward pass.
+
+        Here, and not in the arguments, because those are written as JSON, which holds no function.
+        """
+        # The names changed in transformers 5.24; the old ones work until 6.
+        kind = "activation" if hasattr(args, "activation_checkpointing") else "gradient"
+        options = {"use_reentrant": False, **(getattr(args, f"{kind}_checkpointing_kwargs", None) or {})}
+        if getattr(args, f"{kind}_checkpointing") and not options["use_reentrant"]:
+            options["context_fn"] = self.noise.checkpoint_contexts
+            getattr(self.model, f"{kind}_checkpointing_enable")(options)
+
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:

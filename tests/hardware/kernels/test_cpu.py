@@ -176,7 +176,11 @@ def test_which_layers_they_are_for() -> None:
     assert not fits_kernels(torch.empty(128, 128), never)
     assert not any(fits_kernels(torch.empty(128, 128, dtype=torch.float64), each) for each in (auto, never, always))
     if not torch.cuda.is_available():
-        assert [kernels_in_use(each) for each in (auto, never, always)] == ["numba", "torch", "numba"]
+        assert [kernels_in_use(each, torch.device("cpu")) for each in (auto, never, always)] == [
+            "numba",
+            "torch",
+            "numba",
+        ]
 
 
 def test_each_layer_asks_its_own_hardware() -> None:
@@ -236,7 +240,7 @@ def test_without_numbas_threads() -> None:
     expected = layer(x)
     with without_numba():
         assert not fits_kernels(layer.weight, layer.hardware)
-        assert kernels_in_use(layer.hardware) == "torch"
+        assert kernels_in_use(layer.hardware, torch.device("cpu")) == "torch"
         torch.manual_seed(1)
         assert ((layer(x) - expected).abs() < 1e-4).float().mean() > 0.99
         with pytest.raises(ConfigError, match=r"hardware\.kernels: numba cannot be loaded here .*use auto or torch"):
