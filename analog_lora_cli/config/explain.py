@@ -1,4 +1,4 @@
-"""What configuration keys mean, put together from the fields: description, unit, default, allowed values, effects."""
+"""Meaning of configuration keys, taken from the fields: description, unit, default, allowed values, effects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WORDS = {int: "whole number", float: "number", str: "text", bool: "true, false"
 
 @dataclass(frozen=True)
 class KeyFacts:
-    """What there is to say about one key."""
+    """Everything that `analora explain` says about one key."""
 
     key: str
     description: str
@@ -35,7 +35,7 @@ class KeyFacts:
     only_for: str = ""
     """The tasks or variants that have this key, or the few that do not; empty if all have it."""
     special: tuple[str, ...] = ()
-    """What single values mean, or the key itself for single tasks or variants."""
+    """Meanings of single values, or of the key for single tasks or variants."""
     reason: str = ""
     """Why the key cannot change on a programmed chip; completes "it ..."."""
 
@@ -84,7 +84,7 @@ def section_kinds(name: str) -> list[Kind]:
 
 
 def key_facts(key: str) -> KeyFacts:
-    """What there is to say about a key.
+    """Description, default, allowed values and effects of a key.
 
     Raises:
         UsageError: no configuration has this key; the message suggests what was meant.

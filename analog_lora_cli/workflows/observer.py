@@ -54,7 +54,7 @@ class SilentObserver:
     def built(self, model: TrainingModel) -> None:
         """Ignore the model."""
 
-    def measured(self, finished: int, total: int, measurement: Measurement, metrics: Metrics) -> None:
+    def measured(self, count: int, total: int, measurement: Measurement, metrics: Metrics) -> None:
         """Ignore a measurement."""
 
 

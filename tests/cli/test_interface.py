@@ -80,6 +80,15 @@ def test_help_has_groups_and_whole_examples(command: str) -> None:
     assert examples and all(line.startswith(f"analora {command}") for line in examples), "one line each"
 
 
+def test_the_usage_names_arguments_as_the_help_does() -> None:
+    for command, name in (("evaluate-drift", "CHECKPOINT"), ("explain", "KEY"), ("presets", "NAME")):
+        lines = analora(command, "--help", COLUMNS="80", NO_COLOR="1").stdout.splitlines()
+        assert any(line.startswith(f" Usage: analora {command} [OPTIONS] ") and name in line for line in lines)
+        assert not any("[[" in line or "......" in line for line in lines)
+    switches = [line for line in lines if "--quiet" in line or "--debug" in line]
+    assert len(switches) == 2 and not any("bool" in line.lower() for line in switches)
+
+
 def test_listing_presets_imports_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", PROBE, "presets"], capture_output=True, text=True, timeout=60)
     assert json.loads(done.stderr) == [0, []]

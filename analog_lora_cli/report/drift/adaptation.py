@@ -1,4 +1,4 @@
-"""What an adaptation has recovered: its tables, and one sentence on the cost."""
+"""Result of an adaptation: its tables, and one sentence on the cost."""
 
 from __future__ import annotations
 

@@ -56,23 +56,23 @@ class ConsoleObserver:
         if model.analog is not None:
             console.note(placement_table(model.analog.placement))
 
-    def measured(self, done: int, total: int, measurement: Measurement, metrics: dict[str, float]) -> None:
+    def measured(self, count: int, total: int, measurement: Measurement, metrics: dict[str, float]) -> None:
         """Show one finished measurement, and after two of them how long all will take."""
         name = measurement.label()
         run_log.record("measured", f"{name}: {listed(metrics)}")
         if self._drift is None:
             self._drift = Meter("drift")
-            self._drift.begin(done - 1, total)
+            self._drift.begin(count - 1, total)
         self._measured.append(time.monotonic())
         metric = self._metric or next(iter(metrics))
         self._drift.values = f"{name}: {metric} {metrics[metric]:.2f}"
-        self._drift.update(done, total)
+        self._drift.update(count, total)
         if len(self._measured) == 2:
             # The second is the first on tiles, and so costs what most of the others do.
-            left = (self._measured[1] - self._measured[0]) * (total - done) / world_size()
+            left = (self._measured[1] - self._measured[0]) * (total - count) / world_size()
             if left > SHORT:
-                console.note(f"[dim]about {duration(left)} for the other {total - done} measurements[/dim]")
-        if done == total:
+                console.note(f"[dim]about {duration(left)} for the other {total - count} measurements[/dim]")
+        if count == total:
             self._close()
 
     def _close(self) -> None:

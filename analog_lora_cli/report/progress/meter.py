@@ -53,30 +53,30 @@ class Meter:
         self._started = self._last_line = time.monotonic()
         self._first = 0
 
-    def begin(self, done: int, total: int) -> None:
-        """Start, or continue where `done` of `total` steps are done."""
+    def begin(self, count: int, total: int) -> None:
+        """Start, or continue after `count` of `total` steps."""
         self._started = self._last_line = time.monotonic()
-        self._first = done
+        self._first = count
         if console.is_quiet():
             return
         if console.messages().is_terminal:
             self._bar = _bar()
-            self._task = self._bar.add_task(self.title, total=total, completed=done, values="")
+            self._task = self._bar.add_task(self.title, total=total, completed=count, values="")
             self._bar.start()
-        elif done:
-            console.note(f"{self.title}: continuing at {done}/{total}")
+        elif count:
+            console.note(f"{self.title}: continuing at {count}/{total}")
 
-    def update(self, done: int, total: int) -> None:
-        """So many steps are done."""
+    def update(self, count: int, total: int) -> None:
+        """Show that `count` of `total` steps are finished."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total, values=self.values)
+            self._bar.update(self._task, completed=count, total=total, values=self.values)
         elif not console.is_quiet():
             now = time.monotonic()
-            if now - self._last_line >= LINE_EVERY or done == total:
+            if now - self._last_line >= LINE_EVERY or count == total:
                 self._last_line = now
-                rate = (done - self._first) / max(now - self._started, 1e-9)
-                left = duration((total - done) / rate) if rate > 0 else "?"
-                console.note(f"{self.title}: {done}/{total}  {self.values}  left {left}")
+                rate = (count - self._first) / max(now - self._started, 1e-9)
+                left = duration((total - count) / rate) if rate > 0 else "?"
+                console.note(f"{self.title}: {count}/{total}  {self.values}  left {left}")
 
     def end(self) -> None:
         """Stop, finished or not."""

@@ -24,7 +24,7 @@ CAPTION_WIDTH = 66
 
 
 def works(inspection: Inspection) -> dict[LayerWork, int]:
-    """What layers ask of tile and cluster, with the number of layers that ask the same."""
+    """Work of the layers on tile and cluster, each with the number of layers that share it."""
     counts: dict[LayerWork, int] = {}
     for layer in inspection.placement.analog:
         work = inspection.work(layer)

@@ -38,7 +38,7 @@ def tile_table(inspection: Inspection, show_all: bool) -> Table:
 
 
 def digital_table(inspection: Inspection) -> Table:
-    """What stays digital, and why."""
+    """Modules that stay digital, with the reason."""
     table = console.table("Stays digital", "what", "why", "n", "parameters", "adapter", left=2, collapse_padding=True)
     reasons: dict[tuple[str, str], list[PlacedLayer]] = {}
     for layer in inspection.placement.layers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 from unittest.mock import patch
@@ -58,6 +59,13 @@ def test_the_widest_table_is_readable_in_a_pipe(width: int, result: DriftResult)
     (ten_years,) = [line for line in lines if line.startswith(" 10y")]
     assert ten_years.split() == ["10y", "78.90", "0.10", "78.65", "..", "79.15", "78.80", "7.10", "82.80", "78.90"]
     assert "82.80" in ten_years, "the paper's number stands beside the measured one"
+
+
+def test_one_chip_has_no_spread(result: DriftResult) -> None:
+    assert "over 3 chips" in shown(result, 80)
+    first = {key: metrics for key, metrics in result.measurements.items() if key.chip == 0}
+    text = shown(dataclasses.replace(result, chips=[0], measurements=first), 80)
+    assert "one chip only; std and 95 % interval need at least two" in text and "1 chips" not in text
 
 
 PERPLEXITY = Metric("perplexity", unit="", higher_is_better=False)
