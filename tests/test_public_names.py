@@ -156,3 +156,16 @@ def test_a_run_is_continued_or_replaced(make_config: MakeConfig, tmp_path: Path)
     analog_lora_cli.train(make_config(), run, drift=False)
     with pytest.raises(UsageError, match="give one of them"):
         analog_lora_cli.adapt(run, adapter="new", resume=True, overwrite=True)
+
+
+def test_a_callers_loggers_warnings_and_collector_are_its_own() -> None:
+    code = """
+import gc, logging, warnings
+logger, handler, show = logging.getLogger("transformers"), logging.NullHandler(), warnings.showwarning
+logger.addHandler(handler)
+gc.disable()
+from analog_lora_cli import train
+assert handler in logger.handlers and warnings.showwarning is show and not gc.isenabled()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -30,6 +30,6 @@ def preset_path(name: str) -> Path:
     paths = {path.stem: path for path in preset_folder().glob("*.yaml")}
     if name in paths:
         return paths[name]
-    near = get_close_matches(name, paths, n=3, cutoff=0.5)
+    near = get_close_matches(name, preset_names(), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "`analora presets` lists all"
     raise ConfigError([f"there is no preset {name!r}: {hint}"])

@@ -48,7 +48,7 @@ def _problem(detail: ErrorDetails, content: dict[str, object], sources: dict[str
     key = ".".join(path)
     kind, value = detail["type"], detail["input"]
     if kind == "missing":
-        return f"{key}: is missing{_origin('.'.join(path[:-1]), sources)}"
+        return f"{key}: is missing{_origin('.'.join(path[:-1]), key, sources)}"
     if kind == "extra_forbidden":
         message = f"unknown key{_elsewhere(path, content) or f'; {_hint(path, content)}'}"
     elif kind in ("model_type", "model_attributes_type"):
@@ -69,22 +69,17 @@ def _problem(detail: ErrorDetails, content: dict[str, object], sources: dict[str
 
 def _located(key: str, message: str, sources: dict[str, str]) -> str:
     """A message that begins with what was typed: an option that stands for one key, or the key and its origin."""
-    origin = _origin(key, {known: source for known, source in sources.items() if _concerns(known, key, message)})
+    origin = _origin(key, message, sources)
     option = re.fullmatch(r" \(from (--[a-z]+)\)", origin)
     return f"{key}: {message}{origin}" if option is None else f"{option[1]}: {message}"
 
 
-def _concerns(known: str, key: str, message: str) -> bool:
-    """Whether a message about a key or section is about a key that some layer has set."""
-    name = known.rpartition(".")[2]
-    return not known.startswith(f"{key}.") or re.search(rf"\b{re.escape(name)}\b", message) is not None
-
-
-def _origin(key: str, sources: dict[str, str]) -> str:
-    """Layer that a key came from; for a section, the last layer that set a key in it."""
+def _origin(key: str, message: str, sources: dict[str, str]) -> str:
+    """Layer that a key came from; for a section, the last layer that set a key that the message names, or any."""
     around = [source for known, source in sources.items() if key.startswith(f"{known}.")]
-    below = [source for known, source in sources.items() if known.startswith(f"{key}.")]
-    origins = [sources[key]] if key in sources else around or below
+    below = {known.rpartition(".")[2]: source for known, source in sources.items() if known.startswith(f"{key}.")}
+    named = [source for name, source in below.items() if re.search(rf"\b{re.escape(name)}\b", message)]
+    origins = [sources[key]] if key in sources else around or named or list(below.values())
     return f" (from {origins[-1]})" if origins else ""
 
 

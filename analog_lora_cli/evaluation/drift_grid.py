@@ -10,7 +10,7 @@ import torch
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.drift import DriftConfig
 from analog_lora_cli.config.sections.hardware import HardwareConfig
-from analog_lora_cli.config.times import seconds, time_label
+from analog_lora_cli.config.times import seconds, shortest_label
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.evaluator import Evaluator
@@ -43,7 +43,7 @@ def check_times(hardware: HardwareConfig, times: list[str], origin: str = "drift
     """
     undefined, defined = undefined_times(hardware, [seconds(label) for label in times])
     if undefined:
-        known = ", ".join(time_label(time) for time in defined or [])
+        known = ", ".join(shortest_label(time) for time in defined or [])
         wrong = ", ".join(label for label in times if seconds(label) in undefined)
         raise UsageError(f"{origin}: {wrong}: device {hardware.device} has data for {known} only")
 

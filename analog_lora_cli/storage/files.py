@@ -104,7 +104,9 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise CheckpointError(f"{path}: cannot be read: {reason}") from None
+        raise CheckpointError(
+            f"{path}: cannot be read: {reason}; restore it, or write it anew with the command that made it"
+        ) from None
 
 
 def file_sha256(path: Path) -> str:

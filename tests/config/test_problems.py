@@ -256,3 +256,13 @@ def test_what_is_dumped_is_read_back(content: dict[str, object]) -> None:
 def test_what_rewrites_the_base_is_refused_with_the_reason(key: str) -> None:
     with pytest.raises(ConfigError, match="rewrites the base weights"):
         load_config(preset="quickstart", overrides=[key])
+
+
+def test_an_error_about_two_keys_names_the_one_that_was_typed() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(
+            "squad-lora",
+            overrides="task.doc_stride=400",
+            options=[("--limit", {"task": {"max_eval_samples": 5}})],
+        )
+    assert "(from --set task.doc_stride=400)" in str(caught.value) and "--limit" not in str(caught.value)

@@ -137,3 +137,14 @@ def test_the_default_of_each_section_is_the_first_registered() -> None:
     config = Config()
     assert (config.task.name, config.adapter.variant) == (TASKS.default, ADAPTERS.default)
     assert (config.hardware.device, config.objective.kind) == (DEVICES.names()[0], "supervised")
+
+
+def test_a_kind_whose_keys_do_not_say_what_they_affect_is_refused() -> None:
+    """Or measurements with another value of such a key would be taken for the same."""
+
+    class Silent(TaskSection):
+        name: Annotated[Literal["silent"], Affects("score")] = "silent"
+        depth: int = 1
+
+    with pytest.raises(ValueError, match=r"Silent\.depth does not say what it affects"):
+        TASKS.register(["silent"], Silent)

@@ -82,8 +82,10 @@ def test_only_the_main_process_writes(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_warnings_that_no_filter_silences_are_shown_in_one_line(capsys: Captured) -> None:
     from analog_lora_cli.runtime.libraries import prepare_libraries
 
+    run_log.start(["train"])
     with warnings.catch_warnings():
         prepare_libraries()
         warnings.warn("something\nmatters", UserWarning, stacklevel=1)
         warnings.warn("nothing to the user", FutureWarning, stacklevel=1)
+    run_log.end(0)
     assert capsys.readouterr().err == "warning: test_logs: something matters\n"

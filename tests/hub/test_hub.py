@@ -18,7 +18,9 @@ from tests.hub.fake_hub import Hub, serving
 
 LOAD = """
 import json, sys, time
+from analog_lora_cli.runtime import log
 from analog_lora_cli.runtime.libraries import prepare_libraries
+log.start(["train"])
 prepare_libraries()
 from analog_lora_cli.config.sections.task import task_section
 from analog_lora_cli.models.loading import load_model, load_tokenizer

@@ -169,4 +169,6 @@ def test_equal_whatever_the_shape(
     weight = normal(out_features, in_features, seed=seed) * 10.0**magnitude
     x = normal(1 if iterative else tokens, in_features, seed=seed + 1) * 10.0**-magnitude
     ours, theirs = outputs(pair(weight, None, chosen), x)
-    assert distance(ours, theirs) < 1e-6
+    # Against the magnitude of what is added up: aihwkit's scales are float32, and a sum may cancel to almost nothing.
+    added_up = float((x.abs() @ weight.abs().t()).max())
+    assert float((ours - theirs).abs().max()) < 2e-7 * added_up

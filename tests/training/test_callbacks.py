@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 from analog_lora_cli.models.build import TrainingModel, build, load_base
 from analog_lora_cli.models.tiling import AnalogModel
 from analog_lora_cli.training.additions import additions
@@ -134,3 +135,22 @@ def test_lora_plus_trains_b_faster(make_config: MakeConfig, tmp_path: Path) -> N
     named = {name: rates[id(p)] for name, p in model.loaded.module.named_parameters() if p.requires_grad}
     assert {rate for name, rate in named.items() if "lora_A" in name} == {0.001}
     assert {rate for name, rate in named.items() if "lora_B" in name} == {0.008}
+
+
+def test_gradient_checkpointing_computes_layers_again_with_their_own_noise(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the training itself: the contexts reach torch's checkpoint, and the result is that without it."""
+    calls = []
+    contexts = TrainingNoise.checkpoint_contexts
+    monkeypatch.setattr(TrainingNoise, "checkpoint_contexts", lambda noise: calls.append(1) or contexts(noise))
+    results = []
+    for checkpointed in (False, True):
+        config = make_config(adapter={"dropout": 0.0}, train={"max_steps": 2, "gradient_checkpointing": checkpointed})
+        setup = prepare(config)
+        folder = tmp_path / str(checkpointed)
+        train(setup.model, setup.features, training_arguments(config, folder), False, TrainingObserver())
+        module = setup.model.loaded.module
+        results.append({name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad})
+    assert calls
+    assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())

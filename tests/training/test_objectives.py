@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
+from analog_lora_cli.config.effects import Affects
+from analog_lora_cli.config.registry import OBJECTIVES
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.config.sections.objective import ObjectiveSection
-from analog_lora_cli.errors import ConfigError
+from analog_lora_cli.config.sections.objective import ObjectiveSection, SupervisedSection
+from analog_lora_cli.hardware.tile.training_noise import NoiseScope
 from analog_lora_cli.training import objectives
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.callbacks.progress import TrainingObserver
-from analog_lora_cli.training.objectives import Supervised, make_objective
+from analog_lora_cli.training.objectives import Supervised, make_objective, register
 from analog_lora_cli.training.supervised import SupervisedTrainer
 from analog_lora_cli.training.train import train
 from analog_lora_cli.workflows.train import prepare
@@ -25,13 +27,25 @@ from tests.training.conftest import OneLayer
 MakeArguments = Callable[..., TrainingArguments]
 
 
+class SmallerSection(ObjectiveSection):
+    """A share of the model's own loss."""
+
+    kind: Annotated[Literal["smaller"], Affects("training")] = "smaller"
+    share: Annotated[float, Affects("training")] = 0.5
+
+
 class Smaller:
     """Half of the model's own loss, and what it was told about the items of a step."""
 
+    section: ClassVar[type[ObjectiveSection]] = SmallerSection
+    noise_scope: NoiseScope = "step"
     normalizes_by_items = True
+    last: ClassVar[Smaller]
 
-    def __init__(self) -> None:
+    def __init__(self, config: ObjectiveSection) -> None:
+        self.config = config
         self.items: list[Any] = []
+        Smaller.last = self
 
     def compute_loss(self, own_loss: Any, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         self.items.append(num_items_in_batch)
@@ -56,7 +70,9 @@ def test_the_supervised_loss_is_the_models_own(make_arguments: MakeArguments, fe
         model.forward = lambda x, number, labels, model=model: {  # type: ignore[method-assign]
             "loss": torch.nn.functional.mse_loss(model.trained(x)[:, 0], labels)
         }
-        trainer = SupervisedTrainer(model=model, args=arguments, train_dataset=features, objective=Supervised())
+        trainer = SupervisedTrainer(
+            model=model, args=arguments, train_dataset=features, objective=Supervised(SupervisedSection())
+        )
         trainer.fit(None)
         losses.append(trainer.state.log_history[0]["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -65,7 +81,7 @@ def test_the_supervised_loss_is_the_models_own(make_arguments: MakeArguments, fe
 def test_an_objective_of_another_kind_replaces_it(
     make_arguments: MakeArguments, features: list[dict[str, Any]]
 ) -> None:
-    objective = Smaller()
+    objective = Smaller(SmallerSection())
     arguments = make_arguments("run", max_steps=1, gradient_accumulation_steps=2)
     trainer = SupervisedTrainer(model=OneLayer(), args=arguments, train_dataset=features, objective=objective)
     trainer.fit(None)
@@ -81,16 +97,17 @@ def test_an_objective_of_another_kind_replaces_it(
 def test_a_training_has_the_objective_of_its_configuration(
     make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    objective = Smaller()
-    monkeypatch.setitem(objectives.OBJECTIVES, "smaller", lambda: objective)
-    config = make_config(train={"max_steps": 1})
-    config = config.model_copy(update={"objective": ObjectiveSection(kind="smaller")})
+    """One class and one registration; the section reaches the objective, and the tiles have its noise scope."""
+    for entries in (OBJECTIVES, objectives._kinds):
+        monkeypatch.setattr(entries, "_entries", dict(entries._entries))
+    register(Smaller)
+    config = make_config(objective={"kind": "smaller", "share": 0.25}, train={"max_steps": 1})
     setup = prepare(config)
     train(setup.model, setup.features, training_arguments(config, tmp_path), False, TrainingObserver())
-    assert len(objective.items) == 1
+    assert len(Smaller.last.items) == 1 and Smaller.last.config == config.objective
+    assert setup.model.analog is not None and setup.model.analog.noise is not None
+    assert setup.model.analog.noise.scope == "step"
 
 
-def test_an_unknown_kind_is_an_error_of_the_configuration() -> None:
-    assert isinstance(make_objective("supervised"), Supervised)
-    with pytest.raises(ConfigError, match=r"objective\.kind: 'distil' is not known; use one of supervised"):
-        make_objective("distil")
+def test_supervised_is_the_default(make_config: Callable[..., Config]) -> None:
+    assert isinstance(make_objective(make_config().objective), Supervised)

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainingArguments
 
+from analog_lora_cli.config.sections.objective import SupervisedSection
 from analog_lora_cli.errors import CheckpointError
 from analog_lora_cli.training.callbacks.state import StatefulCallback
 from analog_lora_cli.training.objectives import Supervised
@@ -76,7 +77,11 @@ class Steps(StatefulCallback):
 
 def make(kind: str, arguments: TrainingArguments, features: list[dict[str, Any]], *callbacks: Any) -> Any:
     options = {"model": OneLayer(), "args": arguments, "train_dataset": features, "callbacks": [Steps(), *callbacks]}
-    return SupervisedTrainer(objective=Supervised(), **options) if kind == "own" else ResumableOther(**options)
+    return (
+        SupervisedTrainer(objective=Supervised(SupervisedSection()), **options)
+        if kind == "own"
+        else ResumableOther(**options)
+    )
 
 
 def steps_of(trainer: Any) -> int:
