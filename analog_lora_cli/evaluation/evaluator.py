@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -80,6 +81,26 @@ class Evaluator:
                     after_batch(len(batch.rows))
             metrics |= eval_set.score([outputs[row] for row in range(len(eval_set.features))])
         return metrics
+
+    @torch.no_grad()  # Not inference_mode: a training may follow with what the model keeps between its calls.
+    def expected_seconds(self, model: nn.Module) -> float:
+        """About how long `run` would take, from its first batch and the number of tokens; the model stays as it is."""
+        batches = [batch for _, batches in self._sets for batch in batches]
+        training = model.training
+        model.eval()
+        for _ in range(2):  # Only the second is timed: the first also allocates memory.
+            begin = time.perf_counter()
+            model(**{name: tensor.to(self.device) for name, tensor in batches[0].inputs.items()})
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            seconds = time.perf_counter() - begin
+        model.train(training)
+        return seconds * sum(_tokens(batch) for batch in batches) / _tokens(batches[0])
+
+
+def _tokens(batch: _Batch) -> int:
+    """Tokens of a batch with its padding."""
+    return len(batch.lengths) * max(batch.lengths)
 
 
 def _batches(eval_set: EvalSet, collate: PaddingCollator, batch_size: int, most_tokens: int | None) -> list[_Batch]:

@@ -15,6 +15,7 @@ from analog_lora_cli.errors import AnaloraError, StoppedError, UsageError
 from analog_lora_cli.runtime.ranks import rank, world_size
 
 if TYPE_CHECKING:
+    import torch
     from torch.distributed import ProcessGroup
 
     from analog_lora_cli.config.schema import Config
@@ -133,6 +134,17 @@ def _leave() -> None:
     dist.barrier()  # Nobody watches any more: now the one that hosts the store may go.
     dist.destroy_process_group()
     _on_cpus.cache_clear()
+
+
+def own_device() -> torch.device:
+    """The device that this process computes on: its own GPU, else the CPU."""
+    import torch
+
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
 
 
 def wait_for_all() -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from analog_lora_cli.config import scope
 from analog_lora_cli.config.flat import flatten
@@ -175,7 +172,7 @@ def _measure(
     observer: EvaluationObserver,
     overwrite: bool,
 ) -> dict[Measurement, Metrics]:
-    device = _device()
+    device = processes.own_device()
     loaded = build_from(subject.checkpoint, subject.adapter, subject.config)
     loaded.module.to(device)
     evaluator = Evaluator(loaded.task, loaded.tokenizer, subject.config.train.per_device_eval_batch_size, device)
@@ -215,9 +212,3 @@ def _locked(folder: Path) -> Iterator[None]:
             yield
     else:
         yield
-
-
-def _device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")

@@ -37,6 +37,9 @@ class RunObserver(EvaluationObserver, Protocol):
     def built(self, model: TrainingModel) -> None:
         """The model is built, so that its placement is known."""
 
+    def expected(self, measurements: int, seconds: float) -> None:
+        """After the training come so many measurements, which take all processes about so many seconds or more."""
+
 
 class SilentObserver:
     """Observer that ignores everything."""
@@ -53,6 +56,9 @@ class SilentObserver:
 
     def built(self, model: TrainingModel) -> None:
         """Ignore the model."""
+
+    def expected(self, measurements: int, seconds: float) -> None:
+        """Ignore the estimate."""
 
     def measured(self, count: int, total: int, measurement: Measurement, metrics: Metrics) -> None:
         """Ignore a measurement."""

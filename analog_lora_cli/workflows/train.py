@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import AnaloraError
-from analog_lora_cli.evaluation.drift_grid import check_times
+from analog_lora_cli.evaluation.drift_grid import check_times, drift_measurements
 from analog_lora_cli.evaluation.drift_result import DriftResult
+from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.evaluation.log import Metrics
 from analog_lora_cli.hardware.kernels.choice import kernels_in_use
 from analog_lora_cli.models.build import TrainingModel, build, load_base
@@ -20,7 +21,7 @@ from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.libraries import imports_done
 from analog_lora_cli.runtime.numerics import numerics
 from analog_lora_cli.runtime.provenance import environment
-from analog_lora_cli.runtime.ranks import is_main
+from analog_lora_cli.runtime.ranks import is_main, world_size
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.files import file_sha256, write_json
@@ -91,6 +92,9 @@ def train(
         setup = None if finished else prepare(config)
         if setup is not None:
             observer.built(setup.model)
+            if drift:
+                count = len(drift_measurements(config.drift))
+                observer.expected(count, count * setup.evaluation_seconds / world_size())
         with store.open_run(folder, config, resume, overwrite):
             processes.wait_for_all()
             if setup is not None:
@@ -109,6 +113,8 @@ class TrainingSetup:
     model: TrainingModel
     features: Dataset
     """The task's training features."""
+    evaluation_seconds: float
+    """About how long the digital model takes for the validation data."""
 
 
 def prepare(config: Config, base_checkpoint: store.Checkpoint | None = None, start: str | None = None) -> TrainingSetup:
@@ -127,8 +133,17 @@ def prepare(config: Config, base_checkpoint: store.Checkpoint | None = None, sta
     base = load_base(config, base_checkpoint)
     features = base.task.train_features(base.tokenizer)
     # An error in the validation data must come before the training, not after it.
-    base.task.eval_sets(base.tokenizer)
-    return TrainingSetup(build(base, base_checkpoint, start), features)
+    seconds = _evaluation_seconds(base)
+    return TrainingSetup(build(base, base_checkpoint, start), features, seconds)
+
+
+def _evaluation_seconds(base: LoadedModel) -> float:
+    device = processes.own_device()
+    evaluator = Evaluator(base.task, base.tokenizer, base.config.train.per_device_eval_batch_size, device)
+    base.module.to(device)
+    seconds = evaluator.expected_seconds(base.module)
+    base.module.to("cpu")  # The parameters of the adapter are drawn on the CPU, so that a seed gives the same ones.
+    return seconds
 
 
 def _store(model: TrainingModel, folder: Path, training: TrainingResult) -> None:

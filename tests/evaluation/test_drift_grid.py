@@ -24,8 +24,8 @@ from analog_lora_cli.evaluation.log import MeasurementLog
 from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
 from analog_lora_cli.evaluation.thresholds import parse_requirement
 from analog_lora_cli.tasks import Metric
+from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import train as run_training
-from tests.workflows.test_train import Silent
 
 MakeConfig = Callable[..., Config]
 F1, PERPLEXITY = Metric("f1"), Metric("perplexity", unit="", higher_is_better=False)
@@ -37,7 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, make_config: MakeConfig) -
     folder = tmp_path_factory.mktemp("trained")
     for method in ("lora", "digital", "full"):
         config = make_config(method=method, train={"max_steps": 30, "learning_rate": 5e-3, "save_steps": 100})
-        run_training(config, folder / method, Silent(), drift=False)
+        run_training(config, folder / method, SilentObserver(), drift=False)
         shutil.rmtree(folder / method / "drift")
     return folder
 

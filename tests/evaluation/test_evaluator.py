@@ -29,6 +29,29 @@ def test_batches_on_a_cpu_hold_few_tokens(make_config: Callable[..., Config]) ->
     assert sizes[1] == 1 < sizes[100] < sizes[10**6] == min(24, evaluator.features)
 
 
+class Clock(torch.nn.Module):
+    """A model that takes a millisecond for each token, by its own clock, and longer the first time."""
+
+    now = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def forward(self, input_ids: torch.Tensor, **_: torch.Tensor) -> None:
+        assert not self.training
+        self.now += input_ids.numel() / 1000 + (60.0 if self.now == 100.0 else 0.0)
+
+
+def test_the_expected_time_is_that_of_all_tokens(make_config: Callable[..., Config]) -> None:
+    loaded = load_base(make_config())
+    evaluator = Evaluator(loaded.task, loaded.tokenizer, 5, torch.device("cpu"))
+    tokens = sum(batch["input_ids"].numel() for batch in evaluator.batches())
+    model = Clock().train()
+    with patch.object(evaluation, "time", model):
+        assert evaluator.expected_seconds(model) == pytest.approx(tokens / 1000)
+    assert model.training
+
+
 def test_a_digital_result_does_not_depend_on_the_batches(make_config: Callable[..., Config]) -> None:
     model = prepare(make_config()).model.analog
     assert model is not None

@@ -25,8 +25,8 @@ from analog_lora_cli.export.source import Source
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
+from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import train as run_training
-from tests.workflows.test_train import Silent
 
 MakeConfig = Callable[..., Config]
 FORMATS = ("peft", "merged", "conductances", "aihwkit")
@@ -148,7 +148,7 @@ def exports(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -
     try:
         for name, (task, changes) in RUNS.items():
             config = make_config(task, **{"hardware": HARDWARE, **changes, "train": {"learning_rate": 1e-2}})
-            run_training(config, root / name / "checkpoint", Silent(), drift=False)
+            run_training(config, root / name / "checkpoint", SilentObserver(), drift=False)
             (root / name / "texts.json").write_text(json.dumps(texts_of(task)))
             for kind in FORMATS:
                 if kind != "peft" or config.method != "full":
@@ -261,7 +261,7 @@ def test_aihwkit_with_ideal_converters_agrees_closely(exports: Path, tmp_path: P
     from analog_lora_cli.export.aihwkit_loader import load_model as load_aihwkit
 
     ideal = {**HARDWARE, "dac_bits": 0, "adc_bits": 0, "drift_compensation": "per-column"}
-    run_training(make_config(hardware=ideal), tmp_path / "run", Silent(), drift=False)
+    run_training(make_config(hardware=ideal), tmp_path / "run", SilentObserver(), drift=False)
     export_quietly(tmp_path / "run", "aihwkit", tmp_path / "out")
     analog = on_tiles(tmp_path / "run", output_noise=0.0)
     inputs = inputs_of(analog.loaded, "sst2")
@@ -350,7 +350,7 @@ def test_an_adapter_on_an_unchanged_hub_model_needs_no_base(
 ) -> None:
     """Only then: the base is on the hub, nothing was clipped, the head was trained."""
     config = make_config("squad", method="digital")
-    run_training(config, tmp_path / "run", Silent(), drift=False)
+    run_training(config, tmp_path / "run", SilentObserver(), drift=False)
     monkeypatch.setattr(Source, "base_on_hub", True)
     export_quietly(tmp_path / "run", "peft", tmp_path / "out")
     assert not (tmp_path / "out" / "base").exists()

@@ -10,8 +10,8 @@ import pytest
 
 from analog_lora_cli.cli import main
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import train as run_training
-from tests.workflows.test_train import Silent
 
 TRAIN = {"max_steps": 30, "learning_rate": 5e-3, "save_steps": 10, "save_total_limit": 3}
 
@@ -22,7 +22,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, make_config: Callable[..., C
     folder = tmp_path_factory.mktemp("whole")
     for method in ("lora", "full"):
         config = make_config(method=method, train=TRAIN, drift={"chips": 2, "times": ["0s", "1y"]})
-        run_training(config, folder / method, Silent())
+        run_training(config, folder / method, SilentObserver())
         assert main(["evaluate-drift", str(folder / method), "--quiet"]) == 0
     second = ["--adapter", "second", "--quiet"]
     assert main(["adapt", str(folder / "lora"), *second, "--set", "train.seed=7", "--no-drift"]) == 0

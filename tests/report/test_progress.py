@@ -46,6 +46,16 @@ def test_short_work_needs_no_estimate(clock: list[float], capsys: pytest.Capture
     assert "about" not in capsys.readouterr().err
 
 
+def test_before_a_training_it_says_how_long_the_measurements_will_take(capsys: pytest.CaptureFixture[str]) -> None:
+    console.messages.cache_clear()
+    console.set_quiet(False)
+    with ConsoleObserver() as observer:
+        observer.expected(72, 10.0)
+        assert capsys.readouterr().err == ""
+        observer.expected(72, 1080.0)
+    assert "the 72 measurements after the training will take 18 min 0 s or more" in capsys.readouterr().err
+
+
 def test_the_work_is_announced() -> None:
     drift = Config().drift
     assert planned_measurements([]) == "measuring 2 times: digital, converters only"

@@ -21,8 +21,8 @@ import pytest
 
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import train as run_training
-from tests.workflows.test_train import Silent
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def test_measuring_ends_when_a_process_is_lost(
 ) -> None:
     """Between collectives only the missing beats tell; what was measured before is used by the next run."""
     folder = tmp_path / "run"
-    run_training(make_config(), folder, Silent(), drift=False)
+    run_training(make_config(), folder, SilentObserver(), drift=False)
     arguments = ["evaluate-drift", str(folder), "--chips", "100000"]
     finished = folder / "drift" / "default" / "measurements.jsonl"
     with started(arguments, tmp_path) as jobs:

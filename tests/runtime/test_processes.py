@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import train as run_training
-from tests.workflows.test_train import Silent
 
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node"]
 ACCELERATE = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes"]
@@ -76,7 +76,7 @@ def test_accumulated_batches_train_like_one_batch(make_config: Callable[..., Con
     for batch, accumulated in ((8, 1), (2, 4)):
         train = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulated, "max_steps": 12}
         folder = tmp_path / str(batch)
-        run_training(make_config(**sections, train=train), folder, Silent(), drift=False)
+        run_training(make_config(**sections, train=train), folder, SilentObserver(), drift=False)
         stored.append(load_file(str(folder / "adapters/default/adapter_model.safetensors")))
     for key, tensor in stored[0].items():
         assert torch.allclose(tensor, stored[1][key], atol=1e-4), key

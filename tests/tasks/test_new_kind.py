@@ -21,8 +21,8 @@ from analog_lora_cli.tasks import EvalSet, Metric, Task, make_task, register, re
 from analog_lora_cli.tasks.base import Example, FloatArray
 from analog_lora_cli.tasks.data.features import mapped_features
 from analog_lora_cli.tasks.data.files import locate, read_table
+from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import train as run_training
-from tests.workflows.test_train import Silent
 
 COLUMNS = ("query", "passage", "relevance")
 
@@ -117,7 +117,7 @@ def test_trained_evaluated_required_and_exported(
 
     files = {"train_file": ranked_files[0], "validation_file": ranked_files[1]}
     config = make_config(task={"name": "ranking", **files}, train={"max_steps": 4}, drift={"chips": 1, "times": ["1y"]})
-    result = run_training(config, tmp_path / "run", Silent())
+    result = run_training(config, tmp_path / "run", SilentObserver())
     assert result.drift is not None and result.drift.headline == Ranking.metrics[0]
     assert result.drift.digital.keys() == {"inversions", "squared_error"}
 

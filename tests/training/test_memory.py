@@ -18,8 +18,8 @@ from analog_lora_cli.config.sections.drift import DriftConfig
 from analog_lora_cli.evaluation.drift_grid import drift_measurements, measure
 from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.models.build import load_base, with_adapter
+from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import train as run_training
-from tests.workflows.test_train import Silent
 
 
 def held() -> int:
@@ -44,7 +44,7 @@ def test_a_chip_is_forgotten_when_the_next_is_programmed(make_config: Callable[.
 def test_two_hundred_chips_keep_the_memory_flat(make_config: Callable[..., Config], tmp_path: Path) -> None:
     """The resident memory of a process, looked at while it measures."""
     folder = tmp_path / "run"
-    run_training(make_config(), folder, Silent(), drift=False)
+    run_training(make_config(), folder, SilentObserver(), drift=False)
     finished = folder / "drift" / "default" / "measurements.jsonl"
     command = [sys.executable, "-m", "analog_lora_cli", "evaluate-drift", str(folder), "--chips", "200", "--quiet"]
     memory: dict[int, int] = {}

@@ -29,10 +29,11 @@ from analog_lora_cli.storage.locks import locked
 from analog_lora_cli.storage.manifest import read_manifest, write_manifest
 from analog_lora_cli.training.callbacks.chips import ChipInTheLoop
 from analog_lora_cli.workflows.adaptation import Adaptation, AgedChip
+from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.recover import measure_recovery
 from analog_lora_cli.workflows.train import train as run_training
 from analog_lora_cli.workflows.train_adapter import train_adapter
-from tests.workflows.test_train import Interrupted, Silent
+from tests.workflows.test_train import Interrupted
 
 MakeConfig = Callable[..., Config]
 
@@ -41,7 +42,7 @@ MakeConfig = Callable[..., Config]
 def trained(tmp_path_factory: pytest.TempPathFactory, make_config: MakeConfig) -> Path:
     """A checkpoint for question answering, which has no pooler, without drift results."""
     folder = tmp_path_factory.mktemp("trained") / "c"
-    run_training(make_config("squad", train={"max_steps": 4}), folder, Silent(), drift=False)
+    run_training(make_config("squad", train={"max_steps": 4}), folder, SilentObserver(), drift=False)
     shutil.rmtree(folder / "drift")
     return folder
 
@@ -50,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, make_config: MakeConfig) -
 def trained_sst2(tmp_path_factory: pytest.TempPathFactory, make_config: MakeConfig) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "s"
     train = {"max_steps": 40, "learning_rate": 5e-3, "save_steps": 100}
-    run_training(make_config(train=train), folder, Silent(), drift=False)
+    run_training(make_config(train=train), folder, SilentObserver(), drift=False)
     shutil.rmtree(folder / "drift")
     return folder
 
@@ -154,9 +155,9 @@ def test_plain_peft_loads_a_second_adapter_with_its_head(
 @pytest.mark.parametrize("variant", ["lora", "dora", "vera", "rslora"])
 def test_an_adapter_starts_from_another(variant: str, make_config: MakeConfig, tmp_path: Path) -> None:
     options = {"variant": variant, "dropout": 0.0, "rank": 4}
-    run_training(make_config(adapter=options), tmp_path / "c", Silent(), drift=False)
+    run_training(make_config(adapter=options), tmp_path / "c", SilentObserver(), drift=False)
     task = adaptation(tmp_path / "c", "next", ["train.max_steps=1", "train.learning_rate=1e-7"], start="default")
-    train_adapter(task, Silent())
+    train_adapter(task, SilentObserver())
     old, new = tensors(tmp_path / "c", "default"), tensors(tmp_path / "c", "next")
     assert old.keys() == new.keys()
     assert all(torch.allclose(old[key], new[key], atol=1e-6) for key in old)
@@ -165,9 +166,9 @@ def test_an_adapter_starts_from_another(variant: str, make_config: MakeConfig, t
 
 def test_a_frozen_head_comes_along(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config("squad", adapter={"train_head": False}, train={"max_steps": 2})
-    run_training(config, tmp_path / "c", Silent(), drift=False)
+    run_training(config, tmp_path / "c", SilentObserver(), drift=False)
     for name, start in (("from", "default"), ("fresh", None)):
-        train_adapter(adaptation(tmp_path / "c", name, ["train.seed=9"], start=start), Silent())
+        train_adapter(adaptation(tmp_path / "c", name, ["train.seed=9"], start=start), SilentObserver())
         head = "frozen_head.safetensors"
         assert (tmp_path / "c/adapters" / name / head).read_bytes() == (
             tmp_path / "c/adapters/default" / head
@@ -230,7 +231,7 @@ def test_the_chip_in_the_loop_is_read_anew_and_never_as_in_the_evaluation(sst2_c
 def test_without_the_chip_option_others_must_not_be_counted_in(sst2_checkpoint: Path) -> None:
     """The trained chip is among those of `drift`: the column of the others must leave it out."""
     task = adaptation(sst2_checkpoint, "aged", ["train.max_steps=2"], start="default", chip=AgedChip(1, "1y"))
-    recovery = measure_recovery(task, train_adapter(task, Silent()), Silent())
+    recovery = measure_recovery(task, train_adapter(task, SilentObserver()), SilentObserver())
     elsewhere = recovery.elsewhere("1y")
     assert elsewhere is not None
     assert len(elsewhere["values"]) == 1
@@ -320,17 +321,17 @@ def test_what_makes_no_sense_is_refused(
 
 
 def test_a_full_checkpoint_has_no_adapters_to_add(make_config: MakeConfig, tmp_path: Path) -> None:
-    run_training(make_config(method="full", train={"max_steps": 2}), tmp_path / "f", Silent(), drift=False)
+    run_training(make_config(method="full", train={"max_steps": 2}), tmp_path / "f", SilentObserver(), drift=False)
     with pytest.raises(UsageError, match="method full"):
-        train_adapter(adaptation(tmp_path / "f", "x", ["method=lora"]), Silent())
+        train_adapter(adaptation(tmp_path / "f", "x", ["method=lora"]), SilentObserver())
 
 
 def test_a_digital_checkpoint_is_put_on_tiles_by_its_first_analog_adapter(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    run_training(make_config(method="digital", train={"max_steps": 2}), tmp_path / "d", Silent(), drift=False)
+    run_training(make_config(method="digital", train={"max_steps": 2}), tmp_path / "d", SilentObserver(), drift=False)
     assert read_checkpoint(tmp_path / "d").analog_layers == {}
-    train_adapter(adaptation(tmp_path / "d", "noisy", ["method=lora"], start="default"), Silent())
+    train_adapter(adaptation(tmp_path / "d", "noisy", ["method=lora"], start="default"), SilentObserver())
     assert len(read_checkpoint(tmp_path / "d").analog_layers) == 13
 
 
@@ -339,9 +340,9 @@ def test_an_interrupted_adaptation_leaves_the_checkpoint_and_resumes_to_the_same
 ) -> None:
     other = Path(shutil.copytree(checkpoint, tmp_path / "whole"))
     overrides = ["hardware.adc_bits=6", "train.max_steps=8"]
-    train_adapter(adaptation(other, "six", overrides, start="default"), Silent())
+    train_adapter(adaptation(other, "six", overrides, start="default"), SilentObserver())
     before = files(checkpoint, "trainer")
-    report = Silent()
+    report = SilentObserver()
 
     def step(number: int, samples: int) -> None:
         if number == 5:
@@ -354,25 +355,25 @@ def test_an_interrupted_adaptation_leaves_the_checkpoint_and_resumes_to_the_same
     with pytest.raises(CheckpointError, match="adapter six is not complete; finish it .* adapt --resume"):
         verify_adapter(read_checkpoint(checkpoint), "six")
     with pytest.raises(UsageError, match="unfinished adaptation six; continue it with --resume"):
-        train_adapter(adaptation(checkpoint, "six", overrides, start="default"), Silent())
+        train_adapter(adaptation(checkpoint, "six", overrides, start="default"), SilentObserver())
     with pytest.raises(UsageError, match=r"train\.max_steps: 8 there, 9 here"):
         changed = adaptation(checkpoint, "six", [*overrides, "train.max_steps=9"], start="default")
-        train_adapter(changed, Silent(), resume=True)
+        train_adapter(changed, SilentObserver(), resume=True)
     with pytest.raises(UsageError, match="--from: 'default' there, None here"):
-        train_adapter(adaptation(checkpoint, "six", overrides), Silent(), resume=True)
-    done = train_adapter(adaptation(checkpoint, "six", overrides, start="default"), Silent(), resume=True)
+        train_adapter(adaptation(checkpoint, "six", overrides), SilentObserver(), resume=True)
+    done = train_adapter(adaptation(checkpoint, "six", overrides, start="default"), SilentObserver(), resume=True)
     assert done.entry("six")["training"]["resumed_from"] == 4
     assert same(tensors(checkpoint, "six"), tensors(other, "six"))
 
 
 def test_an_existing_adapter_is_replaced_only_when_asked(checkpoint: Path) -> None:
-    train_adapter(adaptation(checkpoint, "x", ["train.max_steps=1"]), Silent())
+    train_adapter(adaptation(checkpoint, "x", ["train.max_steps=1"]), SilentObserver())
     old = tensors(checkpoint, "x")
     with pytest.raises(UsageError, match="has an adapter x already.*--overwrite"):
-        train_adapter(adaptation(checkpoint, "x", ["train.max_steps=2"]), Silent())
+        train_adapter(adaptation(checkpoint, "x", ["train.max_steps=2"]), SilentObserver())
     assert same(old, tensors(checkpoint, "x"))
-    assert train_adapter(adaptation(checkpoint, "x", ["train.max_steps=1"]), Silent(), resume=True)
-    train_adapter(adaptation(checkpoint, "x", ["train.max_steps=2"]), Silent(), overwrite=True)
+    assert train_adapter(adaptation(checkpoint, "x", ["train.max_steps=1"]), SilentObserver(), resume=True)
+    train_adapter(adaptation(checkpoint, "x", ["train.max_steps=2"]), SilentObserver(), overwrite=True)
     assert not same(old, tensors(checkpoint, "x"))
 
 
@@ -380,9 +381,9 @@ def test_two_adaptations_at_once_do_not_get_in_each_others_way(checkpoint: Path)
     first = adaptation(checkpoint, "x", ["train.max_steps=2"])
     second = adaptation(checkpoint, "y", ["train.max_steps=2"])
     with locked(first.trainer_folder), pytest.raises(UsageError, match="another process"):
-        train_adapter(first, Silent())
-    train_adapter(second, Silent())
-    done = train_adapter(first, Silent(), resume=True)
+        train_adapter(first, SilentObserver())
+    train_adapter(second, SilentObserver())
+    done = train_adapter(first, SilentObserver(), resume=True)
     assert done.adapters == ["default", "x", "y"], "the manifest keeps what the other has written meanwhile"
 
 
@@ -390,12 +391,12 @@ def test_changed_bases_and_adapters_are_noticed(checkpoint: Path, tiny_model: Pa
     from safetensors.torch import save_file
 
     copied = Path(shutil.copytree(tiny_model, tmp_path / "model"))
-    train_adapter(adaptation(checkpoint, "moved", [f"model.name={copied}", "train.max_steps=1"]), Silent())
+    train_adapter(adaptation(checkpoint, "moved", [f"model.name={copied}", "train.max_steps=1"]), SilentObserver())
     weights = load_file(str(copied / "model.safetensors"))
     weights["embeddings.word_embeddings.weight"][3, 0] += 1
     save_file(weights, str(copied / "model.safetensors"), metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="not the weights"):
-        train_adapter(adaptation(checkpoint, "other", [f"model.name={copied}"]), Silent())
+        train_adapter(adaptation(checkpoint, "other", [f"model.name={copied}"]), SilentObserver())
     (checkpoint / "adapters/moved/analora.yaml").write_text("task: {}\n")
     assert main(["evaluate-drift", str(checkpoint), "--adapter", "moved", "--quiet"]) == 2
 
@@ -406,7 +407,7 @@ def test_a_manifest_of_other_analog_weights_is_noticed(checkpoint: Path) -> None
     content["analog_layers"][name] = "0" * 64
     write_manifest(checkpoint, content)
     with pytest.raises(CheckpointError, match=f"{name}: the weights on tiles are not those of the training"):
-        train_adapter(adaptation(checkpoint, "x", []), Silent())
+        train_adapter(adaptation(checkpoint, "x", []), SilentObserver())
 
 
 def test_an_adaptation_killed_at_any_point_resumes_to_the_same_adapter(checkpoint: Path, tmp_path: Path) -> None:

@@ -19,29 +19,14 @@ from safetensors.torch import load_file
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import AnaloraError, CheckpointError, UsageError
-from analog_lora_cli.evaluation.measurement import Measurement
 from analog_lora_cli.models.build import build_from
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.storage.checkpoint import read_checkpoint
+from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import prepare
 from analog_lora_cli.workflows.train import train as run_training
 
 MakeConfig = Callable[..., Config]
-
-
-class Silent:
-    """A report that says nothing."""
-
-    def __init__(self) -> None:
-        from analog_lora_cli.training.callbacks.progress import TrainingObserver
-
-        self.training = TrainingObserver()
-
-    def stage(self, text: str) -> None: ...
-
-    def built(self, built: Any) -> None: ...
-
-    def measured(self, done: int, total: int, measurement: Measurement, metrics: dict[str, float]) -> None: ...
 
 
 def adapter(folder: Path) -> dict[str, torch.Tensor]:
@@ -58,7 +43,7 @@ def test_each_method_writes_the_files_of_the_contract(
     task: str, method: str, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    result = run_training(make_config(task, method=method), folder, Silent())
+    result = run_training(make_config(task, method=method), folder, SilentObserver())
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     names = {name for name in names if not name.startswith("trainer/") and not name.endswith(".lock")}
     weights = {"model/config.json", "model/model.safetensors"}
@@ -75,7 +60,7 @@ def test_each_method_writes_the_files_of_the_contract(
 
 def test_training_under_noise_learns_and_leaves_the_base_alone(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(train={"max_steps": 60, "learning_rate": 5e-3, "save_steps": 100})
-    result = run_training(config, tmp_path / "run", Silent())
+    result = run_training(config, tmp_path / "run", SilentObserver())
     assert result.metrics["digital"]["accuracy"] > 90
     assert result.drift is not None
     assert result.drift.summary("accuracy", "0s")["mean"] > 80
@@ -84,7 +69,7 @@ def test_training_under_noise_learns_and_leaves_the_base_alone(make_config: Make
 
 def test_plain_peft_loads_the_adapter_with_its_head(make_config: MakeConfig, tmp_path: Path, tiny_model: Path) -> None:
     config = make_config(method="digital", train={"max_steps": 30, "learning_rate": 5e-3})
-    run_training(config, tmp_path / "run", Silent())
+    run_training(config, tmp_path / "run", SilentObserver())
     checkpoint = read_checkpoint(tmp_path / "run")
     ours = build_from(checkpoint, "default", config)
     from peft import PeftModel
@@ -118,9 +103,9 @@ def test_each_adapter_trains_resumes_and_loads(
     options: dict[str, Any], make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = make_config(adapter=options)
-    run_training(config, tmp_path / "whole", Silent())
+    run_training(config, tmp_path / "whole", SilentObserver())
     interrupt_after(config, tmp_path / "cut", steps=5)
-    result = run_training(config, tmp_path / "cut", Silent(), resume=True)
+    result = run_training(config, tmp_path / "cut", SilentObserver(), resume=True)
     assert result.metrics["train"]["resumed_from"] == 4
     assert same(adapter(tmp_path / "whole"), adapter(tmp_path / "cut"))
     assert (tmp_path / "whole" / "drift/default/measurements.jsonl").read_text().splitlines()[1:] == (
@@ -134,7 +119,7 @@ class Interrupted(Exception):
 
 def interrupt_after(config: Config, folder: Path, steps: int) -> None:
     """Start a run and break it off after some steps."""
-    report = Silent()
+    report = SilentObserver()
 
     def step(number: int, samples: int) -> None:
         if number == steps:
@@ -152,9 +137,9 @@ def test_resume_in_a_later_epoch_sees_the_same_data_and_noise(
     train = {"max_steps": -1, "num_train_epochs": 3.0, "per_device_train_batch_size": 16, "save_steps": 4}
     hardware = {"weight_noise_ramp": 0.5}
     config = make_config(method=method, train=train, hardware=hardware)
-    run_training(config, tmp_path / "whole", Silent(), drift=False)
+    run_training(config, tmp_path / "whole", SilentObserver(), drift=False)
     interrupt_after(config, tmp_path / "cut", steps=11)
-    run_training(config, tmp_path / "cut", Silent(), resume=True, drift=False)
+    run_training(config, tmp_path / "cut", SilentObserver(), resume=True, drift=False)
     file = "model/model.safetensors" if method == "full" else "adapters/default/adapter_model.safetensors"
     assert same(load_file(str(tmp_path / "whole" / file)), load_file(str(tmp_path / "cut" / file)))
 
@@ -225,16 +210,16 @@ def test_a_signal_saves_and_ends_within_seconds(number: int, make_config: MakeCo
     assert "--resume" in said
     last = max(int(state.name.rpartition("-")[2]) for state in trainer.glob("checkpoint-*"))
     assert 40 <= last < 300
-    done = [run_training(config, tmp_path / "cut", Silent(), resume=True, drift=False)]
-    done.append(run_training(config, tmp_path / "whole", Silent(), drift=False))
+    done = [run_training(config, tmp_path / "cut", SilentObserver(), resume=True, drift=False)]
+    done.append(run_training(config, tmp_path / "whole", SilentObserver(), drift=False))
     assert done[0].metrics["train"]["resumed_from"] == last
     assert same(adapter(tmp_path / "whole"), adapter(tmp_path / "cut"))
 
 
 def test_weight_noise_of_the_device_programs_a_new_chip_each_step(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(hardware={"weight_noise_type": "device"}, train={"max_steps": 3})
-    result = run_training(config, tmp_path / "run", Silent(), drift=False)
-    other = run_training(make_config(train={"max_steps": 3}), tmp_path / "gaussian", Silent(), drift=False)
+    result = run_training(config, tmp_path / "run", SilentObserver(), drift=False)
+    other = run_training(make_config(train={"max_steps": 3}), tmp_path / "gaussian", SilentObserver(), drift=False)
     assert result.metrics["train"]["final_loss"] != other.metrics["train"]["final_loss"]
 
 
@@ -245,7 +230,7 @@ def test_the_aihwkit_simulator_trains_and_agrees_without_noise(make_config: Make
     for simulator in ("fast", "aihwkit"):
         hardware = {**quiet, "simulator": simulator}
         config = make_config(hardware=hardware, adapter={"dropout": 0.0}, drift=drift, train={"max_steps": 4})
-        run_training(config, tmp_path / simulator, Silent(), drift=False)
+        run_training(config, tmp_path / simulator, SilentObserver(), drift=False)
         results.append(adapter(tmp_path / simulator))
     for key, tensor in results[0].items():
         # aihwkit lets the gradient flow through each token's input scale, this project's tile does not.
@@ -256,24 +241,24 @@ def test_the_aihwkit_simulator_trains_and_agrees_without_noise(make_config: Make
 def test_folders_in_use_are_refused_and_nothing_is_lost(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(train={"max_steps": 2})
     folder = tmp_path / "run"
-    run_training(config, folder, Silent(), drift=False)
+    run_training(config, folder, SilentObserver(), drift=False)
     before = adapter(folder)
     with pytest.raises(UsageError, match="--resume.*--overwrite"):
-        run_training(config, folder, Silent(), drift=False)
+        run_training(config, folder, SilentObserver(), drift=False)
     other = make_config(train={"max_steps": 3})
     with pytest.raises(UsageError, match=r"train\.max_steps: 2 there, 3 here"):
-        run_training(other, folder, Silent(), resume=True, drift=False)
+        run_training(other, folder, SilentObserver(), resume=True, drift=False)
     assert same(before, adapter(folder))
-    run_training(other, folder, Silent(), overwrite=True, drift=False)
+    run_training(other, folder, SilentObserver(), overwrite=True, drift=False)
     assert not same(before, adapter(folder))
     assert [path.name for path in tmp_path.iterdir()] == ["run"], "the replaced run is removed at the end"
 
 
 def test_a_failed_overwrite_keeps_the_old_run(make_config: MakeConfig, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    run_training(make_config(train={"max_steps": 2}), folder, Silent(), drift=False)
+    run_training(make_config(train={"max_steps": 2}), folder, SilentObserver(), drift=False)
     before = adapter(folder)
-    report = Silent()
+    report = SilentObserver()
     report.training.step = lambda number, samples: (_ for _ in ()).throw(Interrupted())  # type: ignore[method-assign]
     with pytest.raises(Interrupted):
         run_training(make_config(train={"max_steps": 3}), folder, report, overwrite=True, drift=False)
@@ -288,12 +273,12 @@ def test_changed_or_damaged_weights_are_noticed(make_config: MakeConfig, tmp_pat
     shutil.copytree(tiny_model, copied)
     config = make_config(model={"name": str(copied)}, train={"max_steps": 2})
     folder = tmp_path / "run"
-    run_training(config, folder, Silent(), drift=False)
+    run_training(config, folder, SilentObserver(), drift=False)
     file = folder / "adapters/default/adapter_model.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(CheckpointError, match="damaged"):
-        run_training(config, folder, Silent(), resume=True, drift=False)
+        run_training(config, folder, SilentObserver(), resume=True, drift=False)
     file.write_bytes(whole)
     from safetensors.torch import save_file
 
@@ -302,13 +287,13 @@ def test_changed_or_damaged_weights_are_noticed(make_config: MakeConfig, tmp_pat
     save_file(weights, str(copied / "model.safetensors"), metadata={"format": "pt"})
     (folder / "drift/default/measurements.jsonl").unlink()  # What was measured on the right base stays valid.
     with pytest.raises(CheckpointError, match="not the weights"):
-        run_training(config, folder, Silent(), resume=True, drift=False)
+        run_training(config, folder, SilentObserver(), resume=True, drift=False)
 
 
 def test_a_diverged_training_is_an_error(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(train={"learning_rate": 1e30, "logging_nan_inf_filter": False, "max_grad_norm": 0.0})
     with pytest.raises(AnaloraError, match="diverged"):
-        run_training(config, tmp_path / "run", Silent(), drift=False)
+        run_training(config, tmp_path / "run", SilentObserver(), drift=False)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +311,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     sections: dict[str, Any], message: str, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        run_training(make_config(**sections), tmp_path / "run", Silent())
+        run_training(make_config(**sections), tmp_path / "run", SilentObserver())
     assert not any(tmp_path.iterdir())
 
 
@@ -362,7 +347,7 @@ def test_the_adapted_model_sees_the_token_types(task: str, make_config: MakeConf
 def test_a_frozen_random_head_comes_back_as_it_was(make_config: MakeConfig, tmp_path: Path) -> None:
     """Clipped hard, so that clipping it twice would show; another seed would draw another head."""
     config = make_config("squad", adapter={"train_head": False}, hardware={"clip_sigma": 1.0}, train={"max_steps": 2})
-    run_training(config, tmp_path / "run", Silent(), drift=False)
+    run_training(config, tmp_path / "run", SilentObserver(), drift=False)
     checkpoint = read_checkpoint(tmp_path / "run")
     other = config.model_copy(update={"train": config.train.model_copy(update={"seed": 7})})
     stored = put_on_tiles(build_from(checkpoint, "default", other), config.hardware)

@@ -56,6 +56,14 @@ class ConsoleObserver:
         if model.analog is not None:
             console.note(placement_table(model.analog.placement))
 
+    def expected(self, measurements: int, seconds: float) -> None:
+        """Print how long the measurements will take."""
+        if seconds > SHORT:
+            console.note(
+                f"[dim]the {measurements} measurements after the training will take {duration(seconds)} or more, "
+                "by the time of the digital model[/dim]"
+            )
+
     def measured(self, count: int, total: int, measurement: Measurement, metrics: dict[str, float]) -> None:
         """Show one finished measurement, and after two of them how long all will take."""
         name = measurement.label()
