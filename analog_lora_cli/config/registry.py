@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
@@ -104,6 +104,17 @@ class SectionRegistry(Registry[type[Section]]):
             if not any(isinstance(item, Affects) for item in field.metadata):
                 raise ValueError(f"{entry.__name__}.{key} does not say what it affects: Annotated[..., Affects(...)]")
         super().register(names, entry)
+
+    def register_kind(self, section: type[Section], kinds: Registry[Entry], kind: Entry) -> Entry:
+        """Add a section, and to `kinds` what carries it out, both under the names that the section's key may take.
+
+        Raises:
+            ValueError: as for `register`.
+        """
+        names = get_args(section.model_fields[self.key].annotation)
+        self.register(names, section)
+        kinds.register(names, kind)
+        return kind
 
     @property
     def default(self) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from analog_lora_cli.config.registry import TASKS, Registry
 from analog_lora_cli.config.sections.task import TaskSection
 from analog_lora_cli.tasks.base import Task
@@ -21,10 +19,7 @@ def register(kind: type[Task]) -> type[Task]:
     Raises:
         ValueError: another kind has one of the names.
     """
-    names = get_args(kind.section.model_fields["name"].annotation)
-    TASKS.register(names, kind.section)
-    _kinds.register(names, kind)
-    return kind
+    return TASKS.register_kind(kind.section, _kinds, kind)
 
 
 def make_task(config: TaskSection, seed: int) -> Task:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Protocol, get_args
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from analog_lora_cli.config.registry import OBJECTIVES, Registry
 from analog_lora_cli.config.sections.objective import ObjectiveSection, SupervisedSection
@@ -86,10 +86,7 @@ def register(kind: type[Objective]) -> type[Objective]:
     Raises:
         ValueError: another objective has one of the names.
     """
-    names = get_args(kind.section.model_fields["kind"].annotation)
-    OBJECTIVES.register(names, kind.section)
-    _kinds.register(names, kind)
-    return kind
+    return OBJECTIVES.register_kind(kind.section, _kinds, kind)
 
 
 def make_objective(config: ObjectiveSection) -> Objective:

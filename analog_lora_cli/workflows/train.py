@@ -89,10 +89,10 @@ def train(
             observer.stage(f"training, then {planned_measurements([config.drift])} ({fewer})")
         observer.stage("reading data and model")
         arguments = training_arguments(config, folder / layout.TRAINER)
-        setup = None if finished else prepare(config)
+        setup = None if finished else prepare(config, estimate=drift)
         if setup is not None:
             observer.built(setup.model)
-            if drift:
+            if setup.evaluation_seconds is not None:
                 count = len(drift_measurements(config.drift))
                 observer.expected(count, count * setup.evaluation_seconds / world_size())
         with store.open_run(folder, config, resume, overwrite):
@@ -113,11 +113,13 @@ class TrainingSetup:
     model: TrainingModel
     features: Dataset
     """The task's training features."""
-    evaluation_seconds: float
-    """About how long the digital model takes for the validation data."""
+    evaluation_seconds: float | None
+    """About how long the digital model takes for the validation data; None if nobody asked."""
 
 
-def prepare(config: Config, base_checkpoint: store.Checkpoint | None = None, start: str | None = None) -> TrainingSetup:
+def prepare(
+    config: Config, base_checkpoint: store.Checkpoint | None = None, start: str | None = None, estimate: bool = False
+) -> TrainingSetup:
     """Read the data, and build the model for a training on them.
 
     Args:
@@ -125,6 +127,7 @@ def prepare(config: Config, base_checkpoint: store.Checkpoint | None = None, sta
         base_checkpoint: the checkpoint whose programmed weights a further adapter is trained for; None: a new
             deployment.
         start: the adapter of `base_checkpoint` to start from; None: a new one.
+        estimate: estimate how long an evaluation takes, by one batch.
 
     Raises:
         DataError: the training or the validation data are missing or malformed.
@@ -133,14 +136,14 @@ def prepare(config: Config, base_checkpoint: store.Checkpoint | None = None, sta
     base = load_base(config, base_checkpoint)
     features = base.task.train_features(base.tokenizer)
     # An error in the validation data must come before the training, not after it.
-    seconds = _evaluation_seconds(base)
+    device = processes.own_device()
+    evaluator = Evaluator(base.task, base.tokenizer, config.train.per_device_eval_batch_size, device)
+    seconds = _evaluation_seconds(base, evaluator) if estimate else None
     return TrainingSetup(build(base, base_checkpoint, start), features, seconds)
 
 
-def _evaluation_seconds(base: LoadedModel) -> float:
-    device = processes.own_device()
-    evaluator = Evaluator(base.task, base.tokenizer, base.config.train.per_device_eval_batch_size, device)
-    base.module.to(device)
+def _evaluation_seconds(base: LoadedModel, evaluator: Evaluator) -> float:
+    base.module.to(evaluator.device)
     seconds = evaluator.expected_seconds(base.module)
     base.module.to("cpu")  # The parameters of the adapter are drawn on the CPU, so that a seed gives the same ones.
     return seconds
