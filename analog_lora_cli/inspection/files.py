@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -94,15 +95,15 @@ def _layer(inspection: Inspection, layer: PlacedLayer) -> dict[str, Any]:
 
 def _latency(inspection: Inspection) -> dict[str, Any]:
     config = inspection.config.latency
-    all_works = [inspection.work(layer) for layer in inspection.placement.analog]
+    works = inspection.works()
     layers = []
-    for work in dict.fromkeys(all_works):
+    for work, count in Counter(works).items():
         for time in config.integration_times_ns:
             choices = timings(work, time, config)
             layers.append(
                 {
                     **asdict(work),
-                    "layers": all_works.count(work),
+                    "layers": count,
                     "integration_ns": time,
                     "balanced_tokens": most_balanced(choices).tokens,
                     "fastest_tokens": fastest(choices, config).tokens,
@@ -112,7 +113,7 @@ def _latency(inspection: Inspection) -> dict[str, Any]:
                     ],
                 }
             )
-    model = [model_timing(all_works, time, config) for time in config.integration_times_ns]
+    model = [model_timing(works, time, config) for time in config.integration_times_ns]
     return {
         "constants": origins(config),
         "layers": layers,

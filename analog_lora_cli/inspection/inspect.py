@@ -107,6 +107,10 @@ class Inspection:
         outputs, inputs = layer.shape
         return LayerWork(inputs, outputs, self.ranks.get(layer.name, 0), len(self.blocks[layer.name]))
 
+    def works(self) -> list[LayerWork]:
+        """Work of each layer on tiles, in the model's order."""
+        return [self.work(layer) for layer in self.placement.analog]
+
 
 def tile_cells(block: Block, hardware: HardwareConfig) -> int:
     """Cells of the tile that a block lies on; a tile without limit is as large as what it holds."""

@@ -9,28 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from analog_lora_cli.config.sections.hardware import HardwareConfig
-from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import DriftResult
-from analog_lora_cli.evaluation.measurement import Measurement
-from analog_lora_cli.tasks import Metric
 from analog_lora_cli.workflows.adaptation import AgedChip
 from analog_lora_cli.workflows.results import ParameterCount, drift_csv, write_drift, write_recovery
 from tests.report.drift.test_adaptation import recovery
-
-TIMES = ["0s", "1h", "1d", "1w", "30d", "1y", "10y"]
+from tests.report.drift.test_table import two_metrics
 
 
 @pytest.fixture
 def result() -> DriftResult:
-    names = ("accuracy", "accuracy_mismatched")
-    measured = {
-        Measurement("chip", chip, seconds(time)): dict.fromkeys(names, 85.0 - index - chip / 10)
-        for chip in range(3)
-        for index, time in enumerate(TIMES)
-    }
-    plain, metrics = dict.fromkeys(names, 86.0), {name: Metric(name) for name in names}
-    return DriftResult(metrics, "default", plain, plain, HardwareConfig(), [0, 1, 2], TIMES, measured, None)
+    return two_metrics()
 
 
 def test_csv_has_every_measurement_once(result: DriftResult) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.table import Table
 
 from analog_lora_cli.config.sections.latency import LatencyConfig
@@ -23,19 +25,11 @@ CAPTION_WIDTH = 66
 """In characters; the narrowest table is as wide."""
 
 
-def works(inspection: Inspection) -> dict[LayerWork, int]:
-    """Work of the layers on tile and cluster, each with the number of layers that share it."""
-    counts: dict[LayerWork, int] = {}
-    for layer in inspection.placement.analog:
-        work = inspection.work(layer)
-        counts[work] = counts.get(work, 0) + 1
-    return counts
-
-
 def latency_table(inspection: Inspection) -> Table:
     """Each shape at each integration time, then the model; fits 80 columns."""
     config = inspection.config.latency
-    counts = works(inspection)
+    works = inspection.works()
+    counts = Counter(works)
     published = [published_ratio(work, time) for work in counts for time in config.integration_times_ns]
     with_paper = any(ratio is not None for ratio in published)
     table = console.table(
@@ -50,10 +44,10 @@ def latency_table(inspection: Inspection) -> Table:
             table.add_row(*name, *_cells(work, time, config, with_paper))
         table.add_section()
     for index, time in enumerate(config.integration_times_ns):
-        whole = model_timing((work for work, count in counts.items() for _ in range(count)), time, config)
+        whole = model_timing(works, time, config)
         table.add_row(
             "model" if index == 0 else "",
-            str(sum(counts.values())) if index == 0 else "",
+            str(len(works)) if index == 0 else "",
             f"{time:g}",
             _microseconds(whole.analog_ns),
             "", "",

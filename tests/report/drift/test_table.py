@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -23,24 +24,27 @@ from analog_lora_cli.tasks import Metric
 TIMES = ["0s", "1h", "1d", "1w", "30d", "1y", "10y"]
 
 
-@pytest.fixture
-def result() -> DriftResult:
+def two_metrics(reference: dict[str, Any] | None = None) -> DriftResult:
+    """Three chips of two metrics of the same values, which fall with each time."""
     names = ("accuracy", "accuracy_mismatched")
     measured = {
         Measurement("chip", chip, seconds(time)): dict.fromkeys(names, 85.0 - index - chip / 10)
         for chip in range(3)
         for index, time in enumerate(TIMES)
     }
-    plain = dict.fromkeys(names, 86.0)
-    reference = {
-        "source": "arXiv 2411.17367v4, Table III",
-        "digital": {"accuracy": 83.3},
-        "drift": {"accuracy": dict.fromkeys(TIMES, 82.8)},
-    }
-    return DriftResult(
-        {name: Metric(name) for name in names}, "default", plain, plain, HardwareConfig(), [0, 1, 2], TIMES, measured,
-        reference,
-    )  # fmt: skip
+    plain, metrics = dict.fromkeys(names, 86.0), {name: Metric(name) for name in names}
+    return DriftResult(metrics, "default", plain, plain, HardwareConfig(), [0, 1, 2], TIMES, measured, reference)
+
+
+@pytest.fixture
+def result() -> DriftResult:
+    return two_metrics(
+        {
+            "source": "arXiv 2411.17367v4, Table III",
+            "digital": {"accuracy": 83.3},
+            "drift": {"accuracy": dict.fromkeys(TIMES, 82.8)},
+        }
+    )
 
 
 def shown(result: DriftResult, width: int) -> str:
