@@ -16,9 +16,10 @@ from analog_lora_cli.config.load import dump_config, load_config
 from analog_lora_cli.config.registry import ADAPTERS, TASKS
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.adapter import AdaLoraSection
-from analog_lora_cli.config.sections.task import GlueSection, Squad2Section, TaskSection, task_section
+from analog_lora_cli.config.sections.task import GlueSection, Squad2Section, TaskSection
 from analog_lora_cli.config.yaml_file import parse_yaml
 from analog_lora_cli.errors import ConfigError
+from tests.tasks.section import task_section
 
 Preset = Callable[[str, str], None]
 File = Callable[..., Path]

@@ -22,7 +22,7 @@ from analog_lora_cli.runtime import log
 from analog_lora_cli.runtime.libraries import prepare_libraries
 log.start(["train"])
 prepare_libraries()
-from analog_lora_cli.config.sections.task import task_section
+from tests.tasks.section import task_section
 from analog_lora_cli.models.loading import load_model, load_tokenizer
 from analog_lora_cli.errors import AnaloraError
 from analog_lora_cli.tasks import make_task

@@ -16,13 +16,14 @@ from analog_lora_cli.cli import main
 from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.registry import TASKS
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.config.sections.task import GlueSection, TaskSection, task_section
+from analog_lora_cli.config.sections.task import GlueSection, TaskSection
 from analog_lora_cli.tasks import EvalSet, Metric, Task, make_task, register, registry
 from analog_lora_cli.tasks.base import Example, FloatArray
 from analog_lora_cli.tasks.data.features import mapped_features
 from analog_lora_cli.tasks.data.files import locate, read_table
 from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import train as run_training
+from tests.tasks.section import task_section
 
 COLUMNS = ("query", "passage", "relevance")
 

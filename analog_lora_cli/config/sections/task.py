@@ -75,17 +75,6 @@ class GlueSection(TaskSection):
     """A GLUE task. Its files are CSV, JSON or JSONL with GLUE's column names."""
 
 
-def task_section(**keys: object) -> TaskSection:
-    """The section of the task that `name` says.
-
-    Raises:
-        ValidationError: there is no such task, or it does not have one of the keys.
-    """
-    section = TASKS.validate(keys)
-    assert isinstance(section, TaskSection)
-    return section
-
-
 TASKS.register(["squad"], SquadSection)
 TASKS.register(["squad_v2"], Squad2Section)
 TASKS.register(get_args(GlueName), GlueSection)

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from analog_lora_cli.config.sections.task import SquadSection, task_section
+from analog_lora_cli.config.sections.task import SquadSection
 from analog_lora_cli.errors import HubError
 from analog_lora_cli.tasks import make_task
 from analog_lora_cli.tasks.data.hub import load_hub_split
+from tests.tasks.section import task_section
 
 
 def test_squad(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

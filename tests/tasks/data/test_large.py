@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from analog_lora_cli.config.sections.task import task_section
 from analog_lora_cli.errors import DataError
 from analog_lora_cli.tasks import make_task
 from analog_lora_cli.tasks.data.files import LONGEST_TEXT
+from tests.tasks.section import task_section
 
 MIB = 1 << 20
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analog_lora_cli.config.sections.task import task_section
 from analog_lora_cli.errors import DataError, UsageError
 from analog_lora_cli.tasks import EvalSet, Task, make_task
 from analog_lora_cli.tasks.glue.data import GLUE
+from tests.tasks.section import task_section
 
 NAMES = sorted(GLUE)
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analog_lora_cli.config.sections.task import task_section
 from analog_lora_cli.errors import AnaloraError, DataError, UsageError
 from analog_lora_cli.tasks import Metric, make_task
 from analog_lora_cli.tasks.squad.data import Question
 from analog_lora_cli.tasks.squad.task import QuestionAnswering, Window, answer_tokens, make_windows
+from tests.tasks.section import task_section
 
 SHORT = ("the cat sat on a mat", [("q1", "who sat?", ["cat"]), ("q2", "where?", ["a mat", "mat"])])
 LONG = (" ".join(f"w{index}" for index in range(60)), [("q3", "which?", ["w40 w41"]), ("q4", "  first?", ["w0"])])
