@@ -86,16 +86,19 @@ def test_processes_meet_again_in_one_program(make_config: Callable[..., Config],
     """A Python program under a launcher may train and then measure: the launcher's store remembers the first time."""
     (tmp_path / "run.yaml").write_text(dump_config(make_config(train={"max_steps": 1}, drift={"chips": 1})))
     (tmp_path / "program.py").write_text(
+        "import os, pathlib\n"
         "from analog_lora_cli import evaluate_drift, load_config, train\n"
         "config = load_config(file='run.yaml')\n"
         "train(config, 'run', drift=False)\n"
         "evaluate_drift('run', times='0s', output='first')\n"
-        "print(len(evaluate_drift('run', times='0s', output='second').measured))\n"
+        "count = len(evaluate_drift('run', times='0s', output='second').measured)\n"
+        # Files, because lines that two processes print at once may mix.
+        "pathlib.Path(os.environ['RANK']).write_text(str(count))\n"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, *TORCHRUN, "2", "program.py"]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split() == ["1", "1"]
+    assert [(tmp_path / rank).read_text() for rank in ("0", "1")] == ["1", "1"]
     results = [json.loads((tmp_path / name / "drift.json").read_text())["times"] for name in ("first", "second")]
     assert results[0] == results[1]
