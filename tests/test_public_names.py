@@ -22,7 +22,7 @@ from analog_lora_cli.workflows.inspect import InspectRequest
 from analog_lora_cli.workflows.request import Request
 
 MakeConfig = Callable[..., Config]
-DRIFT_FILES = {"measurements.jsonl", "drift.json", "drift.csv", "drift.png"}
+DRIFT_FILES = {"measurements.jsonl", "drift.json", "drift.csv", "drift.png", "samples.npz"}
 
 
 def names(folder: Path) -> set[str]:

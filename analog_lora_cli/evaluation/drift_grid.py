@@ -7,15 +7,13 @@ from contextlib import contextmanager
 
 import torch
 
-from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.drift import DriftConfig
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.times import seconds, shortest_label
 from analog_lora_cli.errors import UsageError
-from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.evaluator import Evaluator
-from analog_lora_cli.evaluation.log import MeasurementLog, Metrics
-from analog_lora_cli.evaluation.measurement import CONVERTERS_ONLY, DIGITAL, WITHOUT_CHIPS, Measurement
+from analog_lora_cli.evaluation.log import MeasurementLog, Measurements, Metrics
+from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement, without_chips
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.physics.devices import undefined_times
 from analog_lora_cli.hardware.seeds import derive_seed
@@ -23,7 +21,7 @@ from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.ranks import is_main, rank, world_size
-from analog_lora_cli.tasks.base import Task
+from analog_lora_cli.tasks.scores import Scores
 
 Progress = Callable[[int, int, Measurement, Metrics], None]
 """Callback after each measurement: numbers of finished and of all measurements, the measurement, its metrics."""
@@ -50,32 +48,7 @@ def check_times(hardware: HardwareConfig, times: list[str], origin: str = "drift
 
 def drift_measurements(drift: DriftConfig) -> list[Measurement]:
     """All measurements of a drift evaluation, in their order."""
-    return [*WITHOUT_CHIPS, *_chip_measurements(drift)]
-
-
-def drift_result(
-    config: Config, task: Task, drift: DriftConfig, adapter: str, metrics: dict[Measurement, Metrics]
-) -> DriftResult:
-    """The result of a drift evaluation.
-
-    Args:
-        config: configuration of the model.
-        task: task of the model.
-        drift: chips, times and reads.
-        adapter: name of the adapter.
-        metrics: metrics of each measurement of `drift_measurements`.
-    """
-    return DriftResult(
-        metrics={metric.name: metric for metric in task.metrics},
-        adapter=adapter,
-        digital=metrics[DIGITAL],
-        converters_only=metrics[CONVERTERS_ONLY],
-        hardware=config.hardware,
-        chips=[drift.seed + index for index in range(drift.chips)],
-        times=list(drift.times),
-        measurements={measurement: metrics[measurement] for measurement in _chip_measurements(drift)},
-        reference=config.reference.model_dump(mode="json") if config.reference is not None else None,
-    )
+    return [*without_chips(drift.draws), *_chip_measurements(drift)]
 
 
 def _chip_measurements(drift: DriftConfig) -> list[Measurement]:
@@ -92,41 +65,44 @@ def measure(
     loaded: LoadedModel,
     evaluator: Evaluator,
     measurements: list[Measurement],
+    earlier: Measurements | None = None,
     log: MeasurementLog | None = None,
     progress: Progress | None = None,
-) -> dict[Measurement, Metrics]:
-    """Metrics of some measurements, from the log where it has them; several processes share the others.
+) -> Measurements:
+    """Scores of some measurements, from earlier ones where they are there; several processes share the others.
 
     Args:
         loaded: the model; it is put onto tiles, with `method: digital` after the digital measurement.
         evaluator: the validation data.
         measurements: measurements, such as those of `drift_measurements`.
-        log: log of earlier measurements, to which the new ones are added; None: no log.
+        earlier: earlier measurements, on the same model; None: none.
+        log: log to which the new ones are added; None: no log.
         progress: callback after each measurement.
 
     Returns:
-        the metrics of each measurement, the same on all processes.
+        the earlier measurements and the new ones, the same on all processes.
     """
-    earlier = log.read() if log is not None else {}
-    results = {measurement: earlier[measurement] for measurement in measurements if measurement in earlier}
-    remaining = [measurement for measurement in measurements if measurement not in results]
+    earlier = earlier or Measurements()
+    results = Measurements(dict(earlier.scores), evaluator.truth)
+    remaining = [measurement for measurement in measurements if measurement not in results.scores]
+    reused = len(measurements) - len(remaining)
     processes.wait_for_all()
     if log is not None and remaining and is_main():
-        log.start()
+        log.start(evaluator.truth)
     processes.wait_for_all()
     bench = _Bench(loaded)
-    new: dict[Measurement, Metrics] = {}
+    new: dict[Measurement, Scores] = {}
     for measurement in _share(remaining):
         with bench.conditions(measurement), _output_noise_of(measurement):
-            metrics = new[measurement] = evaluator.run(loaded.module)
+            scores = new[measurement] = evaluator.run(loaded.module)
         if log is not None:
-            log.append(measurement, metrics)
+            log.append(measurement, scores)
         if progress is not None:
             total = len(measurements)
             # The other processes are taken to be as far as this one.
-            progress(min(len(results) + len(new) * world_size(), total), total, measurement, metrics)
+            progress(min(reused + len(new) * world_size(), total), total, measurement, scores.metrics)
     for part in processes.gather(new):
-        results |= part
+        results.scores |= part
     return results
 
 
@@ -159,7 +135,7 @@ class _Bench:
         if measurement == DIGITAL:
             with self._analog.digital():
                 yield
-        elif measurement == CONVERTERS_ONLY:
+        elif measurement.kind == "converters_only":
             yield
         else:
             if self._chip is None or self._chip.seed != measurement.chip:

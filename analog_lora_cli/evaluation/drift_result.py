@@ -1,41 +1,27 @@
-"""Result of a drift evaluation: measurements, and statistics over chips."""
+"""Result of a drift evaluation: the measurements of one adapter over chips and times."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
-from typing import Any, TypedDict, cast
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.times import seconds
-from analog_lora_cli.evaluation.log import Metrics
-from analog_lora_cli.evaluation.measurement import Measurement
+from analog_lora_cli.evaluation.bootstrap import Array, Clusters, simultaneous
+from analog_lora_cli.evaluation.log import Measurements, Metrics
+from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
+from analog_lora_cli.evaluation.statistics import MetricOverChips, Statistics, Summary
 from analog_lora_cli.tasks.metric import Metric
+from analog_lora_cli.tasks.scores import PREDICTION, Columns
 
 FORMAT = 2
-
-
-class Statistics(TypedDict):
-    """Statistics over chips, in the unit of the metric."""
-
-    mean: float
-    std: float | None
-    """Standard deviation of the sample (n - 1); None with one chip."""
-    ci95: list[float] | None
-    """95 % confidence interval of the mean, Student's t; None with one chip."""
-    values: list[float]
-    """One value for each chip."""
-
-
-class Summary(Statistics, total=False):
-    """Statistics of a metric at one time."""
-
-    worst: float
-    """Value of the worst chip."""
-    read_std: float
-    """Spread between the readings of one chip, from the mean variance; only with several readings."""
+DRAWS = "draws"
+"""Way of the bootstrap in which the draws of the output noise are resampled."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +31,16 @@ class DriftResult:
     metrics: dict[str, Metric]
     """The task's metrics by name, the headline first."""
     adapter: str
-    digital: Metrics
-    """The same adapter computed digitally: with the clipped weights, or the original ones for `method: digital`."""
-    converters_only: Metrics
-    """On tiles with DAC, ADC and output noise, but exact weights: no programming noise, no drift."""
     hardware: HardwareConfig
     chips: list[int]
     times: list[str]
-    measurements: dict[Measurement, Metrics]
-    """The metrics of each reading of each chip."""
-    reference: dict[str, Any] | None
+    measured: Measurements
+    """Digital; with converters only, in several draws; each reading of each chip at each time. Not every chip need be
+    measured at every time."""
+    baseline: Metrics = field(default_factory=dict)
+    """Metrics of answers that ignore the input."""
+    training_seeds: list[int] = field(default_factory=list)
+    reference: dict[str, Any] | None = None
     """The paper's numbers, as in the configuration; None if there are none."""
 
     @property
@@ -67,90 +53,178 @@ class DriftResult:
         """Name of the headline metric."""
         return self.headline.name
 
-    def readings(self, metric: str, label: str) -> list[list[float]]:
-        """The metric of every reading of every chip at a time, chips in the order of `chips`."""
-        by_chip: dict[int, list[float]] = {chip: [] for chip in self.chips}
-        for measurement, metrics in self.measurements.items():
-            if measurement.seconds == seconds(label):
-                by_chip[measurement.chip].append(metrics[metric])
-        return list(by_chip.values())
+    @property
+    def digital(self) -> Metrics:
+        """The same adapter computed digitally: with the clipped weights, or the original ones for `method: digital`."""
+        return self.measured.scores[DIGITAL].metrics
+
+    @cached_property
+    def draws(self) -> list[Measurement]:
+        """The measurements with converters only: on tiles with DAC, ADC and output noise, but exact weights."""
+        return [one for one in self.measured.scores if one.kind == "converters_only"]
+
+    @cached_property
+    def converters_only(self) -> Metrics:
+        """Means over the draws with converters only."""
+        return {name: float(np.mean([self._value(draw, name) for draw in self.draws])) for name in self.digital}
+
+    @property
+    def measurements(self) -> dict[Measurement, Metrics]:
+        """The metrics of each reading of each chip."""
+        return {one: scores.metrics for one, scores in self.measured.scores.items() if one.kind == "chip"}
+
+    def chips_at(self, label: str) -> list[int]:
+        """The chips that were measured at a time, in the order of `chips`."""
+        return list(self._readings_at(label))
+
+    def over_chips(self, metric: str, label: str) -> MetricOverChips:
+        """A metric of every chip at a time, on these samples and on others."""
+        return self._of_rows(metric, list(self._readings_at(label).values()))
+
+    def over_draws(self, metric: str) -> MetricOverChips:
+        """A metric with converters only; its rows are draws in place of chips."""
+        return replace(self._of_rows(metric, [[draw] for draw in self.draws]), way=DRAWS)
 
     def values(self, metric: str, label: str) -> list[float]:
         """The metric of every chip at a time, the mean over its readings."""
-        return [float(np.mean(readings)) for readings in self.readings(metric, label)]
+        return [
+            float(np.mean([self._value(reading, metric) for reading in chip]))
+            for chip in self._readings_at(label).values()
+        ]
 
     def summary(self, metric: str, label: str) -> Summary:
-        """Statistics over chips of a metric at a time."""
-        readings = self.readings(metric, label)
-        values = self.values(metric, label)
-        summary = cast(Summary, {**summarize(values), "worst": self.metrics[metric].worst(values)})
-        if len(readings[0]) > 1:
-            summary["read_std"] = float(np.sqrt(np.mean([np.var(chip, ddof=1) for chip in readings])))
-        return summary
+        """Statistics of a metric at a time."""
+        return self._summaries[metric, label]
+
+    def clusters(self, metric: Metric) -> Clusters | None:
+        """The clusters of samples of a metric's evaluation set; None: the scores of the samples are unknown."""
+        return self._clusters.get(metric.sample_set)
+
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Number of samples, and of clusters that they fall into, of each evaluation set."""
+        return {
+            name: {"samples": len(clusters.of_sample), "clusters": clusters.members}
+            for name, clusters in self._clusters.items()
+        }
+
+    def digital_interval(self, metric: str) -> list[float] | None:
+        """95 % interval of the digital value over samples; None: unknown."""
+        return self._of_rows(metric, [[DIGITAL]]).interval_over_samples()
 
     def without_chip(self, seed: int) -> DriftResult:
         """The same result without one of its chips."""
-        return replace(
-            self,
-            chips=[chip for chip in self.chips if chip != seed],
-            measurements={key: metrics for key, metrics in self.measurements.items() if key.chip != seed},
-        )
+        scores = {key: scores for key, scores in self.measured.scores.items() if key.kind != "chip" or key.chip != seed}
+        chips = [chip for chip in self.chips if chip != seed]
+        return replace(self, chips=chips, measured=Measurements(scores, self.measured.truth))
 
-    def as_json(self) -> dict[str, object]:
-        """The content of drift.json."""
+    def constant_answers(self, measurement: Measurement) -> bool:
+        """Whether all predictions of a measurement are the same class or value."""
+        predictions = self.measured.scores[measurement].samples.get(f"{self.headline.sample_set}.{PREDICTION}")
+        return predictions is not None and bool((predictions == predictions[0]).all())
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """Sentences on what makes the numbers meaningless: no better than the baseline, or always the same answer."""
+        found = []
+        metric, baseline = self.metric, self.baseline.get(self.metric)
+        if baseline is not None and self.headline.gain(baseline, self.digital[metric]) <= 0:
+            found.append(
+                f"not above the baseline: {metric} is {self.digital[metric]:.2f} digitally, and {baseline:.2f} without "
+                "looking at the input; a model that learned nothing cannot lose accuracy"
+            )
+        if self.constant_answers(DIGITAL):
+            found.append("one answer only: the digital model gives the same answer to every sample")
+        for label in self.times:
+            chips = self._readings_at(label)
+            constant = [chip for chip, readings in chips.items() if all(map(self.constant_answers, readings))]
+            if constant and not self.constant_answers(DIGITAL):
+                found.append(f"one answer only at {label}: {len(constant)} of {len(chips)} chips")
+        return found
+
+    def _value(self, measurement: Measurement, metric: str) -> float:
+        return self.measured.scores[measurement].metrics[metric]
+
+    def _readings_at(self, label: str) -> dict[int, list[Measurement]]:
+        by_chip: dict[int, list[Measurement]] = defaultdict(list)
+        for one in sorted(self.measurements, key=lambda one: one.read):
+            if one.seconds == seconds(label):
+                by_chip[one.chip].append(one)
+        return {chip: by_chip[chip] for chip in self.chips if chip in by_chip}
+
+    def _of_rows(self, metric: str, rows: Sequence[Sequence[Measurement]]) -> MetricOverChips:
+        """A metric of some rows, each with several readings."""
+        readings = [[self._value(one, metric) for one in row] for row in rows]
+        over_samples = self._over_samples(self.metrics[metric], [one for row in rows for one in row])
+        if over_samples is None:
+            return MetricOverChips(readings, None)
+        ends = np.cumsum([len(row) for row in rows])[:-1]
+        by_row = [part.mean(axis=1) for part in np.split(over_samples, ends, axis=1)]
+        clusters = self.clusters(self.metrics[metric])
+        return MetricOverChips(readings, np.stack(by_row, axis=1), 0 if clusters is None else clusters.count)
+
+    def _over_samples(self, metric: Metric, readings: list[Measurement]) -> Array | None:
+        """(replicates, readings): a metric of each reading on resampled samples; None: unknown."""
+        clusters = self.clusters(metric)
+        if metric.statistic is None or clusters is None:
+            return None
+        truth = _of_set(self.measured.truth, metric.sample_set)
+        columns = [{**truth, **_of_set(self.measured.scores[one].samples, metric.sample_set)} for one in readings]
+        return clusters.resampled(metric.statistic, columns)
+
+    @cached_property
+    def _clusters(self) -> dict[str, Clusters]:
+        samples = self.measured.scores[DIGITAL].samples
+        names = dict.fromkeys(key.partition(".")[0] for key in samples)
         return {
-            "format": FORMAT,
-            "metric": self.metric,
-            "higher_is_better": self.headline.higher_is_better,
-            "unit": self.headline.unit,
-            "adapter": self.adapter,
-            "digital": self.digital,
-            "converters_only": self.converters_only,
-            "hardware": self.hardware.model_dump(mode="json"),
-            "chips": self.chips,
-            "times": [
-                {
-                    "label": label,
-                    "seconds": seconds(label),
-                    "metrics": {name: self.summary(name, label) for name in self.digital},
-                }
-                for label in self.times
-            ],
-            "reference": self.reference,
+            name: Clusters.of(_of_set(self.measured.truth, name), len(next(iter(_of_set(samples, name).values()))))
+            for name in names
         }
 
+    @cached_property
+    def _summaries(self) -> dict[tuple[str, str], Summary]:
+        summaries = {}
+        for metric in self.digital:
+            rows = {label: self.over_chips(metric, label) for label in self.times}
+            together = _together(rows)
+            for label, row in rows.items():
+                worst = self.metrics[metric].worst(row.values.tolist())
+                summaries[metric, label] = Summary(
+                    **row.statistics(), ci95_all_times=together.get(label), components=row.components(), worst=worst
+                )
+        return summaries
 
-def summarize(values: list[float]) -> Statistics:
-    """Statistics over chips.
 
-    Args:
-        values: one value for each chip.
-    """
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Statistics(mean=mean, std=None, ci95=None, values=values)
-    from scipy.stats import t
+def _of_set(columns: Columns, name: str) -> Columns:
+    """The columns of one evaluation set, without its name."""
+    return {key.partition(".")[2]: values for key, values in columns.items() if key.partition(".")[0] == name}
 
-    std = float(np.std(values, ddof=1))
-    half = float(t.ppf(0.975, len(values) - 1)) * std / math.sqrt(len(values))
-    return Statistics(mean=mean, std=std, ci95=[mean - half, mean + half], values=values)
+
+def _together(rows: dict[str, MetricOverChips]) -> dict[str, list[float]]:
+    """Intervals that hold at all times together, by time; none where an interval is unknown."""
+    deviations = [row.deviations for row in rows.values() if row.deviations is not None]
+    if len(deviations) < len(rows):
+        return {}
+    return dict(zip(rows, simultaneous([row.mean for row in rows.values()], deviations), strict=True))
 
 
 def paired_gain(before: DriftResult, after: DriftResult, label: str) -> Statistics:
-    """Improvement of the second result over the first at a time, chip by chip, both measured on the same chips.
+    """Improvement of the second result over the first at a time, on the same chips and samples.
 
     Returns:
-        statistics over chips; the interval is that of the mean gain.
+        statistics of the mean gain, chip by chip.
     """
-    pairs = zip(before.values(before.metric, label), after.values(after.metric, label), strict=True)
-    return summarize([before.headline.gain(a, b) for a, b in pairs])
+    difference = _difference(before, after, label)
+    return (difference if before.headline.higher_is_better else -difference).statistics()
 
 
 def paired_difference(first: DriftResult, second: DriftResult, label: str) -> Statistics:
-    """The second result minus the first at a time, chip by chip, as both were measured on the same chips.
+    """The second result minus the first at a time, on the same chips and samples.
 
     Returns:
-        statistics over chips; the interval is that of the mean difference.
+        statistics of the mean difference, chip by chip.
     """
-    pairs = zip(first.values(first.metric, label), second.values(second.metric, label), strict=True)
-    return summarize([b - a for a, b in pairs])
+    return _difference(first, second, label).statistics()
+
+
+def _difference(first: DriftResult, second: DriftResult, label: str) -> MetricOverChips:
+    return second.over_chips(second.metric, label) - first.over_chips(first.metric, label)

@@ -13,6 +13,7 @@ from torch import nn
 
 from analog_lora_cli.tasks.base import EvalSet, FloatArray, Task
 from analog_lora_cli.tasks.data.collator import PaddingCollator
+from analog_lora_cli.tasks.scores import Column, Columns, Scores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -58,9 +59,14 @@ class Evaluator:
             for batch in batches:
                 yield {name: tensor.to(self.device) for name, tensor in batch.inputs.items()}
 
+    @property
+    def truth(self) -> Columns:
+        """Columns that all evaluations share, by set and name: `validation.label`."""
+        return {key: column for eval_set, _ in self._sets for key, column in _named(eval_set.name, eval_set.truth)}
+
     @torch.inference_mode()
-    def run(self, model: nn.Module, after_batch: Callable[[int], None] | None = None) -> dict[str, float]:
-        """The metrics of a model, each in its unit; the model is put into evaluation mode.
+    def run(self, model: nn.Module, after_batch: Callable[[int], None] | None = None) -> Scores:
+        """The metrics of a model, and each sample's scores; the model is put into evaluation mode.
 
         Args:
             model: model that takes the task's features.
@@ -71,6 +77,7 @@ class Evaluator:
         """
         model.eval()
         metrics: dict[str, float] = {}
+        samples: Columns = {}
         for eval_set, batches in self._sets:
             outputs: dict[int, FloatArray] = {}
             for batch in batches:
@@ -79,8 +86,10 @@ class Evaluator:
                     outputs[row] = output
                 if after_batch is not None:
                     after_batch(len(batch.rows))
-            metrics |= eval_set.score([outputs[row] for row in range(len(eval_set.features))])
-        return metrics
+            scores = eval_set.score([outputs[row] for row in range(len(eval_set.features))])
+            metrics |= scores.metrics
+            samples |= _named(eval_set.name, scores.samples)
+        return Scores(metrics, samples)
 
     @torch.no_grad()  # Not inference_mode: a training may follow with what the model keeps between its calls.
     def expected_seconds(self, model: nn.Module) -> float:
@@ -96,6 +105,11 @@ class Evaluator:
             seconds = time.perf_counter() - begin
         model.train(training)
         return seconds * sum(_tokens(batch) for batch in batches) / _tokens(batches[0])
+
+
+def _named(name: str, columns: Columns) -> list[tuple[str, Column]]:
+    """The columns of a set under the names that tell it from other sets."""
+    return [(f"{name}.{column}", values) for column, values in columns.items()]
 
 
 def _tokens(batch: _Batch) -> int:

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import errno
 import json
 import os
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.measurement import Measurement
 from analog_lora_cli.storage.files import saving, write_text
+from analog_lora_cli.tasks.scores import Column, Columns, Scores
 
 Metrics = dict[str, float]
 CHECK = "crc32"
 """Key of a line's checksum, over the rest of the line."""
 
 
+@dataclass
+class Measurements:
+    """Finished measurements of one adapter under the same conditions."""
+
+    scores: dict[Measurement, Scores] = field(default_factory=dict)
+    truth: Columns = field(default_factory=dict)
+    """Columns that all measurements share, by set and name: `validation.label`."""
+
+
 class MeasurementLog:
     """Finished measurements on disk, one JSON line each, so that an interrupted evaluation can go on.
+
+    The first line is the key, the second one the columns that all measurements share. Columns are float32, little
+    endian, compressed with zlib, as base64.
 
     Args:
         path: path of the file.
@@ -31,14 +49,14 @@ class MeasurementLog:
         self.path = path
         self.key = key
 
-    def read(self) -> dict[Measurement, Metrics]:
-        """The metrics of all finished measurements; a line cut off by a kill, or damaged since, is left out.
+    def read(self) -> Measurements:
+        """All finished measurements; a line cut off by a kill, or damaged since, is left out.
 
         Raises:
             UsageError: the file holds measurements of another key.
         """
         if not self.path.is_file():
-            return {}
+            return Measurements()
         lines = self.path.read_bytes().split(b"\n")
         key = _parse(lines[0])
         if key != self.key:
@@ -46,25 +64,37 @@ class MeasurementLog:
                 f"{self.path.parent}: holds measurements of another configuration "
                 f"({_difference(key, self.key)}); use --overwrite or another folder"
             )
-        results = {}
+        results = Measurements()
         for line in lines[1:]:
             entry = _parse(line)
-            if isinstance(entry, dict) and entry.pop(CHECK, None) == _checksum(entry):
-                results[Measurement.parse(entry["measurement"])] = entry["metrics"]
+            if not isinstance(entry, dict) or entry.pop(CHECK, None) != _checksum(entry):
+                continue
+            samples = {name: _decoded(text) for name, text in entry["samples"].items()}
+            if "measurement" in entry:
+                results.scores[Measurement.parse(entry["measurement"])] = Scores(entry["metrics"], samples)
+            else:
+                results.truth = samples
         return results
 
-    def start(self) -> None:
-        """Make the file ready for `append`: once, by one process, before any of them appends."""
+    def start(self, truth: Columns) -> None:
+        """Make the file ready for `append`: once, by one process, before any of them appends.
+
+        Args:
+            truth: the columns that all measurements share.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         whole = self.path.read_bytes() if self.path.is_file() else b""
         if not whole:
             write_text(self.path, json.dumps(self.key) + "\n")
         elif not whole.endswith(b"\n"):
             self._write("")
+        self._add({"samples": _encoded(truth)})
 
-    def append(self, measurement: Measurement, metrics: Metrics) -> None:
+    def append(self, measurement: Measurement, scores: Scores) -> None:
         """Add one measurement; it is on disk when this returns. Several processes may do so."""
-        entry = {"measurement": measurement.key(), "metrics": metrics}
+        self._add({"measurement": measurement.key(), "metrics": scores.metrics, "samples": _encoded(scores.samples)})
+
+    def _add(self, entry: dict[str, object]) -> None:
         self._write(json.dumps(entry | {CHECK: _checksum(entry)}))
 
     def _write(self, line: str) -> None:
@@ -86,6 +116,17 @@ def _parse(line: bytes) -> object:
         return content
     except (ValueError, RecursionError):
         return None
+
+
+def _encoded(columns: Columns) -> dict[str, str]:
+    return {
+        name: base64.b64encode(zlib.compress(np.asarray(values, dtype="<f4").tobytes())).decode()
+        for name, values in columns.items()
+    }
+
+
+def _decoded(text: str) -> Column:
+    return np.frombuffer(zlib.decompress(binascii.a2b_base64(text)), dtype="<f4")
 
 
 def _checksum(entry: Mapping[str, object]) -> int:

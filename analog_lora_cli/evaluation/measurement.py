@@ -1,4 +1,4 @@
-"""Identity of a measurement: the model without chips, or one chip, read once at one time."""
+"""Identity of a measurement: digital, with converters only, or one chip, read once at one time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal
 from analog_lora_cli.config.times import shortest_label
 
 _CHIP = re.compile(r"chip (?P<chip>-?[0-9]+) at (?P<seconds>\S+) s(?: read (?P<read>[0-9]+))?")
+_DRAW = re.compile(r"converters only(?: draw (?P<draw>[0-9]+))?")
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,13 @@ class Measurement:
     seconds: float = 0.0
     """Time after programming."""
     read: int = 0
-    """Number of the reading, from 0: each draws read noise of its own."""
+    """Number of the reading, from 0: each draws read noise and output noise of its own."""
 
     def key(self) -> str:
         """Name in the log, which also seeds the output noise: `digital`, `chip 3 at 86400 s read 1`."""
         if self.kind != "chip":
-            return self.kind.replace("_", " ")
+            name = self.kind.replace("_", " ")
+            return f"{name} draw {self.read}" if self.read else name
         key = f"chip {self.chip} at {self.seconds:.17g} s"
         return f"{key} read {self.read}" if self.read else key
 
@@ -37,9 +39,10 @@ class Measurement:
         Raises:
             ValueError: the text is no key.
         """
-        for measurement in WITHOUT_CHIPS:
-            if key == measurement.key():
-                return measurement
+        if key == DIGITAL.key():
+            return DIGITAL
+        if draw := _DRAW.fullmatch(key):
+            return cls("converters_only", read=int(draw["draw"] or 0))
         match = _CHIP.fullmatch(key)
         if match is None:
             raise ValueError(f"{key!r} is not the key of a measurement")
@@ -54,6 +57,12 @@ class Measurement:
 
 
 DIGITAL = Measurement("digital")
-CONVERTERS_ONLY = Measurement("converters_only")
-WITHOUT_CHIPS = (DIGITAL, CONVERTERS_ONLY)
-"""The measurements that no chip takes part in: digital first, because the model may not lie on tiles yet."""
+
+
+def without_chips(draws: int) -> list[Measurement]:
+    """The measurements that no chip takes part in: digital first, because the model may not lie on tiles yet.
+
+    Args:
+        draws: draws of the output noise with converters only.
+    """
+    return [DIGITAL, *(Measurement("converters_only", read=draw) for draw in range(draws))]

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from analog_lora_cli.config.times import seconds, time_label
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_result import DriftResult
+from analog_lora_cli.evaluation.statistics import wider
 from analog_lora_cli.tasks.metric import Metric
 
 _COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -28,8 +29,8 @@ class Requirement:
     metric: Metric
     statistic: str
     """`mean` over chips; `worst` or `min`: the worst chip, the one with the largest value where lower is better;
-    `lower`: the pessimistic end of the mean's 95 % confidence interval, so its upper end where lower is better;
-    `upper`: its upper end in any case."""
+    `lower`: the pessimistic end of the mean's 95 % confidence interval, the wider of the one over chips and samples and
+    the one over chips, so its upper end where lower is better; `upper`: its upper end in any case."""
     comparison: str
     value: float
     time: str
@@ -42,9 +43,10 @@ class Requirement:
             return float(summary["mean"])
         if self.statistic in ("worst", "min"):
             return float(summary["worst"])
-        if summary["ci95"] is None:
+        interval = wider(summary)
+        if interval is None:
             return None
-        return self.metric.worst(summary["ci95"]) if self.statistic == "lower" else max(summary["ci95"])
+        return self.metric.worst(interval) if self.statistic == "lower" else max(interval)
 
     def holds(self, result: DriftResult) -> bool:
         """Whether the condition holds; one that cannot be known does not."""

@@ -64,14 +64,17 @@ def _drift(source: Source) -> str:
 def _drift_table(source: Source, result: dict[str, Any]) -> str:
     metric = result["metric"]
     headline = Metric(metric, result["unit"], result["higher_is_better"])
+    draws = result["converters_only_draws"][metric]
     rows = [
-        f"| digital | {result['digital'][metric]:.2f} | | |",
-        f"| converters only | {result['converters_only'][metric]:.2f} | | |",
+        f"| digital | {result['digital'][metric]:.2f} | | {_interval(result['digital_ci95'][metric])} | |",
+        f"| converters only | {draws['mean']:.2f} | {_number(draws['std'])} | {_interval(draws['ci95'])} | |",
     ]
     for time in result["times"]:
-        over_chips = time["metrics"][metric]
-        std = "" if over_chips["std"] is None else f"{over_chips['std']:.2f}"
-        rows.append(f"| {time['label']} | {over_chips['mean']:.2f} | {std} | {over_chips['worst']:.2f} |")
+        one = time["metrics"][metric]
+        interval = _interval(one["ci95"] or one["ci95_chips"])
+        rows.append(
+            f"| {time['label']} | {one['mean']:.2f} | {_number(one['std'])} | {interval} | {one['worst']:.2f} |"
+        )
     hardware = flatten(scope.project(source.config.hardware, *scope.MEASUREMENT))
     measured = flatten(
         {
@@ -82,16 +85,26 @@ def _drift_table(source: Source, result: dict[str, Any]) -> str:
     )
     other = [f"`{key}: {value}`" for key, value in measured.items() if hardware.get(key) != value]
     changed = f" Measured with other hardware than trained for: {', '.join(other)}." if other else ""
+    warnings = "".join(f"\n\n**Warning: {warning}.**" for warning in result["warnings"])
     return f"""\
 ## Over drift
 
 {headline.label} on {len(result["chips"])} simulated chips ({result["hardware"]["device"]}), by time after programming \
 ({headline.direction}). digital: the same weights without analog hardware; converters only: on tiles, with exact \
-weights; worst: the worst chip.{changed}
+weights; std and worst: over the chips; interval: 95 %, over chips and samples where their scores are known, for one \
+training seed.{changed}{warnings}
 
-| | mean | std | worst |
-|---|---|---|---|
+| | mean | std | interval | worst |
+|---|---|---|---|---|
 """ + "\n".join(rows)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _interval(interval: list[float] | None) -> str:
+    return "" if interval is None else "{:.2f} .. {:.2f}".format(*interval)
 
 
 def _provenance(source: Source, manifest: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import DriftResult
+from analog_lora_cli.evaluation.statistics import wider
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +29,7 @@ def drift_plot(result: DriftResult, path: Path, title: str) -> None:
     with _figure(path) as axes:
         several = len(result.chips) > 1
         name = "mean of the chips, 95 % interval" if several else f"chip {result.chips[0]}"
+        title = f"{title}\n! {result.warnings[0].partition(':')[0]}" if result.warnings else title
         _draw_result(axes, result, "tab:blue", name)
         axes.axhline(result.digital[result.metric], color="black", linestyle="--", linewidth=1.2, label="digital")
         axes.axhline(
@@ -72,15 +74,17 @@ def _figure(path: Path) -> Iterator[Axes]:
 
 def _draw_result(axes: Axes, result: DriftResult, color: str, label: str) -> None:
     positions = [max(seconds(time), FIRST_READ) for time in result.times]
-    by_time = [result.values(result.metric, time) for time in result.times]
-    for values in zip(*by_time, strict=True):
-        axes.plot(positions, values, color=color, linewidth=0.6, alpha=0.35)
+    for chip in result.chips:
+        at = [time for time in result.times if chip in result.chips_at(time)]
+        values = [result.values(result.metric, time)[result.chips_at(time).index(chip)] for time in at]
+        where = [max(seconds(time), FIRST_READ) for time in at]
+        axes.plot(where, values, color=color, linewidth=0.6, alpha=0.35)
     summaries = [result.summary(result.metric, time) for time in result.times]
     axes.plot(
         positions, [s["mean"] for s in summaries], color=color, linewidth=2.2, marker="o", markersize=5, label=label
     )
     if len(result.chips) > 1:
-        low, high = zip(*(s["ci95"] for s in summaries), strict=True)
+        low, high = zip(*(wider(s) or (s["mean"], s["mean"]) for s in summaries), strict=True)
         axes.fill_between(positions, low, high, color=color, alpha=0.18, linewidth=0)
 
 

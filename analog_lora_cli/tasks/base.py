@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,6 +16,7 @@ from analog_lora_cli.errors import AnaloraError
 from analog_lora_cli.tasks.data.collator import PaddingCollator
 from analog_lora_cli.tasks.data.files import locate
 from analog_lora_cli.tasks.metric import Metric
+from analog_lora_cli.tasks.scores import Columns, Scores
 
 if TYPE_CHECKING:
     import datasets
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from transformers.utils import ModelOutput
 
 FloatArray = npt.NDArray[np.floating]
-Scorer = Callable[[Sequence[FloatArray]], dict[str, float]]
+Scorer = Callable[[Sequence[FloatArray]], Scores]
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,13 @@ class EvalSet:
     `length`, their number of tokens. Question answering: one row a window, so more rows than questions."""
 
     scorer: Scorer
-    """Function from complete and finite outputs to metrics; callers use `score`."""
+    """Function from complete and finite outputs to metrics and scores of samples; callers use `score`."""
 
-    def score(self, outputs: Sequence[FloatArray]) -> dict[str, float]:
+    truth: Columns = field(default_factory=dict)
+    """Columns that all evaluations share, one number for each sample: the labels, and `cluster` where samples belong
+    together."""
+
+    def score(self, outputs: Sequence[FloatArray]) -> Scores:
         """The metrics by name, each in its unit (percentages 0..100; correlations times 100, so -100..100).
 
         Args:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from analog_lora_cli.tasks.sample_statistics import SampleStatistic
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -15,6 +17,10 @@ class Metric:
     unit: str = "%"
     """Unit of the values, for labels; empty for a metric without unit, such as perplexity."""
     higher_is_better: bool = True
+    statistic: SampleStatistic | None = None
+    """The metric as a function of the samples' scores, for intervals over samples; None: they cover chips only."""
+    sample_set: str = "validation"
+    """Name of the evaluation set that the metric is measured on."""
 
     @property
     def label(self) -> str:

@@ -47,6 +47,11 @@ class DriftRequest(Request):
     output: Path | None = None
     overwrite: bool = False
 
+    @property
+    def writes(self) -> bool:
+        """Whether results are written: a check with requirements only reads, unless it is told where to write."""
+        return not self.requirements or self.output is not None
+
     def plan(self) -> list[tuple[Checkpoint, str, Config]]:
         """Plan the measurement: adapters, each with its checkpoint and configuration; all with the first one's `drift`.
 
@@ -78,6 +83,8 @@ class DriftEvaluation:
     folders: list[Path]
     """The folder of each one's drift.json, drift.csv and drift.png."""
     requirements: list[Requirement]
+    written: bool
+    """Whether the files were written."""
     deployment: bool
     """Adapters of one checkpoint, which serve its chip together; otherwise several are compared with the first."""
 
@@ -114,7 +121,8 @@ def evaluate_drift(
 ) -> DriftEvaluation:
     """Program simulated chips with checkpoints, age them through all times, measure them, and write the results.
 
-    Measurements that are in the folder already are not repeated.
+    Measurements that are in the folder already are not repeated, and stay in its drift.json beside the new ones. With
+    `requirements` and no `output`, nothing is written.
 
     Args:
         checkpoints: one folder, or several to compare on the same chips.
@@ -162,11 +170,11 @@ def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None)
             check_comparable(subjects)
         folders = [_folder(subject, request.output, len(subjects) > 1) for subject in subjects]
         measured = [
-            evaluate(subject, folder, observer, overwrite=request.overwrite)
+            evaluate(subject, folder, observer, overwrite=request.overwrite, keep=request.writes)
             for subject, folder in zip(subjects, folders, strict=True)
         ]
-        evaluation = DriftEvaluation(measured, folders, requirements, deployment)
-        if is_main():
+        evaluation = DriftEvaluation(measured, folders, requirements, request.writes, deployment)
+        if is_main() and request.writes:
             _write(evaluation, request.output)
     return evaluation
 
@@ -218,9 +226,8 @@ def _write(evaluation: DriftEvaluation, output: Path | None) -> None:
     from analog_lora_cli.workflows.results import write_comparison, write_deployment, write_drift
 
     for one, folder in zip(evaluation.measured, evaluation.folders, strict=True):
-        assert one.drift is not None
         run_log.keep_in(folder)
-        write_drift(one.drift, folder, one.subject.name)
+        write_drift(one.stored, folder, one.subject.name)
     if output is None or len(evaluation.measured) < 2:
         return
     if evaluation.deployment:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,14 @@ from analog_lora_cli.config import scope
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.drift import DriftConfig
-from analog_lora_cli.errors import UsageError
-from analog_lora_cli.evaluation.drift_grid import (
-    check_times,
-    drift_measurements,
-    drift_result,
-    measure,
-)
+from analog_lora_cli.config.times import seconds
+from analog_lora_cli.errors import CheckpointError, UsageError
+from analog_lora_cli.evaluation.drift_grid import check_times, drift_measurements, measure
+from analog_lora_cli.evaluation.drift_json import measured_grid
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.evaluator import Evaluator
-from analog_lora_cli.evaluation.log import MeasurementLog, Metrics
-from analog_lora_cli.evaluation.measurement import CONVERTERS_ONLY, DIGITAL, WITHOUT_CHIPS, Measurement
+from analog_lora_cli.evaluation.log import MeasurementLog, Measurements, Metrics
+from analog_lora_cli.evaluation.measurement import Measurement, without_chips
 from analog_lora_cli.models.build import build_from
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
@@ -31,9 +29,11 @@ from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.files import check_writable, file_sha256
 from analog_lora_cli.storage.locks import check_free, locked
-from analog_lora_cli.tasks import Metric, make_task
+from analog_lora_cli.storage.sealed import read_sealed
+from analog_lora_cli.tasks import Metric, Task, make_task
 from analog_lora_cli.workflows.observer import EvaluationObserver, planned_measurements
 
+DRIFT_JSON = "drift.json"
 MEASUREMENTS = "measurements.jsonl"
 """Name of the log of finished measurements, in the folder of an adapter's results."""
 
@@ -61,14 +61,24 @@ class Subject:
         checkpoint = self.label or self.checkpoint.folder.resolve().name
         return checkpoint if self.adapter == layout.FIRST_ADAPTER else f"{checkpoint}/{self.adapter}"
 
+    @cached_property
+    def task(self) -> Task:
+        """Task of the adapter."""
+        return make_task(self.config.task, self.config.train.seed)
+
+    @cached_property
+    def baseline(self) -> Metrics:
+        """Metrics of answers that ignore the input."""
+        return self.task.baseline_score()
+
     def key(self) -> dict[str, Any]:
         """Identity of a measurement besides chip and time: all that its value depends on."""
-        return {"format": 2, **self.conditions(), **self.weights()}
+        return {"format": 3, **self.conditions(), **self.weights()}
 
     def conditions(self) -> dict[str, Any]:
         """Hardware, task and validation data: what must agree for a comparison on the same chips."""
         config = self.config
-        files = make_task(config.task, config.train.seed).data_files()
+        files = self.task.data_files()
         return {
             "hardware": self.hardware(),
             "task": scope.project(config.task, *scope.MEASUREMENT),
@@ -96,19 +106,37 @@ class Evaluation:
     """The results of one subject."""
 
     subject: Subject
-    headline: Metric
-    digital: Metrics
-    converters_only: Metrics
-    baseline: Metrics
-    """Metrics of the baseline, which ignores the input."""
-    drift: DriftResult | None
+    result: DriftResult
+    """The measurements that were asked for; without chips and times if there were none."""
+    stored: DriftResult
+    """The same, with what the folder's drift.json held before: a smaller evaluation never replaces a fuller one."""
     also: DriftResult | None = None
     """Result over further chips; None without them."""
+
+    @property
+    def drift(self) -> DriftResult | None:
+        """The result over chips and times; None if none were asked for."""
+        return self.result if self.result.chips else None
+
+    @property
+    def headline(self) -> Metric:
+        """The metric that tables show first."""
+        return self.result.headline
 
     @property
     def metric(self) -> str:
         """Name of the headline metric."""
         return self.headline.name
+
+    @property
+    def digital(self) -> Metrics:
+        """Metrics of the same adapter without analog hardware."""
+        return self.result.digital
+
+    @property
+    def converters_only(self) -> Metrics:
+        """Metrics with converters only, means over the draws."""
+        return self.result.converters_only
 
 
 def evaluate(
@@ -118,6 +146,7 @@ def evaluate(
     with_chips: bool = True,
     also: DriftConfig | None = None,
     overwrite: bool = False,
+    keep: bool = True,
 ) -> Evaluation:
     """Measure one subject; what was measured before under the same conditions is not measured again.
 
@@ -128,6 +157,7 @@ def evaluate(
         with_chips: over chips and times; else only digitally and with exact weights.
         also: further chips and times, for a result of their own.
         overwrite: measure anew what was measured before.
+        keep: add new measurements to the folder's log; else nothing is written.
 
     Raises:
         CheckpointError: the adapter or the base is damaged or another one.
@@ -139,48 +169,82 @@ def evaluate(
     for drift in drifts:
         check_times(config.hardware, drift.times)
     store.verify_adapter(subject.checkpoint, subject.adapter)
-    check_writable(folder)
-    if is_main():
+    if keep:
+        check_writable(folder)
+    if keep and is_main():
         check_free(folder)
     log = MeasurementLog(folder / MEASUREMENTS, subject.key())
     over_chips = [measurement for drift in drifts for measurement in drift_measurements(drift)]
-    measurements = list(dict.fromkeys([*WITHOUT_CHIPS, *over_chips]))
-    finished = {} if overwrite else log.read()
-    reused = len(finished.keys() & set(measurements))
-    observer.stage(
-        f"evaluating {subject.name}{subject.note}: {planned_measurements(drifts, len(measurements), reused)}"
-    )
-    if processes.any_of(not finished.keys() >= set(measurements)):
-        finished = _measure(subject, measurements, log, observer, overwrite)
-    task = make_task(config.task, config.train.seed)
-    results = [drift_result(config, task, drift, subject.adapter, finished) for drift in drifts]
-    return Evaluation(
-        subject,
-        task.headline,
-        finished[DIGITAL],
-        finished[CONVERTERS_ONLY],
-        task.baseline_score(),
-        results[0] if results else None,
-        results[1] if len(results) > 1 else None,
+    measurements = list(dict.fromkeys([*without_chips(config.drift.draws), *over_chips]))
+    finished = Measurements() if overwrite else log.read()
+    grid = [] if overwrite else _stored_grid(folder / DRIFT_JSON)
+    reused = len(finished.scores.keys() & set(measurements))
+    plan = planned_measurements(config.drift.draws, drifts, len(measurements), reused)
+    observer.stage(f"evaluating {subject.name}{subject.note}: {plan}")
+    if processes.any_of(not finished.scores.keys() >= set(measurements)):
+        finished = _measure(subject, measurements, finished, log, observer, overwrite, keep)
+    parts = [_labelled(drift) for drift in drifts]
+    asked = parts[0] if parts else {}
+    before = {one: label for label, one in grid if one in finished.scores}
+    results = [_result(subject, finished, part) for part in (asked, {**before, **asked}, *parts[1:])]
+    return Evaluation(subject, *results)
+
+
+def _labelled(drift: DriftConfig) -> dict[Measurement, str]:
+    """The measurements over chips, each with the label of its time."""
+    labels = {seconds(label): label for label in drift.times}
+    return {one: labels[one.seconds] for one in drift_measurements(drift) if one.kind == "chip"}
+
+
+def _stored_grid(file: Path) -> list[tuple[str, Measurement]]:
+    """The measurements over chips that a drift.json was made from; none where there is no whole one."""
+    try:
+        return measured_grid(read_sealed(file)) if file.is_file() else []
+    except CheckpointError:
+        return []  # It is written anew from the log.
+
+
+def _result(subject: Subject, finished: Measurements, over_chips: dict[Measurement, str]) -> DriftResult:
+    """The result of some measurements over chips, each with the label of its time."""
+    config, task = subject.config, subject.task
+    times = {one.seconds: label for one, label in over_chips.items()}
+    by_chip = sorted(over_chips, key=lambda one: (one.chip, one.seconds, one.read))
+    wanted = [*without_chips(config.drift.draws), *by_chip]
+    return DriftResult(
+        metrics={metric.name: metric for metric in task.metrics},
+        adapter=subject.adapter,
+        hardware=config.hardware,
+        chips=sorted({one.chip for one in over_chips}),
+        times=[times[time] for time in sorted(times)],
+        measured=Measurements({one: finished.scores[one] for one in wanted}, finished.truth),
+        baseline=subject.baseline,
+        training_seeds=[config.train.seed],
+        reference=config.reference.model_dump(mode="json") if config.reference is not None else None,
     )
 
 
 def _measure(
     subject: Subject,
     measurements: list[Measurement],
+    finished: Measurements,
     log: MeasurementLog,
     observer: EvaluationObserver,
     overwrite: bool,
-) -> dict[Measurement, Metrics]:
+    keep: bool,
+) -> Measurements:
     device = processes.own_device()
     loaded = build_from(subject.checkpoint, subject.adapter, subject.config)
     loaded.module.to(device)
     evaluator = Evaluator(loaded.task, loaded.tokenizer, subject.config.train.per_device_eval_batch_size, device)
+    if not keep:
+        return measure(loaded, evaluator, measurements, finished, None, observer.measured)
     with _locked(log.path.parent):
         if overwrite and is_main():
             log.path.unlink(missing_ok=True)
         processes.wait_for_all()
-        return measure(loaded, evaluator, measurements, log, observer.measured)
+        # Another process may have added to the log since.
+        finished = log.read()
+        return measure(loaded, evaluator, measurements, finished, log, observer.measured)
 
 
 def check_comparable(subjects: list[Subject]) -> None:

@@ -64,15 +64,16 @@ class SilentObserver:
         """Ignore a measurement."""
 
 
-def planned_measurements(drifts: Sequence[DriftConfig], total: int | None = None, reused: int = 0) -> str:
-    """Sentence about the coming measurements: `measuring 72 times: digital, converters only, 10 chips x 7 times`.
+def planned_measurements(draws: int, drifts: Sequence[DriftConfig], total: int | None = None, reused: int = 0) -> str:
+    """Sentence about the coming measurements: `measuring 146 times: digital, converters only x 5, 10 chips x 7 times`.
 
     Args:
+        draws: measurements with converters only.
         drifts: chips and times; empty: none.
         total: number of measurements, where several of `drifts` share some; None: their sum.
         reused: number of those that need not be repeated.
     """
-    parts, count = ["digital", "converters only"], 2
+    parts, count = ["digital", "converters only" + (f" x {draws}" if draws > 1 else "")], 1 + draws
     for drift in drifts:
         reads = f" x {drift.reads} reads" if drift.reads > 1 else ""
         chips = "1 chip" if drift.chips == 1 else f"{drift.chips} chips"

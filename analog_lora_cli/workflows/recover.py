@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analog_lora_cli.config.sections.drift import DriftConfig
-from analog_lora_cli.evaluation.drift_result import DriftResult, Statistics, paired_gain, summarize
+from analog_lora_cli.evaluation.drift_json import drift_json
+from analog_lora_cli.evaluation.drift_result import DriftResult, paired_gain
+from analog_lora_cli.evaluation.statistics import Statistics
 from analog_lora_cli.storage.checkpoint import Checkpoint
 from analog_lora_cli.workflows.adaptation import Adaptation
 from analog_lora_cli.workflows.evaluate import Evaluation, Subject, evaluate
@@ -78,9 +79,9 @@ class Recovery:
         if pair is None:
             return None
         metric, results = self.after.headline, self.results()
-        now = summarize(pair[0].values(metric.name, label))["mean"]
+        now = pair[0].summary(metric.name, label)["mean"]
         if self.adaptation.chip is None and "old hardware" in results:
-            return metric.drop(summarize(results["old hardware"].values(metric.name, label))["mean"], now)
+            return metric.drop(results["old hardware"].summary(metric.name, label)["mean"], now)
         return metric.drop(pair[0].digital[metric.name], now)
 
     def as_json(self) -> dict[str, Any]:
@@ -94,7 +95,7 @@ class Recovery:
             **self.adaptation.request(),
             "metric": self.after.metric,
             "cost": vars(self.cost),
-            "results": {name: result.as_json() for name, result in results.items()},
+            "results": {name: drift_json(result) for name, result in results.items()},
             "recovered": {label: self.recovered(label) for label in labels},
             "recovered_elsewhere": {label: self.elsewhere(label) for label in labels},
             "lost": {label: self.lost(label) for label in labels},
@@ -116,11 +117,7 @@ def measure_recovery(
         as `evaluate`.
     """
     config, chip = adaptation.config, adaptation.chip
-    also = (
-        None
-        if chip is None
-        else DriftConfig(times=config.drift.times, chips=1, seed=chip.seed, reads=config.drift.reads)
-    )
+    also = None if chip is None else config.drift.model_copy(update={"chips": 1, "seed": chip.seed})
     subject = Subject(checkpoint, config, adaptation.name)
     folder = subject.own_folder
     after = evaluate(subject, folder, observer, with_chips, also)

@@ -1,4 +1,4 @@
-"""The files of results: drift.json, drift.csv, drift.png; comparisons, deployments and adaptations."""
+"""The files of results: drift.json, drift.csv, drift.png, samples.npz; comparisons, deployments and adaptations."""
 
 from __future__ import annotations
 
@@ -9,23 +9,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from analog_lora_cli.config.times import seconds
+from analog_lora_cli.evaluation.drift_json import drift_json
 from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference
+from analog_lora_cli.evaluation.log import Measurements
+from analog_lora_cli.evaluation.measurement import DIGITAL
 from analog_lora_cli.figures.drift import comparison_plot, drift_plot
 from analog_lora_cli.storage.checkpoint import Checkpoint
 from analog_lora_cli.storage.files import replacing, write_json, write_text
 from analog_lora_cli.storage.layout import FIRST_ADAPTER
 from analog_lora_cli.storage.sealed import write_sealed
-from analog_lora_cli.workflows.evaluate import Evaluation
+from analog_lora_cli.workflows.evaluate import DRIFT_JSON, Evaluation
 from analog_lora_cli.workflows.recover import Recovery
 
 
 def write_drift(result: DriftResult, folder: Path, title: str) -> None:
-    """Write drift.json, drift.csv and drift.png; each appears whole or not at all."""
-    write_sealed(folder / "drift.json", result.as_json())
+    """Write drift.json, drift.csv, drift.png and samples.npz; each appears whole or not at all."""
+    write_sealed(folder / DRIFT_JSON, drift_json(result))
     write_text(folder / "drift.csv", drift_csv(result))
     with replacing(folder / "drift.png") as beside:
         drift_plot(result, beside, title)
+    write_samples(result.measured, folder / "samples.npz")
+
+
+def write_samples(measured: Measurements, path: Path) -> None:
+    """Write the score of each sample in each measurement, so that any other statistic can be computed later.
+
+    `measurements` names the rows; `SET.COLUMN` is (measurements, samples), or (samples,) for what all share: labels,
+    clusters.
+
+    Args:
+        measured: the measurements.
+        path: where the file goes; numpy's npz, which needs no pickle.
+    """
+    names = [one.key() for one in measured.scores]
+    first = next(iter(measured.scores.values()))
+    arrays: dict[str, Any] = {
+        **measured.truth,
+        **{name: np.stack([scores.samples[name] for scores in measured.scores.values()]) for name in first.samples},
+    }
+    with replacing(path) as beside, beside.open("wb") as file:
+        np.savez_compressed(file, measurements=np.array(names), **arrays)
 
 
 def drift_csv(result: DriftResult) -> str:
@@ -33,9 +59,10 @@ def drift_csv(result: DriftResult) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["adapter", "measurement", "time", "seconds", "chip", "read", "metric", "value", "unit"])
-    for name, metrics in (("digital", result.digital), ("converters only", result.converters_only)):
-        for metric, value in metrics.items():
-            writer.writerow([result.adapter, name, "", "", "", "", metric, value, result.metrics[metric].unit])
+    for measurement in (DIGITAL, *result.draws):
+        name, draw = measurement.kind.replace("_", " "), measurement.read if measurement in result.draws else ""
+        for metric, value in result.measured.scores[measurement].metrics.items():
+            writer.writerow([result.adapter, name, "", "", "", draw, metric, value, result.metrics[metric].unit])
     labels = {seconds(label): label for label in result.times}
     for measurement, metrics in result.measurements.items():
         label, time = labels[measurement.seconds], f"{measurement.seconds:.17g}"
@@ -112,7 +139,7 @@ def write_deployment(evaluations: Sequence[Evaluation], folder: Path) -> None:
         "format": 1,
         "parameters": {**vars(count), "deployment": count.deployment, "separate": count.separate},
         "adapters": {
-            one.subject.adapter: {"task": one.subject.config.task.name, **one.drift.as_json()}
+            one.subject.adapter: {"task": one.subject.config.task.name, **drift_json(one.drift)}
             for one in evaluations
             if one.drift is not None
         },
@@ -122,12 +149,10 @@ def write_deployment(evaluations: Sequence[Evaluation], folder: Path) -> None:
 
 def write_recovery(recovery: Recovery, folder: Path) -> None:
     """Write the new adapter's drift files, and with an adapter that it started from adaptation.json and .png."""
-    assert recovery.after.drift is not None
-    write_drift(recovery.after.drift, folder, recovery.after.subject.name)
+    write_drift(recovery.after.stored, folder, recovery.after.subject.name)
     if recovery.before is None:
         return
-    assert recovery.before.drift is not None
-    write_drift(recovery.before.drift, folder / "before", recovery.before.subject.name)
+    write_drift(recovery.before.stored, folder / "before", recovery.before.subject.name)
     write_json(folder / "adaptation.json", recovery.as_json())
     lines, title = _recovery_lines(recovery)
     with replacing(folder / "adaptation.png") as beside:

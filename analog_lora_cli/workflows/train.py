@@ -12,7 +12,6 @@ from analog_lora_cli.errors import AnaloraError
 from analog_lora_cli.evaluation.drift_grid import check_times, drift_measurements
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.evaluator import Evaluator
-from analog_lora_cli.evaluation.log import Metrics
 from analog_lora_cli.hardware.kernels.choice import kernels_in_use
 from analog_lora_cli.models.build import TrainingModel, build, load_base
 from analog_lora_cli.models.fingerprints import weights_sha256
@@ -44,13 +43,20 @@ class RunResult:
     """Result of a training: metrics and files."""
 
     folder: Path
-    headline: Metric
-    """The task's headline metric."""
+    result: DriftResult
+    """The measurements; without chips and times if none were asked for."""
     metrics: dict[str, Any]
     """The content of metrics.json."""
-    baseline: Metrics
-    """Metrics of the baseline, which ignores the input."""
-    drift: DriftResult | None
+
+    @property
+    def headline(self) -> Metric:
+        """The task's headline metric."""
+        return self.result.headline
+
+    @property
+    def drift(self) -> DriftResult | None:
+        """The result over chips and times; None if none were asked for."""
+        return self.result if self.result.chips else None
 
 
 def train(
@@ -86,7 +92,7 @@ def train(
         processes.wait_for_all()  # The main process must not write before the others have looked at the folder.
         if drift and not finished:
             fewer = "less with --chips, --times and --limit, none with --no-drift"
-            observer.stage(f"training, then {planned_measurements([config.drift])} ({fewer})")
+            observer.stage(f"training, then {planned_measurements(config.drift.draws, [config.drift])} ({fewer})")
         observer.stage("reading data and model")
         arguments = training_arguments(config, folder / layout.TRAINER)
         setup = None if finished else prepare(config, estimate=drift)
@@ -232,5 +238,5 @@ def _evaluate(config: Config, folder: Path, observer: RunObserver, drift: bool) 
     if is_main():
         write_json(folder / layout.METRICS, metrics)
         if evaluation.drift is not None:
-            write_drift(evaluation.drift, subject.own_folder, subject.name)
-    return RunResult(folder, evaluation.headline, metrics, evaluation.baseline, evaluation.drift)
+            write_drift(evaluation.stored, subject.own_folder, subject.name)
+    return RunResult(folder, evaluation.result, metrics)

@@ -9,25 +9,29 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from analog_lora_cli.cli import main
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.errors import UsageError
-from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference, paired_gain, summarize
+from analog_lora_cli.evaluation.drift_json import drift_json
+from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference, paired_gain
 from analog_lora_cli.evaluation.log import MeasurementLog
 from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
 from analog_lora_cli.evaluation.thresholds import parse_requirement
-from analog_lora_cli.tasks import Metric
+from analog_lora_cli.tasks import Metric, Scores
+from analog_lora_cli.tasks.glue.data import ACCURACY
+from analog_lora_cli.tasks.scores import Column
 from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import train as run_training
+from tests.evaluation.results import drift_result
 
 MakeConfig = Callable[..., Config]
+WITHOUT_CHIPS = 1 + 5  # Digital, and five draws with converters only.
 F1, PERPLEXITY = Metric("f1"), Metric("perplexity", unit="", higher_is_better=False)
 
 
@@ -53,13 +57,9 @@ def evaluate(*arguments: object) -> int:
     return main(["evaluate-drift", *map(str, arguments), "--quiet"])
 
 
-def result(folder: Path) -> dict[str, object]:
-    content: dict[str, object] = json.loads((folder / "drift/default/drift.json").read_text())
+def result(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "drift/default/drift.json").read_text())
     return content
-
-
-def logged(folder: Path) -> list[str]:
-    return (folder / "drift/default/measurements.jsonl").read_text().splitlines()[1:]
 
 
 @pytest.mark.parametrize("method", ["lora", "digital", "full"])
@@ -67,7 +67,7 @@ def test_a_measurement_does_not_depend_on_what_else_is_measured(method: str, che
     assert evaluate(checkpoints / method, "--chips", 2, "--times", "0s,1y", "--output", tmp_path / "all") == 0
     assert evaluate(checkpoints / method, "--chips", 1, "--seed", 1, "--times", "1y", "--output", tmp_path / "one") == 0
     lines = [set((tmp_path / name / "measurements.jsonl").read_text().splitlines()[1:]) for name in ("all", "one")]
-    assert len(lines[1]) == 3
+    assert len(lines[1]) == WITHOUT_CHIPS + 2 + 1
     assert lines[1] < lines[0]
 
 
@@ -78,11 +78,11 @@ def test_more_chips_and_times_reuse_what_is_there(checkpoints: Path, monkeypatch
     original = Evaluator.run
     monkeypatch.setattr(Evaluator, "run", lambda self, *a: runs.append(1) or original(self, *a))
     assert evaluate(checkpoints / "lora", "--chips", 1, "--times", "0s") == 0
-    assert len(runs) == 3
+    assert len(runs) == WITHOUT_CHIPS + 2
     assert evaluate(checkpoints / "lora", "--chips", 2, "--times", "0s,1h") == 0
-    assert len(runs) == 3 + 3
+    assert len(runs) == WITHOUT_CHIPS + 8
     assert evaluate(checkpoints / "lora", "--chips", 2, "--times", "0s,1h") == 0
-    assert len(runs) == 6, "nothing is measured twice"
+    assert len(runs) == WITHOUT_CHIPS + 8, "nothing is measured twice"
 
 
 def test_a_line_cut_off_by_a_kill_is_measured_again(checkpoints: Path) -> None:
@@ -102,7 +102,7 @@ def test_other_conditions_are_never_mixed_in(checkpoints: Path, capsys: pytest.C
     assert result(checkpoints / "lora") == before
     options = ["--chips", 1, "--times", "0s", "--set", "hardware.adc_bits=3"]
     assert evaluate(checkpoints / "lora", *options, "--overwrite") == 0
-    assert result(checkpoints / "lora")["hardware"]["adc_bits"] == 3  # type: ignore[index]
+    assert result(checkpoints / "lora")["hardware"]["adc_bits"] == 3
 
 
 def test_several_methods_on_the_same_chips(
@@ -120,6 +120,68 @@ def test_several_methods_on_the_same_chips(
     difference = np.subtract(values["digital"], values["lora"])
     assert content["differences"]["digital"]["1y"]["mean"] == pytest.approx(difference.mean())
     assert (tmp_path / "out/comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_smaller_evaluation_never_replaces_a_fuller_one(
+    checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = checkpoints / "lora"
+    assert evaluate(run, "--chips", 3, "--times", "0s,1y") == 0
+    capsys.readouterr()
+    whole, files = result(run), sorted((run / "drift/default").iterdir())
+    assert evaluate(run, "--chips", 2, "--times", "0s") == 0
+    table = capsys.readouterr().out
+    assert "2 chips" in table and "1y" not in table, "what is shown is what was asked for"
+    assert result(run) == whole
+    assert evaluate(run, "--chips", 1, "--times", "1d", "--seed", 7) == 0
+    merged = result(run)
+    assert merged["chips"] == [0, 1, 2, 7]
+    times = {time["label"]: time for time in merged["times"]}
+    assert list(times) == ["0s", "1d", "1y"]
+    assert (times["1d"]["chips"], times["1y"]["chips"]) == ([7], [0, 1, 2])
+    assert times["1y"]["metrics"]["accuracy"]["ci95"] == whole["times"][1]["metrics"]["accuracy"]["ci95"]
+    assert sorted((run / "drift/default").iterdir()) == files
+
+
+def test_a_requirement_writes_nothing(checkpoints: Path, tmp_path: Path) -> None:
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in checkpoints.rglob("*") if path.is_file()}
+
+    assert evaluate(checkpoints / "lora", "--chips", 2, "--times", "0s") == 0
+    before = contents()
+    options = [checkpoints / "lora", "--chips", 2, "--times", "0s,1y", "--require", "accuracy>=0@1y"]
+    assert evaluate(*options) == 0
+    assert contents() == before
+    assert evaluate(*options, "--output", tmp_path / "out") == 0
+    assert (tmp_path / "out/drift.json").is_file() and contents() == before
+
+
+def test_the_score_of_every_sample_is_kept(checkpoints: Path) -> None:
+    assert evaluate(checkpoints / "lora", "--chips", 2, "--times", "0s") == 0
+    kept = np.load(checkpoints / "lora/drift/default/samples.npz", allow_pickle=False)
+    right = kept["validation.prediction"] == kept["validation.label"]
+    rows = {str(name): 100 * row.mean() for name, row in zip(kept["measurements"], right, strict=True)}
+    content = result(checkpoints / "lora")
+    assert rows["digital"] == pytest.approx(content["digital"]["accuracy"])
+    values = content["times"][0]["metrics"]["accuracy"]["values"]
+    assert (rows["chip 1 at 0 s"] + rows["chip 1 at 0 s read 1"]) / 2 == pytest.approx(values[1])
+
+
+def test_what_makes_numbers_meaningless_is_said() -> None:
+    def predictions(*classes: int) -> dict[str, Column]:
+        return {"validation.prediction": np.array(classes)}
+
+    chip = Measurement("chip", 0, 0.0)
+    nothing = drift_result([ACCURACY], {"accuracy": 60.0}, {}, [], baseline={"accuracy": 60.0},
+                           samples={DIGITAL: predictions(1, 1, 1)})  # fmt: skip
+    first, second = nothing.warnings
+    assert first.startswith("not above the baseline: accuracy is 60.00") and second.startswith("one answer only: the")
+    samples = {DIGITAL: predictions(0, 1, 0), chip: predictions(1, 1, 1)}
+    collapsed = drift_result([ACCURACY], {"accuracy": 90.0}, {chip: {"accuracy": 60.0}}, ["0s"],
+                             baseline={"accuracy": 60.0}, samples=samples)  # fmt: skip
+    assert collapsed.warnings == ["one answer only at 0s: 1 of 1 chips"]
+    worse = drift_result([PERPLEXITY], {"perplexity": 9.0}, {}, [], baseline={"perplexity": 8.0})
+    assert worse.warnings[0].startswith("not above the baseline")
 
 
 def test_requirements_decide_the_exit_code(checkpoints: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,22 +235,13 @@ def test_two_processes_measure_the_same(checkpoints: Path, tmp_path: Path) -> No
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run([*command, "--output", str(tmp_path / name)], env=environment, check=True, capture_output=True)
     assert (tmp_path / "one/drift.json").read_text() == (tmp_path / "two/drift.json").read_text()
-    assert len((tmp_path / "two/measurements.jsonl").read_text().splitlines()) == 1 + 2 + 6
+    assert len((tmp_path / "two/measurements.jsonl").read_text().splitlines()) == 2 + WITHOUT_CHIPS + 12
 
 
 def test_the_digital_row_of_a_digital_adapter_is_that_of_its_training(checkpoints: Path) -> None:
     assert evaluate(checkpoints / "digital", "--chips", 1, "--times", "0s", "--set", "hardware.clip_sigma=0.5") == 0
     stored = json.loads((checkpoints / "digital/metrics.json").read_text())
     assert result(checkpoints / "digital")["digital"] == stored["digital"]
-
-
-def test_statistics_over_chips() -> None:
-    values = [84.0, 85.5, 83.0, 86.5]
-    summary = summarize(values)
-    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
-    assert summary["ci95"] == pytest.approx([low, high])
-    assert summary["std"] == pytest.approx(np.std(values, ddof=1))
-    assert summarize([80.0])["ci95"] is None
 
 
 def made_result(values: dict[str, list[list[float]]], metric: Metric = F1) -> DriftResult:
@@ -198,25 +251,22 @@ def made_result(values: dict[str, list[list[float]]], metric: Metric = F1) -> Dr
         for chip, reads in enumerate(chips)
         for read, value in enumerate(reads)
     }
-    chips = list(range(len(next(iter(values.values())))))
-    plain = {metric.name: 90.0}
-    return DriftResult(
-        {metric.name: metric}, "default", plain, plain, HardwareConfig(), chips, list(values), measured, None
-    )
+    return drift_result([metric], {metric.name: 90.0}, measured, list(values))
 
 
 def test_the_spread_of_readings_is_kept_apart_from_that_of_chips() -> None:
     summary = made_result({"0s": [[80.0, 82.0], [90.0, 92.0]]}).summary("f1", "0s")
     assert summary["values"] == [81.0, 91.0]
-    assert summary["read_std"] == pytest.approx(np.sqrt(2))
     assert summary["std"] == pytest.approx(np.std([81, 91], ddof=1))
+    # Of the variance of the means, 50, the readings' is 2 / 2.
+    assert summary["components"] == {"chip": pytest.approx(7.0), "read": pytest.approx(np.sqrt(2)), "samples": None}
 
 
 def test_paired_differences_do_not_see_the_chips_own_spread() -> None:
     first, second = made_result({"0s": [[80.0], [90.0], [70.0]]}), made_result({"0s": [[81.0], [91.0], [71.0]]})
     difference = paired_difference(first, second, "0s")
     assert difference["mean"] == 1.0
-    assert difference["ci95"] == [1.0, 1.0]
+    assert difference["ci95_chips"] == [1.0, 1.0] and difference["ci95"] is None
 
 
 def test_requirement_on_the_lower_bound() -> None:
@@ -232,7 +282,7 @@ def test_where_lower_is_better_the_worst_chip_is_the_largest_and_the_pessimistic
     for statistic in ("mean", "worst", "min", "lower", "upper"):
         values[statistic] = parse_requirement(f"perplexity:{statistic}<=12@0s", [PERPLEXITY], ["0s"]).measured(measured)
     assert values["mean"] == 12.0 and values["worst"] == values["min"] == 15.0
-    assert values["lower"] == values["upper"] == measured.summary("perplexity", "0s")["ci95"][1] > 15.0
+    assert values["lower"] == values["upper"] == measured.summary("perplexity", "0s")["ci95_chips"][1] > 15.0
     assert parse_requirement("perplexity<=12@0s", [PERPLEXITY], ["0s"]).holds(measured)
     assert not parse_requirement("perplexity:lower<=12@0s", [PERPLEXITY], ["0s"]).holds(measured)
 
@@ -241,7 +291,7 @@ def test_the_worst_chip_is_the_smallest_where_higher_is_better() -> None:
     measured = made_result({"0s": [[80.0], [90.0]]})
     for statistic in ("worst", "min"):
         assert parse_requirement(f"f1:{statistic}>=80@0s", [F1], ["0s"]).measured(measured) == 80.0
-    assert measured.as_json()["times"][0]["metrics"]["f1"]["worst"] == 80.0
+    assert drift_json(measured)["times"][0]["metrics"]["f1"]["worst"] == 80.0
 
 
 def test_a_gain_is_positive_where_things_got_better() -> None:
@@ -252,16 +302,18 @@ def test_a_gain_is_positive_where_things_got_better() -> None:
 
 
 def test_the_json_says_unit_and_direction() -> None:
-    content = made_result({"0s": [[10.0]]}, PERPLEXITY).as_json()
+    content = drift_json(made_result({"0s": [[10.0]]}, PERPLEXITY))
     assert (content["metric"], content["unit"], content["higher_is_better"]) == ("perplexity", "", False)
-    content = made_result({"0s": [[10.0]]}).as_json()
+    content = drift_json(made_result({"0s": [[10.0]]}))
     assert (content["metric"], content["unit"], content["higher_is_better"]) == ("f1", "%", True)
 
 
 def test_a_log_of_another_key_is_refused(tmp_path: Path) -> None:
     log = MeasurementLog(tmp_path / "measurements.jsonl", {"a": {"b": 1}})
-    log.start()
-    log.append(DIGITAL, {"f1": 1.0})
-    assert MeasurementLog(tmp_path / "measurements.jsonl", {"a": {"b": 1}}).read() == {DIGITAL: {"f1": 1.0}}
+    log.start({"validation.label": np.array([0, 1])})
+    log.append(DIGITAL, Scores({"f1": 1.0}, {"validation.f1": np.array([0.25, 1 / 3])}))
+    read = MeasurementLog(tmp_path / "measurements.jsonl", {"a": {"b": 1}}).read()
+    assert read.scores[DIGITAL].metrics == {"f1": 1.0} and read.truth["validation.label"].tolist() == [0, 1]
+    assert read.scores[DIGITAL].samples["validation.f1"].tolist() == [0.25, np.float32(1 / 3)]
     with pytest.raises(UsageError, match=r"a\.b: 1 there, 2 here"):
         MeasurementLog(tmp_path / "measurements.jsonl", {"a": {"b": 2}}).read()

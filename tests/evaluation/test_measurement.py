@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from analog_lora_cli.evaluation.measurement import CONVERTERS_ONLY, DIGITAL, Measurement
+from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
 
 
 @pytest.mark.parametrize(
     ("measurement", "key", "label"),
     [
         (DIGITAL, "digital", "digital"),
-        (CONVERTERS_ONLY, "converters only", "converters only"),
+        (Measurement("converters_only"), "converters only", "converters only"),
+        (Measurement("converters_only", read=2), "converters only draw 2", "converters only draw 2"),
         (Measurement("chip", 3, 86400.0, 1), "chip 3 at 86400 s read 1", "chip 3 at 1d, read 1"),
         (Measurement("chip", 0, 31536000.0), "chip 0 at 31536000 s", "chip 0 at 1y"),
         (Measurement("chip", 10**20, 0.1), f"chip {10**20} at 0.10000000000000001 s", f"chip {10**20} at 0.1s"),

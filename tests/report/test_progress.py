@@ -58,8 +58,9 @@ def test_before_a_training_it_says_how_long_the_measurements_will_take(capsys: p
 
 def test_the_work_is_announced() -> None:
     drift = Config().drift
-    assert planned_measurements([]) == "measuring 2 times: digital, converters only"
-    assert planned_measurements([drift]) == "measuring 72 times: digital, converters only, 10 chips x 7 times"
+    assert planned_measurements(1, []) == "measuring 2 times: digital, converters only"
+    expected = "measuring 146 times: digital, converters only x 5, 10 chips x 7 times x 2 reads"
+    assert planned_measurements(5, [drift]) == expected
     one = drift.model_copy(update={"chips": 1, "times": ["1y"], "reads": 3})
-    assert planned_measurements([one], reused=2).endswith("1 chip x 1 time x 3 reads; 2 of them are there already")
-    assert planned_measurements([drift], reused=72) == "all 72 measurements are there already"
+    assert planned_measurements(5, [one], reused=2).endswith("1 chip x 1 time x 3 reads; 2 of them are there already")
+    assert planned_measurements(5, [drift], reused=146) == "all 146 measurements are there already"

@@ -17,15 +17,19 @@ from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.registry import TASKS
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.task import GlueSection, TaskSection
-from analog_lora_cli.tasks import EvalSet, Metric, Task, make_task, register, registry
+from analog_lora_cli.tasks import EvalSet, Metric, Scores, Task, make_task, register, registry
 from analog_lora_cli.tasks.base import Example, FloatArray
 from analog_lora_cli.tasks.data.features import mapped_features
 from analog_lora_cli.tasks.data.files import locate, read_table
+from analog_lora_cli.tasks.sample_statistics import Mean
 from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import train as run_training
 from tests.tasks.section import task_section
 
 COLUMNS = ("query", "passage", "relevance")
+
+
+ERROR = Metric("squared_error", unit="", higher_is_better=False, statistic=Mean("squared_error", scale=1.0))
 
 
 class RankingSection(TaskSection):
@@ -45,7 +49,7 @@ class Ranking(Task):
     auto_class_name = "AutoModelForSequenceClassification"
     peft_task_type = "SEQ_CLS"
     pipeline_tag = "text-ranking"
-    metrics = (Metric("inversions", higher_is_better=False), Metric("squared_error", unit="", higher_is_better=False))
+    metrics = (Metric("inversions", higher_is_better=False), ERROR)
 
     @property
     def example(self) -> Example:
@@ -63,11 +67,13 @@ class Ranking(Task):
         rows = self._rows("validation")
         gold = np.array([float(row["relevance"]) for row in rows])
 
-        def scorer(outputs: Sequence[FloatArray]) -> dict[str, float]:
+        def scorer(outputs: Sequence[FloatArray]) -> Scores:
             scores = np.array([float(output[0]) for output in outputs])
             pairs = [(i, j) for i, j in combinations(range(len(gold)), 2) if gold[i] != gold[j]]
             wrong = [(scores[i] < scores[j]) != (gold[i] < gold[j]) for i, j in pairs]
-            return {"inversions": 100 * float(np.mean(wrong)), "squared_error": float(np.mean((scores - gold) ** 2))}
+            errors = (scores - gold) ** 2
+            metrics = {"inversions": 100 * float(np.mean(wrong)), "squared_error": float(np.mean(errors))}
+            return Scores(metrics, {"squared_error": errors})
 
         return [EvalSet("validation", mapped_features(self._inputs(tokenizer, row) for row in rows), scorer)]
 

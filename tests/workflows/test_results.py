@@ -31,7 +31,7 @@ def test_csv_has_every_measurement_once(result: DriftResult) -> None:
 
 def test_drift_files_are_written_whole(result: DriftResult, tmp_path: Path) -> None:
     write_drift(result, tmp_path, "title")
-    assert {path.name for path in tmp_path.iterdir()} == {"drift.json", "drift.csv", "drift.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"drift.json", "drift.csv", "drift.png", "samples.npz"}
     assert (tmp_path / "drift.png").stat().st_size > 20_000
 
 

@@ -36,5 +36,9 @@ class DriftConfig(Section):
     seed: Annotated[int, Affects("chips")] = Field(default=0, ge=0)
     """Seed of the first chip; the others count up from it."""
 
-    reads: Annotated[int, Affects("chips")] = Field(default=1, ge=1)
-    """Reads of each chip at each time, each with read noise of its own: shows the spread within a chip."""
+    reads: Annotated[int, Affects("chips")] = Field(default=2, ge=1)
+    """Reads of each chip at each time, each with read noise and output noise of its own: tells the spread within a chip
+    from that between chips. Each costs a whole evaluation."""
+
+    draws: Annotated[int, Affects("chips")] = Field(default=5, ge=1)
+    """Evaluations with converters only, each with output noise of its own."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from analog_lora_cli.evaluation.drift_result import DriftResult, summarize
+from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.report.drift.comparison import signed
 from analog_lora_cli.report.drift.run import untimed_table
-from analog_lora_cli.report.drift.table import chips, drift_table
+from analog_lora_cli.report.drift.table import chips, drift_table, warning_lines
 from analog_lora_cli.report.progress.meter import duration
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.recover import Recovery
 
-RECOVERED = "recovered: gain of after over before, paired; mean ± half its 95 % interval"
+RECOVERED = "recovered: gain of after over before on the same chips and samples, ± half its 95 % interval"
 
 
 def print_adaptation(recovery: Recovery) -> None:
@@ -20,11 +20,10 @@ def print_adaptation(recovery: Recovery) -> None:
     after, name = recovery.after, recovery.adaptation.name
     folder = after.subject.own_folder
     if after.drift is None:
-        console.results().print(untimed_table(name, after.headline, after.digital, after.converters_only))
+        console.results().print(untimed_table(name, after.result))
     else:
         if recovery.before is None:
-            baseline = after.baseline.get(after.metric)
-            console.results().print(drift_table(after.drift, f"{name}: {after.metric} over time", baseline))
+            console.results().print(drift_table(after.drift, f"{name}: {after.metric} over time"))
         else:
             console.results().print(recovery_table(recovery))
             console.results().print(recovery_sentence(recovery), soft_wrap=True)
@@ -46,6 +45,7 @@ def recovery_table(recovery: Recovery) -> Table:
     papers = [(heading, values) for heading, values in papers if values.get(metric)]
     start = recovery.adaptation.start
     caption = [
+        *warning_lines(recovery.after.result),
         f"means over {chips(len(first.chips))}; before: adapter {start}; after: adapter {recovery.adaptation.name}",
         RECOVERED,
     ]
@@ -129,4 +129,4 @@ def cost_text(recovery: Recovery) -> str:
 
 
 def _mean(result: DriftResult, label: str) -> float:
-    return float(summarize(result.values(result.metric, label))["mean"])
+    return result.summary(result.metric, label)["mean"]

@@ -1,28 +1,36 @@
-"""Several methods on the same chips: one table with paired differences."""
+"""Several adapters on the same chips: one table with paired differences."""
 
 from __future__ import annotations
 
 from rich.table import Table
 
-from analog_lora_cli.evaluation.drift_result import Statistics, paired_difference
-from analog_lora_cli.report.drift.table import chips
+from analog_lora_cli.evaluation.drift_result import paired_difference
+from analog_lora_cli.evaluation.statistics import Statistics, wider
+from analog_lora_cli.report.drift.table import coverage, warning_lines
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.evaluate import Evaluation
 
+NUMBERS = {2: "two", 3: "three", 4: "four"}
+
 
 def comparison_table(evaluations: list[Evaluation]) -> Table:
-    """The mean of each method at each time, and the paired difference of each to the first."""
+    """The mean of each adapter at each time, and the paired difference of each to the first."""
     results = [one.drift for one in evaluations if one.drift is not None]
     first = results[0]
     metric = first.metric
     names = [one.subject.name for one in evaluations]
+    caption = [
+        *dict.fromkeys(line for result in results for line in warning_lines(result)),
+        f"mean over the chips; {metric}: {first.headline.direction}",
+        f"differences: mean ± half its 95 % interval over the same {coverage(first)}",
+        "one training seed each: they tell these adapters apart, not their methods",
+    ]
     table = console.table(
-        f"{metric} over time, {chips(len(first.chips))}",
+        f"{metric} over time, {NUMBERS.get(len(results), len(results))} adapters on the same chips",
         "",
         *names,
         *(f"{name} - {names[0]}" for name in names[1:]),
-        caption=f"mean over the chips; {metric}: {first.headline.direction}\n"
-        "differences are paired chip by chip: mean ± half its 95 % interval",
+        caption="\n".join(caption),
     )
     for column in table.columns[1:]:
         column.no_wrap = False
@@ -42,5 +50,6 @@ def signed(difference: Statistics | None) -> str:
     """A paired difference with the half-width of its mean's 95 % interval, if that is known."""
     if difference is None:
         return ""
-    half = "" if difference["ci95"] is None else f" ± {difference['ci95'][1] - difference['mean']:.2f}"
+    interval = wider(difference)
+    half = "" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.2f}"
     return f"{difference['mean']:+.2f}{half}"

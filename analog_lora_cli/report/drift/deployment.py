@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from analog_lora_cli.config.flat import flatten
-from analog_lora_cli.report.drift.table import chips
+from analog_lora_cli.report.drift.table import chips, warning_lines
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.evaluate import Evaluation
 from analog_lora_cli.workflows.results import count_parameters
@@ -17,6 +17,7 @@ def deployment_table(evaluations: list[Evaluation]) -> Table:
     assert first is not None
     count = count_parameters(evaluations[0].subject.checkpoint, [one.subject.adapter for one in evaluations])
     caption = [
+        *(f"{one.subject.adapter}: {line}" for one in evaluations for line in warning_lines(one.result)),
         f"mean ± std over the same {chips(len(first.chips))}; each adapter with the metric of its task",
         f"{count.deployment / 1e6:.1f} M parameters: {count.on_tiles / 1e6:.1f} M on tiles, "
         f"{count.digital / 1e6:.1f} M digital, {count.trained / 1e6:.2f} M in {count.adapters} adapters with heads",

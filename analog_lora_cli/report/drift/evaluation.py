@@ -8,7 +8,7 @@ from pathlib import Path
 from analog_lora_cli.evaluation.thresholds import Requirement
 from analog_lora_cli.report.drift.comparison import comparison_table
 from analog_lora_cli.report.drift.deployment import deployment_table
-from analog_lora_cli.report.drift.table import drift_table
+from analog_lora_cli.report.drift.table import chips, drift_table
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.drift import DriftEvaluation
 from analog_lora_cli.workflows.evaluate import Evaluation
@@ -21,19 +21,28 @@ def print_evaluation(evaluation: DriftEvaluation, output: Path | None) -> None:
         evaluation: the results.
         output: where the files of several together are; None: there are none.
     """
-    for folder in evaluation.folders:
-        console.note(f"written: {folder}/drift.json, drift.csv, drift.png")
+    for one, folder in zip(evaluation.measured, evaluation.folders, strict=True):
+        if evaluation.written:
+            console.note(f"written: {folder}/drift.json, drift.csv, drift.png, samples.npz{_kept(one)}")
     first, *others = evaluation.measured
     if not others:
         assert first.drift is not None
         title = f"{first.subject.name}: {first.metric} over time"
-        console.results().print(drift_table(first.drift, title, first.baseline.get(first.metric)))
+        console.results().print(drift_table(first.drift, title))
         return
     deployment = evaluation.deployment
     console.results().print((deployment_table if deployment else comparison_table)(evaluation.measured))
-    if output is not None:
+    if output is not None and evaluation.written:
         names = "deployment.json" if deployment else "comparison.json, comparison.png"
         console.note(f"written: {output}/{names}")
+
+
+def _kept(evaluation: Evaluation) -> str:
+    """Remark that the files hold more than what was asked for, if they do."""
+    stored, result = evaluation.stored, evaluation.result
+    if stored.chips == result.chips and stored.times == result.times:
+        return ""
+    return f" (with what was measured before: {chips(len(stored.chips))}, {', '.join(stored.times)})"
 
 
 def print_failed(failed: Sequence[tuple[Evaluation, Requirement]]) -> None:

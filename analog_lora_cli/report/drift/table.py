@@ -2,70 +2,102 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 
 from analog_lora_cli.evaluation.drift_result import DriftResult
+from analog_lora_cli.evaluation.statistics import Statistics, wider
 from analog_lora_cli.runtime import console
 
 
-def drift_table(result: DriftResult, title: str, baseline: float | None = None) -> Table:
+def drift_table(result: DriftResult, title: str) -> Table:
     """Mean over chips at each time, its spread, and the drop against digital; fits 80 columns."""
     metric = result.metric
     others = [name for name in result.digital if name != metric][:1]
     paper = (result.reference or {}).get("drift", {}).get(metric, {})
     paper_digital = (result.reference or {}).get("digital", {}).get(metric)
     with_paper = bool(paper) or paper_digital is not None
-    several = len(result.chips) > 1
-    caption = [
-        f"mean, std and 95 % interval over {chips(len(result.chips))}; worst: the worst chip"
-        if several
-        else "one chip only; std and 95 % interval need at least two",
-        f"drop: how much worse than digital, in {result.headline.points}",
-        f"{metric}: {result.headline.direction}"
-        + ("" if baseline is None else f"; ignoring the input gets {baseline:.1f}"),
-    ]
-    if with_paper and result.reference is not None:
-        caption.append(f"paper: {result.reference['source']}")
     table = console.table(
         title, "", "mean", "std", "95 % interval", "worst", "drop", *(["paper"] if with_paper else []),
-        *(name.replace("_", " ") for name in others), caption="\n".join(caption),
+        *(name.replace("_", " ") for name in others), caption="\n".join(_caption(result, with_paper)),
     )  # fmt: skip
     table.columns[-1].no_wrap = False
     digital, drop = result.digital[metric], result.headline.drop
 
-    for name, metrics, published in (
-        ("digital", result.digital, paper_digital),
-        ("converters only", result.converters_only, None),
-    ):
-        worse = "" if name == "digital" else f"{drop(digital, metrics[metric]):.2f}"
-        table.add_row(
-            name, f"{metrics[metric]:.2f}", "", "", "", worse, *([_number(published)] if with_paper else []),
-            *(f"{metrics[other]:.2f}" for other in others),
-        )  # fmt: skip
+    def row(name: str, mean: float, cells: list[str], published: float | None, other: list[float]) -> None:
+        beside = [_number(published)] if with_paper else []
+        table.add_row(name, f"{mean:.2f}", *cells, *beside, *(f"{value:.2f}" for value in other))
+
+    interval = _interval(result.digital_interval(metric))
+    row("digital", digital, ["", interval, "", ""], paper_digital, [result.digital[name] for name in others])
+    draws = result.over_draws(metric).statistics()
+    exact, exact_others = draws["mean"], [result.converters_only[name] for name in others]
+    row("converters only", exact, [*_spread(draws), "", f"{drop(digital, exact):.2f}"], None, exact_others)
     table.add_section()
     for label in result.times:
         summary = result.summary(metric, label)
-        interval = "" if summary["ci95"] is None else "{:.2f} .. {:.2f}".format(*summary["ci95"])
-        std = "" if summary["std"] is None else f"{summary['std']:.2f}"
-        row = [
-            label,
-            f"{summary['mean']:.2f}",
-            std,
-            interval,
-            f"{summary['worst']:.2f}",
-            f"{drop(digital, summary['mean']):.2f}",
-        ]
-        table.add_row(
-            *row,
-            *([_number(paper.get(label))] if with_paper else []),
-            *(f"{result.summary(other, label)['mean']:.2f}" for other in others),
-        )
+        cells = [*_spread(summary), f"{summary['worst']:.2f}", f"{drop(digital, summary['mean']):.2f}"]
+        means = [result.summary(other, label)["mean"] for other in others]
+        row(label, summary["mean"], cells, paper.get(label), means)
     return table
+
+
+def coverage(result: DriftResult) -> str:
+    """What an interval over chips covers: `10 chips and 200 samples in 48 clusters`."""
+    several = len(result.chips) > 1
+    size = result.sizes().get(result.headline.sample_set)
+    if not several or result.headline.statistic is None or size is None:
+        return chips(len(result.chips)) + (" alone" if several else "")
+    clusters = "" if size["clusters"] == size["samples"] else f" in {size['clusters']} clusters"
+    return f"{chips(len(result.chips))} and {size['samples']} samples{clusters}"
+
+
+def warning_lines(result: DriftResult) -> list[str]:
+    """The warnings of a result, marked for the console."""
+    return [f"[bold yellow]! {escape(warning)}[/]" for warning in result.warnings]
 
 
 def chips(count: int) -> str:
     """Number of chips in words."""
     return "1 chip" if count == 1 else f"{count} chips"
+
+
+def _caption(result: DriftResult, with_paper: bool) -> list[str]:
+    metric, baseline = result.metric, result.baseline.get(result.metric)
+    draws = f"converters only: {len(result.draws)} draws of the output noise"
+    lines = warning_lines(result)
+    if len(result.chips) > 1:
+        lines.append(f"95 % interval over {coverage(result)}; digital: over samples")
+        if len(result.times) > 1 and result.summary(metric, result.times[0])["ci95"] is not None:
+            lines.append("times share chips and samples; ci95_all_times in drift.json covers them together")
+    else:
+        lines.append("one chip only; std and 95 % interval need at least two; digital: over samples")
+    lines += [
+        *_components(result),
+        f"std, worst: over chips; {draws}",
+        f"drop: how much worse than digital, in {result.headline.points}",
+        f"{metric}: {result.headline.direction}"
+        + ("" if baseline is None else f"; ignoring the input gets {baseline:.1f}"),
+    ]
+    if with_paper and result.reference is not None:
+        lines.append(f"paper: {result.reference['source']}")
+    return lines
+
+
+def _components(result: DriftResult) -> list[str]:
+    """The spread at the last time by its causes."""
+    parts = result.summary(result.metric, result.times[-1])["components"]
+    names = {"between chips": parts["chip"], "between reads": parts["read"], "from the samples": parts["samples"]}
+    known = [f"{value:.2f} {name}" for name, value in names.items() if value is not None]
+    return [f"std at {result.times[-1]}: {', '.join(known)}"] if known else []
+
+
+def _spread(statistics: Statistics) -> list[str]:
+    return ["" if statistics["std"] is None else f"{statistics['std']:.2f}", _interval(wider(statistics))]
+
+
+def _interval(interval: list[float] | None) -> str:
+    return "" if interval is None else "{:.2f} .. {:.2f}".format(*interval)
 
 
 def _number(value: float | None) -> str:

@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from analog_lora_cli.errors import DataError
 from analog_lora_cli.tasks.data.files import read_table, shorten, text_value
 from analog_lora_cli.tasks.metric import Metric
+from analog_lora_cli.tasks.sample_statistics import Accuracy, BinaryF1, Correlation, Matthews
 
 if TYPE_CHECKING:
     import datasets
 
 LABEL = "label"
+ACCURACY = Metric("accuracy", statistic=Accuracy())
+F1 = Metric("f1", statistic=BinaryF1())
+MATTHEWS = Metric("matthews_correlation", statistic=Matthews())
+PEARSON = Metric("pearson", statistic=Correlation())
+SPEARMAN = Metric("spearman", statistic=Correlation(ranks=True))
 LARGEST_SIMILARITY = 5.0
 
 
@@ -27,7 +33,7 @@ class GlueSpec:
     """The text columns: one, or two that are read as a pair."""
     labels: tuple[str, ...]
     """Names of the classes, in the hub's order; none for regression."""
-    metrics: tuple[Metric, ...] = (Metric("accuracy"),)
+    metrics: tuple[Metric, ...] = (ACCURACY,)
     """The metrics, the headline first."""
 
     @property
@@ -37,14 +43,14 @@ class GlueSpec:
 
 
 GLUE = {
-    "cola": GlueSpec(("sentence",), ("unacceptable", "acceptable"), (Metric("matthews_correlation"),)),
+    "cola": GlueSpec(("sentence",), ("unacceptable", "acceptable"), (MATTHEWS,)),
     "mnli": GlueSpec(("premise", "hypothesis"), ("entailment", "neutral", "contradiction")),
-    "mrpc": GlueSpec(("sentence1", "sentence2"), ("not_equivalent", "equivalent"), (Metric("accuracy"), Metric("f1"))),
+    "mrpc": GlueSpec(("sentence1", "sentence2"), ("not_equivalent", "equivalent"), (ACCURACY, F1)),
     "qnli": GlueSpec(("question", "sentence"), ("entailment", "not_entailment")),
-    "qqp": GlueSpec(("question1", "question2"), ("not_duplicate", "duplicate"), (Metric("accuracy"), Metric("f1"))),
+    "qqp": GlueSpec(("question1", "question2"), ("not_duplicate", "duplicate"), (ACCURACY, F1)),
     "rte": GlueSpec(("sentence1", "sentence2"), ("entailment", "not_entailment")),
     "sst2": GlueSpec(("sentence",), ("negative", "positive")),
-    "stsb": GlueSpec(("sentence1", "sentence2"), (), (Metric("pearson"), Metric("spearman"))),
+    "stsb": GlueSpec(("sentence1", "sentence2"), (), (PEARSON, SPEARMAN)),
     "wnli": GlueSpec(("sentence1", "sentence2"), ("not_entailment", "entailment")),
 }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import compress, islice
 from typing import TYPE_CHECKING
@@ -10,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analog_lora_cli.config.sections.task import GlueSection
-from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Task
+from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Scorer, Task
 from analog_lora_cli.tasks.data.features import mapped_features, model_input_names
 from analog_lora_cli.tasks.data.files import locate
 from analog_lora_cli.tasks.data.hub import load_hub_split
-from analog_lora_cli.tasks.glue.data import GLUE, LabelledTexts, glue_from_hub, read_glue
+from analog_lora_cli.tasks.glue.data import ACCURACY, GLUE, LABEL, LabelledTexts, glue_from_hub, read_glue
 from analog_lora_cli.tasks.glue.metrics import Array, glue_metric
-from analog_lora_cli.tasks.metric import Metric
+from analog_lora_cli.tasks.scores import PREDICTION, Column, Scores
 
 if TYPE_CHECKING:
     import datasets
@@ -43,8 +44,9 @@ class Classification(Task):
     def __init__(self, config: GlueSection, seed: int) -> None:
         super().__init__(config, seed)
         self.spec = GLUE[config.name]
-        both = config.name == "mnli" and config.validation_file is None
-        self.metrics = (*self.spec.metrics, Metric("accuracy_mismatched")) if both else self.spec.metrics
+        first, *others = self._splits
+        self.metrics = tuple(replace(metric, sample_set=first) for metric in self.spec.metrics)
+        self.metrics += tuple(replace(ACCURACY, name=f"accuracy_{name}", sample_set=name) for name in others)
 
     @property
     def example(self) -> Example:
@@ -70,7 +72,8 @@ class Classification(Task):
         sets = []
         for name, samples in self._validation.items():
             features = mapped_features(inputs for inputs, _ in self._encoded(samples, tokenizer))
-            sets.append(EvalSet(name, features, self._scorer(name, samples)))
+            gold = np.array([sample.label for sample in samples])
+            sets.append(EvalSet(name, features, self._scorer(name, gold), {LABEL: gold}))
         return sets
 
     def outputs(self, result: ModelOutput, lengths: Sequence[int]) -> list[FloatArray]:
@@ -86,16 +89,15 @@ class Classification(Task):
             scores |= self._scores(name, np.full(len(gold), constant), gold)
         return scores
 
-    def _scorer(self, name: str, samples: list[LabelledTexts]) -> Callable[[Sequence[FloatArray]], dict[str, float]]:
-        gold = np.array([sample.label for sample in samples])
+    def _scorer(self, name: str, gold: Column) -> Scorer:
         width = len(self.spec.labels) or 1
 
-        def scorer(outputs: Sequence[FloatArray]) -> dict[str, float]:
+        def scorer(outputs: Sequence[FloatArray]) -> Scores:
             values = np.stack(outputs)
             if values.shape[1:] != (width,):
                 raise ValueError(f"outputs of shape {values.shape[1:]}, expected ({width},)")
             predicted = values[:, 0] if self.spec.regression else values.argmax(axis=1)
-            return self._scores(name, predicted, gold)
+            return Scores(self._scores(name, predicted, gold), {PREDICTION: predicted})
 
         return scorer
 
@@ -103,17 +105,20 @@ class Classification(Task):
         suffix = "_mismatched" if name == "mismatched" else ""
         return {m.name + suffix: glue_metric(m.name, predicted, gold) for m in self.spec.metrics}
 
+    @property
+    def _splits(self) -> dict[str, str]:
+        """The hub's split of each validation set."""
+        if self.config.name != "mnli":
+            return {"validation": "validation"}
+        names = ("matched", "mismatched") if self.config.validation_file is None else ("matched",)
+        return {name: f"validation_{name}" for name in names}
+
     @cached_property
     def _validation(self) -> dict[str, list[LabelledTexts]]:
         """The first `max_eval_samples` samples of each validation set, by the set's name."""
         file = self.config.validation_file
-        splits = {"validation": "validation"}
-        if self.config.name == "mnli":
-            splits = {"matched": "validation_matched"}
-            if file is None:
-                splits["mismatched"] = "validation_mismatched"
         # All are read, so that a mistake in the last line is known.
-        samples_of = {name: list(self._samples(split, file)) for name, split in splits.items()}
+        samples_of = {name: list(self._samples(split, file)) for name, split in self._splits.items()}
         return {name: samples[: self.config.max_eval_samples] for name, samples in samples_of.items()}
 
     def _training_samples(self) -> Iterator[LabelledTexts]:

@@ -12,6 +12,17 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
+from analog_lora_cli.tasks.metric import Metric
+from analog_lora_cli.tasks.sample_statistics import Mean
+from analog_lora_cli.tasks.scores import Columns, Scores
+
+F1 = Metric("f1", statistic=Mean("f1"))
+EXACT_MATCH = Metric("exact_match", statistic=Mean("exact_match"))
+HAS_ANSWER_F1 = Metric("has_answer_f1", statistic=Mean("f1", among="has_answer"))
+NO_ANSWER_F1 = Metric("no_answer_f1", statistic=Mean("f1", among="no_answer"))
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -43,8 +54,14 @@ class SquadMetrics:
             normal = dict.fromkeys([text for text in normal if text] or [""])
         return [(text, Counter(text.split())) for text in normal]
 
-    def score(self, predictions: Sequence[str]) -> dict[str, float]:
-        """Mean `exact_match` and `f1` in percent.
+    @property
+    def truth(self) -> Columns:
+        """1 for each question that has an answer, and for each that has none."""
+        has_answer = np.array(self._answerable, dtype=np.float32)
+        return {"has_answer": has_answer, "no_answer": 1 - has_answer}
+
+    def score(self, predictions: Sequence[str]) -> Scores:
+        """`exact_match` and `f1` of each question, and their means in percent.
 
         v2.0 also reports `has_answer_f1` and `no_answer_f1`, each if there are such questions.
 
@@ -52,16 +69,14 @@ class SquadMetrics:
             predictions: one answer for each question, in their order; "" for "no answer".
         """
         pairs = [self._score_answer(gold, text) for gold, text in zip(self._gold, predictions, strict=True)]
-        scores = {
-            "f1": _percent([f1 for _, f1 in pairs]),
-            "exact_match": _percent([exact for exact, _ in pairs]),
-        }
+        exact, f1 = [exact for exact, _ in pairs], [f1 for _, f1 in pairs]
+        scores = {"f1": _percent(f1), "exact_match": _percent(exact)}
         if self._version_2:
             for name, kind in (("has_answer_f1", True), ("no_answer_f1", False)):
-                part = [f1 for (_, f1), has in zip(pairs, self._answerable, strict=True) if has is kind]
+                part = [score for score, has in zip(f1, self._answerable, strict=True) if has is kind]
                 if part:
                     scores[name] = _percent(part)
-        return scores
+        return Scores(scores, {"f1": np.array(f1, dtype=np.float32), "exact_match": np.array(exact, dtype=np.float32)})
 
     def _score_answer(self, gold: list[tuple[str, Counter[str]]], prediction: str) -> tuple[float, float]:
         normal = normalize_answer(prediction)

@@ -16,9 +16,10 @@ from analog_lora_cli.tasks.data.features import FeatureValue, mapped_features, m
 from analog_lora_cli.tasks.data.files import locate
 from analog_lora_cli.tasks.data.hub import load_hub_split
 from analog_lora_cli.tasks.metric import Metric
+from analog_lora_cli.tasks.scores import CLUSTER, Column, Scores
 from analog_lora_cli.tasks.squad.answer_spans import SpanDecoder, SpanRules, WindowMap
 from analog_lora_cli.tasks.squad.data import Question, questions_from_hub, read_squad
-from analog_lora_cli.tasks.squad.metrics import SquadMetrics
+from analog_lora_cli.tasks.squad.metrics import EXACT_MATCH, F1, HAS_ANSWER_F1, NO_ANSWER_F1, SquadMetrics
 
 if TYPE_CHECKING:
     import datasets
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 CHUNK_QUESTIONS = 500
 SMALLEST_ADVANCE = 16
 BASELINE_WORDS = (3, 10, 25)
-METRICS: tuple[Metric, ...] = (Metric("f1"), Metric("exact_match"))
+METRICS: tuple[Metric, ...] = (F1, EXACT_MATCH)
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,10 @@ class QuestionAnswering(Task):
         decoder = SpanDecoder([question.context for question in questions], maps, rules)
         metrics = self._metrics()
 
-        def scorer(outputs: Sequence[FloatArray]) -> dict[str, float]:
+        def scorer(outputs: Sequence[FloatArray]) -> Scores:
             return metrics.score(decoder.answers(outputs))
 
-        return [EvalSet("validation", features, scorer)]
+        return [EvalSet("validation", features, scorer, {**metrics.truth, CLUSTER: _passages(questions)})]
 
     def outputs(self, result: ModelOutput, lengths: Sequence[int]) -> list[FloatArray]:
         """(2, length): start logits and end logits, without padding."""
@@ -115,7 +116,7 @@ class QuestionAnswering(Task):
         metrics = self._metrics()
         words = [question.context.split() for question in self._validation]
         lengths = (*BASELINE_WORDS, 0) if self.version_2 else BASELINE_WORDS
-        baselines = [metrics.score([" ".join(text[:length]) for text in words]) for length in lengths]
+        baselines = [metrics.score([" ".join(text[:length]) for text in words]).metrics for length in lengths]
         return max(baselines, key=lambda scores: scores[self.headline.name])
 
     @property
@@ -141,12 +142,18 @@ class QuestionAnsweringV2(QuestionAnswering):
 
     section = Squad2Section
     config: Squad2Section
-    metrics = (*METRICS, Metric("has_answer_f1"), Metric("no_answer_f1"))
+    metrics = (*METRICS, HAS_ANSWER_F1, NO_ANSWER_F1)
     version_2 = True
 
     @property
     def _null_threshold(self) -> float:
         return self.config.null_threshold
+
+
+def _passages(questions: Sequence[Question]) -> Column:
+    """Number of each question's passage, (questions,): questions about one passage are not independent."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(question.context, len(numbers)) for question in questions])
 
 
 def make_windows(

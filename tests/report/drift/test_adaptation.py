@@ -11,7 +11,6 @@ import pytest
 from rich.console import Console
 
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.sections.reference import ReferenceConfig
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import DriftResult
@@ -21,6 +20,7 @@ from analog_lora_cli.tasks import Metric
 from analog_lora_cli.workflows.adaptation import Adaptation, AgedChip
 from analog_lora_cli.workflows.evaluate import Evaluation
 from analog_lora_cli.workflows.recover import Cost, Recovery
+from tests.evaluation.results import drift_result
 
 TIMES = ["0s", "1h", "1d", "1w", "30d", "1y", "10y"]
 F1 = Metric("f1")
@@ -32,16 +32,11 @@ def measured(level: float, chips: list[int], spread: float = 0.1, metric: Metric
         for chip in chips
         for index, time in enumerate(TIMES)
     }
-    exact = {metric.name: 90.0}
-    return DriftResult(
-        {metric.name: metric}, "default", exact, exact, HardwareConfig(), chips, TIMES, measurements, None
-    )
+    return drift_result([metric], {metric.name: 90.0}, measurements, TIMES)
 
 
 def part(drift: DriftResult, also: DriftResult | None = None) -> Evaluation:
-    return Evaluation(
-        cast(Any, SimpleNamespace(name="run")), drift.headline, drift.digital, drift.digital, {}, drift, also
-    )
+    return Evaluation(cast(Any, SimpleNamespace(name="run")), drift, drift, also)
 
 
 def recovery(chip: AgedChip | None = None, metric: Metric = F1, **levels: float) -> Recovery:

@@ -9,21 +9,17 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from analog_lora_cli.config.sections.hardware import HardwareConfig
-from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.measurement import Measurement
 from analog_lora_cli.report.drift.comparison import comparison_table
 from analog_lora_cli.tasks import Metric
 from analog_lora_cli.workflows.evaluate import Evaluation
+from tests.evaluation.results import drift_result
 
 
 def evaluation(name: str, metric: Metric, values: list[float]) -> Evaluation:
     measured = {Measurement("chip", chip, 0.0): {metric.name: value} for chip, value in enumerate(values)}
-    exact, chips = {metric.name: 9.0}, list(range(len(values)))
-    result = DriftResult(
-        {metric.name: metric}, "default", exact, exact, HardwareConfig(), chips, ["0s"], measured, None
-    )
-    return Evaluation(cast(Any, SimpleNamespace(name=name)), metric, exact, exact, {}, result)
+    result = drift_result([metric], {metric.name: 9.0}, measured, ["0s"])
+    return Evaluation(cast(Any, SimpleNamespace(name=name)), result, result)
 
 
 @pytest.mark.parametrize("higher", [True, False])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from matplotlib import pyplot
 from rich.console import Console
 
-from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.measurement import Measurement
@@ -20,6 +18,7 @@ from analog_lora_cli.figures.drift import drift_plot
 from analog_lora_cli.report.drift.run import untimed_table
 from analog_lora_cli.report.drift.table import drift_table
 from analog_lora_cli.tasks import Metric
+from tests.evaluation.results import drift_result
 
 TIMES = ["0s", "1h", "1d", "1w", "30d", "1y", "10y"]
 
@@ -32,8 +31,8 @@ def two_metrics(reference: dict[str, Any] | None = None) -> DriftResult:
         for chip in range(3)
         for index, time in enumerate(TIMES)
     }
-    plain, metrics = dict.fromkeys(names, 86.0), {name: Metric(name) for name in names}
-    return DriftResult(metrics, "default", plain, plain, HardwareConfig(), [0, 1, 2], TIMES, measured, reference)
+    metrics, baseline = [Metric(name) for name in names], {names[0]: 50.0}
+    return drift_result(metrics, dict.fromkeys(names, 86.0), measured, TIMES, baseline=baseline, reference=reference)
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def result() -> DriftResult:
 
 def shown(result: DriftResult, width: int) -> str:
     text = io.StringIO()
-    Console(file=text, width=width).print(drift_table(result, "run: accuracy over time", 50.0))
+    Console(file=text, width=width).print(drift_table(result, "run: accuracy over time"))
     return text.getvalue()
 
 
@@ -67,8 +66,7 @@ def test_the_widest_table_is_readable_in_a_pipe(width: int, result: DriftResult)
 
 def test_one_chip_has_no_spread(result: DriftResult) -> None:
     assert "over 3 chips" in shown(result, 80)
-    first = {key: metrics for key, metrics in result.measurements.items() if key.chip == 0}
-    text = shown(dataclasses.replace(result, chips=[0], measurements=first), 80)
+    text = shown(result.without_chip(1).without_chip(2), 80)
     assert "one chip only; std and 95 % interval need at least two" in text and "1 chips" not in text
 
 
@@ -79,10 +77,7 @@ PERPLEXITY = Metric("perplexity", unit="", higher_is_better=False)
 def lower_is_better() -> DriftResult:
     """Perplexity 9 digitally; on two chips 10 and 12."""
     measured = {Measurement("chip", chip, 0.0): {"perplexity": 10.0 + 2 * chip} for chip in range(2)}
-    plain = {"perplexity": 9.0}
-    return DriftResult(
-        {"perplexity": PERPLEXITY}, "default", plain, plain, HardwareConfig(), [0, 1], ["0s"], measured, None
-    )
+    return drift_result([PERPLEXITY], {"perplexity": 9.0}, measured, ["0s"])
 
 
 def test_a_higher_perplexity_is_a_drop_and_the_highest_the_worst(lower_is_better: DriftResult) -> None:
@@ -103,6 +98,8 @@ def test_the_axis_says_the_unit(result: DriftResult, lower_is_better: DriftResul
 
 def test_without_chips_a_higher_perplexity_is_a_drop() -> None:
     text = io.StringIO()
-    Console(file=text, width=80).print(untimed_table("run", PERPLEXITY, {"perplexity": 9.0}, {"perplexity": 9.5}))
+    draws = [{"perplexity": 9.4}, {"perplexity": 9.6}]
+    result = drift_result([PERPLEXITY], {"perplexity": 9.0}, {}, [], converters_only=draws)
+    Console(file=text, width=80).print(untimed_table("run", result))
     (row,) = [line.split() for line in text.getvalue().splitlines() if line.startswith(" converters only")]
-    assert row[-2:] == ["9.50", "0.50"]
+    assert row[-3:] == ["9.50", "0.14", "0.50"]

@@ -90,7 +90,7 @@ def test_every_task_from_file_to_score(name: str, tokenizer: Any, tmp_path: Path
     assert found.name == ("matched" if name == "mnli" else "validation")
     assert set(found.features.column_names) == {"input_ids", "token_type_ids", "attention_mask", "length"}
     outputs = [np.array([label]) for label in labels] if name == "stsb" else one_hot([0, 1, 1], len(GLUE[name].labels))
-    assert found.score(outputs) == pytest.approx(dict.fromkeys(names(chosen), 100.0))
+    assert found.score(outputs).metrics == pytest.approx(dict.fromkeys(names(chosen), 100.0))
     assert set(chosen.baseline_score()) == set(names(chosen))
 
 
@@ -102,15 +102,19 @@ def test_long_texts_are_cut(tokenizer: Any, tmp_path: Path) -> None:
 
 def test_metrics_by_hand(tokenizer: Any, tmp_path: Path) -> None:
     file = write(tmp_path / "data.csv", "mrpc", [1, 1, 1, 0, 0])
-    scores = evaluation(task("mrpc", validation=file), tokenizer).score(one_hot([1, 1, 0, 1, 0], 2))
+    scores = evaluation(task("mrpc", validation=file), tokenizer).score(one_hot([1, 1, 0, 1, 0], 2)).metrics
     # 2 true positives, 1 false positive, 1 false negative.
     assert scores == pytest.approx({"accuracy": 60.0, "f1": 100 * 2 * 2 / (2 * 2 + 1 + 1)})
     file = write(tmp_path / "data.csv", "cola", [1, 1, 1, 0, 0])
-    scores = evaluation(task("cola", validation=file), tokenizer).score(one_hot([1, 1, 0, 1, 0], 2))
+    scores = evaluation(task("cola", validation=file), tokenizer).score(one_hot([1, 1, 0, 1, 0], 2)).metrics
     # (TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN))
     assert scores == pytest.approx({"matthews_correlation": 100 * (2 * 1 - 1 * 1) / np.sqrt(3 * 3 * 2 * 2)})
     file = write(tmp_path / "data.csv", "stsb", [0, 1, 2, 5])
-    scores = evaluation(task("stsb", validation=file), tokenizer).score([np.array([x]) for x in (0.0, 2.0, 1.0, 9.0)])
+    scores = (
+        evaluation(task("stsb", validation=file), tokenizer)
+        .score([np.array([x]) for x in (0.0, 2.0, 1.0, 9.0)])
+        .metrics
+    )
     gold, predicted = np.array([0, 1, 2, 5]) - 2, np.array([0, 2, 1, 9]) - 3
     pearson = gold @ predicted / np.sqrt((gold @ gold) * (predicted @ predicted))
     # Ranks 1 2 3 4 against 1 3 2 4: 1 - 6 sum(d^2) / (n (n^2 - 1)).
@@ -125,7 +129,7 @@ def test_constant_outputs_are_guesses(name: str, gold: list[int], value: float, 
     output = np.array([0.3]) if name == "stsb" else np.array([0.5, value])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        scores = evaluation(chosen, tokenizer).score([output] * len(gold))
+        scores = evaluation(chosen, tokenizer).score([output] * len(gold)).metrics
         guess = chosen.baseline_score()
     assert np.isfinite(list(scores.values())).all() and np.isfinite(list(guess.values())).all()
     if name != "mrpc":
@@ -136,7 +140,7 @@ def test_nearly_constant_outputs_do_not_warn(tokenizer: Any, tmp_path: Path) -> 
     chosen = task("stsb", validation=write(tmp_path / "data.csv", "stsb", [0, 1, 2]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        scores = evaluation(chosen, tokenizer).score([np.array([1.0 + x * 1e-16]) for x in (0, 1, 3)])
+        scores = evaluation(chosen, tokenizer).score([np.array([1.0 + x * 1e-16]) for x in (0, 1, 3)]).metrics
     assert np.isfinite(list(scores.values())).all()
 
 
@@ -205,7 +209,7 @@ def test_a_random_training_subset_and_the_first_validation_samples(tokenizer: An
     assert labels(1) == labels(1) == sorted(set(labels(1)))
     assert len(labels(1)) == 9 and labels(1) != labels(2)
     found = evaluation(task("stsb", validation=file, max_eval_samples=3), tokenizer)
-    assert found.score([np.array([x]) for x in (0.1, 0.2, 0.3)])["spearman"] == pytest.approx(100.0)
+    assert found.score([np.array([x]) for x in (0.1, 0.2, 0.3)]).metrics["spearman"] == pytest.approx(100.0)
 
 
 def test_many_samples_keep_their_order(tokenizer: Any, tmp_path: Path) -> None:
@@ -245,8 +249,8 @@ def test_mnli_from_the_hub_has_two_validation_sets(tokenizer: Any, monkeypatch: 
     chosen = task("mnli")
     matched, mismatched = chosen.eval_sets(tokenizer)
     assert (matched.name, mismatched.name) == ("matched", "mismatched")
-    assert matched.score(one_hot([1, 1], 3)) == {"accuracy": 100.0}
-    assert mismatched.score(one_hot([1, 1], 3)) == {"accuracy_mismatched": 50.0}
+    assert matched.score(one_hot([1, 1], 3)).metrics == {"accuracy": 100.0}
+    assert mismatched.score(one_hot([1, 1], 3)).metrics == {"accuracy_mismatched": 50.0}
     assert chosen.baseline_score() == {"accuracy": 100.0, "accuracy_mismatched": 50.0}
     splits = ("validation_matched", "validation_mismatched")
     assert asked == [("nyu-mll/glue", "mnli", split) for split in splits]

@@ -44,26 +44,26 @@ def test_normalisation(text: str, expected: str) -> None:
 )
 def test_by_hand(gold: list[str], prediction: str, exact: float, f1: float) -> None:
     for version_2 in (False, True):
-        scores = SquadMetrics([gold], version_2).score([prediction])
+        scores = SquadMetrics([gold], version_2).score([prediction]).metrics
         assert scores["exact_match"] == pytest.approx(exact)
         assert scores["f1"] == pytest.approx(f1)
 
 
 def test_versions_differ_when_nothing_is_left() -> None:
-    assert SquadMetrics([["the"]], False).score(["a"]) == {"f1": 0.0, "exact_match": 100.0}
-    assert SquadMetrics([["the"]], True).score(["a"])["f1"] == 100.0
+    assert SquadMetrics([["the"]], False).score(["a"]).metrics == {"f1": 0.0, "exact_match": 100.0}
+    assert SquadMetrics([["the"]], True).score(["a"]).metrics["f1"] == 100.0
     # v2 drops gold answers of which nothing is left, as long as others stay.
-    assert SquadMetrics([["the", "cat"]], True).score([""])["exact_match"] == 0.0
-    assert SquadMetrics([["the", "cat"]], False).score([""])["exact_match"] == 100.0
+    assert SquadMetrics([["the", "cat"]], True).score([""]).metrics["exact_match"] == 0.0
+    assert SquadMetrics([["the", "cat"]], False).score([""]).metrics["exact_match"] == 100.0
 
 
 def test_unanswerable_questions() -> None:
     metrics = SquadMetrics([["cat"], [], []], True)
     expected = {"f1": 200 / 3, "exact_match": 200 / 3, "has_answer_f1": 100.0, "no_answer_f1": 50.0}
-    assert metrics.score(["cat", "", "dog"]) == pytest.approx(expected)
-    assert set(SquadMetrics([["cat"]], True).score(["cat"])) == {"f1", "exact_match", "has_answer_f1"}
-    assert set(SquadMetrics([[]], True).score([""])) == {"f1", "exact_match", "no_answer_f1"}
-    assert SquadMetrics([[]], False).score(["cat"]) == {"f1": 0.0, "exact_match": 0.0}
+    assert metrics.score(["cat", "", "dog"]).metrics == pytest.approx(expected)
+    assert set(SquadMetrics([["cat"]], True).score(["cat"]).metrics) == {"f1", "exact_match", "has_answer_f1"}
+    assert set(SquadMetrics([[]], True).score([""]).metrics) == {"f1", "exact_match", "no_answer_f1"}
+    assert SquadMetrics([[]], False).score(["cat"]).metrics == {"f1": 0.0, "exact_match": 0.0}
 
 
 def test_one_prediction_for_each_question() -> None:
@@ -101,7 +101,7 @@ def test_against_another_formulation(samples: list[tuple[list[str], str]], versi
             words = [text for text in words if text] or [[]]
         f1s.append(max((slow_f1(text, slow_normal(prediction), version_2) for text in words), default=Fraction(0)))
         exacts.append(slow_normal(prediction) in words)
-    scores = SquadMetrics([gold for gold, _ in samples], version_2).score([text for _, text in samples])
+    scores = SquadMetrics([gold for gold, _ in samples], version_2).score([text for _, text in samples]).metrics
     assert scores["f1"] == pytest.approx(float(100 * sum(f1s) / len(f1s)))
     assert scores["exact_match"] == pytest.approx(100 * sum(exacts) / len(exacts))
 
@@ -109,6 +109,6 @@ def test_against_another_formulation(samples: list[tuple[list[str], str]], versi
 @given(st.lists(ANSWERS.filter(lambda text: bool(slow_normal(text))), min_size=1, max_size=3), ANSWERS)
 def test_bounds(gold: list[str], prediction: str) -> None:
     metrics = SquadMetrics([gold], False)
-    assert metrics.score([gold[-1].upper() + " ."]) == {"f1": 100.0, "exact_match": 100.0}
-    scores = metrics.score([prediction])
+    assert metrics.score([gold[-1].upper() + " ."]).metrics == {"f1": 100.0, "exact_match": 100.0}
+    scores = metrics.score([prediction]).metrics
     assert 0 <= scores["exact_match"] <= scores["f1"] <= 100

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analog_lora_cli.errors import AnaloraError, DataError, UsageError
-from analog_lora_cli.tasks import Metric, make_task
+from analog_lora_cli.tasks import make_task
 from analog_lora_cli.tasks.squad.data import Question
 from analog_lora_cli.tasks.squad.task import QuestionAnswering, Window, answer_tokens, make_windows
 from tests.tasks.section import task_section
@@ -61,7 +61,7 @@ def test_what_the_engine_needs_to_know() -> None:
     assert plain.auto_class() is AutoModelForQuestionAnswering
     assert [metric.name for metric in plain.metrics] == ["f1", "exact_match"]
     assert [m.name for m in second.metrics] == ["f1", "exact_match", "has_answer_f1", "no_answer_f1"]
-    assert plain.headline == Metric("f1") and plain.model_options() == {} and plain.data_files() == {}
+    assert plain.headline.name == "f1" and plain.model_options() == {} and plain.data_files() == {}
 
 
 def test_short_contexts_are_one_window(tokenizer: Any) -> None:
@@ -202,9 +202,9 @@ def test_perfect_logits_score_100(tokenizer: Any, squad_file: Any) -> None:
         question(context, answers[0], words) for context, entries in (SHORT, LONG) for _, words, answers in entries
     ]
     outputs = oracle(items, tokenizer, 32, 8)
-    assert evaluation.score(outputs) == {"f1": 100.0, "exact_match": 100.0}
-    assert evaluation.score(outputs) == evaluation.score([output * 7 for output in outputs])
-    assert evaluation.score([output * 0 - 1 for output in outputs])["f1"] < 50
+    assert evaluation.score(outputs).metrics == {"f1": 100.0, "exact_match": 100.0}
+    assert evaluation.score(outputs).metrics == evaluation.score([output * 7 for output in outputs]).metrics
+    assert evaluation.score([output * 0 - 1 for output in outputs]).metrics["f1"] < 50
 
 
 def test_perfect_logits_score_100_in_version_2(tokenizer: Any, squad_file: Any) -> None:
@@ -212,7 +212,7 @@ def test_perfect_logits_score_100_in_version_2(tokenizer: Any, squad_file: Any) 
     items = [question(LONG[0], answers[0], words) for _, words, answers in LONG[1]]
     outputs = oracle([*items, question("nothing here", None, "why?")], tokenizer, 32, 8)
     names = ("f1", "exact_match", "has_answer_f1", "no_answer_f1")
-    assert evaluation.score(outputs) == dict.fromkeys(names, 100.0)
+    assert evaluation.score(outputs).metrics == dict.fromkeys(names, 100.0)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,62 @@
+"""The content of drift.json, and the grid of measurements that it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from analog_lora_cli.config.times import seconds
+from analog_lora_cli.evaluation.drift_result import FORMAT, DriftResult
+from analog_lora_cli.evaluation.measurement import Measurement
+
+
+def drift_json(result: DriftResult) -> dict[str, object]:
+    """The content of drift.json."""
+    return {
+        "format": FORMAT,
+        "metric": result.metric,
+        "higher_is_better": result.headline.higher_is_better,
+        "unit": result.headline.unit,
+        "adapter": result.adapter,
+        "warnings": result.warnings,
+        "samples": result.sizes(),
+        "baseline": result.baseline,
+        "digital": result.digital,
+        "digital_ci95": {name: result.digital_interval(name) for name in result.digital},
+        "converters_only": result.converters_only,
+        "converters_only_draws": {name: result.over_draws(name).statistics() for name in result.digital},
+        "hardware": result.hardware.model_dump(mode="json"),
+        "chips": result.chips,
+        "training_seeds": result.training_seeds,
+        "times": [_time_json(result, label) for label in result.times],
+        "recalibrated": None,
+        "gaussian": None,
+        "reference": result.reference,
+    }
+
+
+def _time_json(result: DriftResult, label: str) -> dict[str, object]:
+    reads = [len(readings) for readings in result.over_chips(result.metric, label).readings]
+    return {
+        "label": label,
+        "seconds": seconds(label),
+        "chips": result.chips_at(label),
+        "reads": reads,
+        "metrics": {name: result.summary(name, label) for name in result.digital},
+    }
+
+
+def measured_grid(content: Mapping[str, Any]) -> list[tuple[str, Measurement]]:
+    """The chip measurements that a drift.json was made from, each with the label of its time.
+
+    Args:
+        content: the content of a drift.json.
+    """
+    if content.get("format") != FORMAT:
+        return []
+    return [
+        (time["label"], Measurement("chip", chip, float(time["seconds"]), read))
+        for time in content["times"]
+        for chip, reads in zip(time.get("chips", ()), time.get("reads", ()), strict=True)
+        for read in range(reads)
+    ]
