@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analog_lora_cli.config import scope
-from analog_lora_cli.config.load import Layer, Layers, assemble, parse_overrides, preset_and_file_layers
+from analog_lora_cli.config.load import CHECKPOINT, Layer, Layers, assemble, parse_overrides, preset_and_file_layers
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import ConfigError
-
-CHECKPOINT = "the checkpoint's configuration"
 
 
 def adaptation_config(

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from analog_lora_cli.config import scope
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.presets import preset_path
 from analog_lora_cli.config.problems import problems, training_problems
@@ -18,6 +19,8 @@ from analog_lora_cli.config.yaml_file import dump_yaml, parse_yaml, read_yaml_ma
 from analog_lora_cli.errors import ConfigError
 
 Layer = dict[str, Any]
+CHECKPOINT = "the checkpoint's configuration"
+"""Origin of the keys of a checkpoint."""
 Layers = list[tuple[str, Layer]]
 """Layers of keys, each with its origin, the last one on top. The name of an option begins with two hyphens."""
 
@@ -44,7 +47,7 @@ def load_config(
     file = None if file is None else Path(file)
     layers: Layers = []
     if base is not None:
-        layers.append(("the checkpoint's configuration", base))
+        layers.append((CHECKPOINT, base))
     parents, own = preset_and_file_layers(preset, file)
     return assemble([*layers, *parents, *own, *parse_overrides(overrides), *options], file)
 
@@ -74,7 +77,7 @@ def assemble(layers: Layers, file: Path | None = None) -> Config:
     """Put layers over each other, the last on top, and check the result.
 
     A key that a lower layer says for another task or variant than the final one is left out; one that the user says
-    is an error.
+    is an error. Published numbers are left out where model, task, data or hardware are not those of their preset.
 
     Args:
         layers: each with its origin.
@@ -83,6 +86,16 @@ def assemble(layers: Layers, file: Path | None = None) -> Config:
     Raises:
         ConfigError: all problems.
     """
+    config = _stacked(layers, file)
+    published = _published(layers)
+    if len(published) < len(layers) and _other_conditions(config, _stacked(published, None)):
+        config = config.model_copy(update={"reference": None})
+    if config.trains_base:
+        _refuse_adapter([key for source, layer in layers if _by_user(source, layer, file) for key in flatten(layer)])
+    return config
+
+
+def _stacked(layers: Layers, file: Path | None) -> Config:
     for registry in UNIONS.values():
         layers = _without_other_kinds(layers, registry, file)
     merged: Layer = {}
@@ -92,10 +105,32 @@ def assemble(layers: Layers, file: Path | None = None) -> Config:
             sources.pop(key, None)  # So that the order is that of precedence.
             sources[key] = source
         merged = _merge(merged, layer)
-    config = _validated(merged, sources)
-    if config.trains_base:
-        _refuse_adapter([key for source, layer in layers if _by_user(source, layer, file) for key in flatten(layer)])
-    return config
+    return _validated(merged, sources)
+
+
+def _published(layers: Layers) -> Layers:
+    """The layers whose settings the published numbers are for: the presets, or the checkpoint; all if they are the
+    user's own numbers."""
+    sources = [source for source, layer in layers if layer.get("reference") is not None]
+    if not sources or not (sources[-1].startswith("preset ") or sources[-1] == CHECKPOINT):
+        return layers
+    kind = sources[-1].partition(" ")[0]
+    return [(source, layer) for source, layer in layers if source.partition(" ")[0] == kind]
+
+
+def _other_conditions(config: Config, published: Config) -> bool:
+    """Whether model, task, data or hardware are others than those of published numbers."""
+    old, new = (
+        {key: value for key, value in flatten(one.model_dump(mode="json")).items() if _is_condition(key)}
+        for one in (published, config)
+    )
+    return old != new
+
+
+def _is_condition(key: str) -> bool:
+    if key.partition(".")[0] not in ("model", "task", "hardware") or scope.affects(key, "numerics"):
+        return False
+    return scope.affects(key, *scope.MEASUREMENT, "data", "architecture", "training")
 
 
 def dump_config(config: Config) -> str:

@@ -141,3 +141,24 @@ def test_the_message_names_the_layer_that_the_value_came_from(preset: Preset, fi
     # A rule over several keys names the last layer that set one of them, not the first.
     with pytest.raises(ConfigError, match=r"adc_bits needs adc_bound > 0.*\(from --set hardware.adc_bound=0\)"):
         load_config("base", overrides=["adapter.rank=1", "hardware.adc_bound=0"])
+
+
+@pytest.mark.parametrize(
+    ("override", "kept"),
+    [
+        ("model.name=prajjwal1/bert-tiny", False),
+        ("task.validation_file=dev.json", False),
+        ("task.max_eval_samples=100", False),
+        ("hardware.adc_bits=6", False),
+        ("train.seed=3", True),
+        ("hardware.kernels=torch", True),
+        ("drift.chips=2", True),
+    ],
+)
+def test_published_numbers_stand_only_beside_their_model_data_and_hardware(override: str, kept: bool) -> None:
+    assert load_config("squad-lora").reference is not None
+    assert (load_config("squad-lora", overrides=override).reference is not None) is kept
+    checkpoint = load_config("squad-lora").model_dump(mode="json")
+    assert (load_config(base=checkpoint, overrides=override).reference is not None) is kept
+    own = ["reference={source: mine, digital: {f1: 90.0}}", override]
+    assert load_config("squad-lora", overrides=own).reference is not None
