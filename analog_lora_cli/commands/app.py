@@ -45,6 +45,7 @@ def _root(
         "analora train --preset quickstart",
         "analora train --preset glue-sst2-lora --set hardware.adc_bits=6",
         "analora train --preset squad-lora --chips 2 --times 0s,1y --limit 500",
+        "analora train --preset glue-cola-lora --seeds 5 --output runs/cola",
         "analora train --config my-run.yaml --no-drift",
     )
 )
@@ -55,6 +56,7 @@ def train(
     chips: options.Chips = None,
     times: options.Times = None,
     limit: options.Limit = None,
+    seeds: options.Seeds = None,
     no_drift: options.NoDrift = False,
     output: options.RunFolder = None,
     resume: options.Resume = False,
@@ -73,6 +75,7 @@ def train(
             times=times,
             chips=chips,
             limit=limit,
+            seeds=seeds,
             output=output,
             resume=resume,
             overwrite=overwrite,

@@ -34,7 +34,8 @@ class ExportFormat(str, Enum):
 
 CheckpointFolder = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder.")]
 CheckpointFolders = Annotated[
-    list[Path], typer.Argument(metavar="CHECKPOINT", help="Checkpoint folders; several are compared.")
+    list[Path],
+    typer.Argument(metavar="CHECKPOINT", help="Checkpoint folders, or folders of train --seeds; several are compared."),
 ]
 
 Preset = Annotated[
@@ -58,6 +59,16 @@ Model = Annotated[
     ),
 ]
 
+Seeds = Annotated[
+    int | None,
+    _training(
+        "--seeds",
+        metavar="N",
+        min=1,
+        help="Train N times, with train.seed and the seeds after it, into DIR/seed-0, DIR/seed-1, ...; with --resume "
+        "several processes share them; default: one training.",
+    ),
+]
 NewAdapter = Annotated[
     str | None,
     _training("--adapter", metavar="NAME", help="Name of the new adapter; default: that of the preset or file."),
@@ -123,7 +134,8 @@ Require = Annotated[
     _measurement(
         "--require",
         metavar="RULE",
-        help="Exit with 3 unless e.g. f1>=85@1y, f1:worst>=80@1y or f1:lower>84@1y; may be repeated.",
+        help="Exit with 3 unless e.g. f1>=85@1y, f1:worst>=80@1y or f1:lower>84@1y; may be repeated. Writes nothing "
+        "without --output.",
     ),
 ]
 NoDrift = Annotated[

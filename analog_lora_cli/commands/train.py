@@ -25,6 +25,7 @@ class Request:
     times: str | None
     chips: int | None
     limit: int | None
+    seeds: int | None
     output: Path | None
     resume: bool
     overwrite: bool
@@ -47,21 +48,22 @@ def run(request: Request) -> None:
     prepare_libraries()
 
     from analog_lora_cli.evaluation.drift_grid import check_times
-    from analog_lora_cli.report.drift.run import print_run
+    from analog_lora_cli.report.drift.run import print_run, print_seed_runs
     from analog_lora_cli.report.progress.console import ConsoleObserver
+    from analog_lora_cli.workflows.seeds import train_seeds
     from analog_lora_cli.workflows.train import train
 
     imports_done()
     if request.times is not None:
         check_times(config.hardware, config.drift.times, "--times")
+    output = request.output or Path("runs") / name
+    how = {"resume": request.resume, "overwrite": request.overwrite, "drift": request.drift}
     with ConsoleObserver() as observer:
-        result = train(
-            config,
-            request.output or Path("runs") / name,
-            resume=request.resume,
-            overwrite=request.overwrite,
-            drift=request.drift,
-            observer=observer,
-        )
-    if is_main():
+        if request.seeds is None:
+            result = train(config, output, observer, **how)
+        else:
+            seed_runs = train_seeds(config, output, request.seeds, observer, **how)
+    if is_main() and request.seeds is None:
         print_run(result, name)
+    elif is_main():
+        print_seed_runs(seed_runs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.statistics import wider
+from analog_lora_cli.evaluation.training_seeds import SeedGroup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +55,35 @@ def comparison_plot(results: dict[str, DriftResult], path: Path, title: str) -> 
             _draw_result(axes, result, color, name)
             axes.axhline(result.digital[result.metric], color=color, linestyle="--", linewidth=1, alpha=0.7)
         axes.plot([], [], color="gray", linestyle="--", linewidth=1, label="digital")
+        _finish(axes, first, title)
+
+
+def seeds_plot(groups: Sequence[SeedGroup], path: Path, title: str) -> None:
+    """Draw several methods: every training seed thin, the mean and its 95 % band, the mean digital line.
+
+    Args:
+        groups: all with the same metric and times.
+        path: where the PNG goes, whatever its name ends in.
+        title: above the plot.
+    """
+    first = groups[0].first
+    metric = first.metric
+    positions = [max(seconds(time), FIRST_READ) for time in first.times]
+    with _figure(path) as axes:
+        for index, group in enumerate(groups):
+            color = f"C{index}"
+            statistics = [group.statistics(metric, time) for time in first.times]
+            for values in zip(*(one["values"] for one in statistics), strict=True):
+                axes.plot(positions, values, color=color, linewidth=0.6, alpha=0.35)
+            means = [one["mean"] for one in statistics]
+            label = f"{group.name}, {len(group.results)} training seeds"
+            axes.plot(positions, means, color=color, linewidth=2.2, marker="o", markersize=5, label=label)
+            bands = [one["ci95"] or one["ci95_seeds"] or [one["mean"], one["mean"]] for one in statistics]
+            low, high = zip(*bands, strict=True)
+            axes.fill_between(positions, low, high, color=color, alpha=0.18, linewidth=0)
+            digital = sum(group.values(metric, None)) / len(group.results)
+            axes.axhline(digital, color=color, linestyle="--", linewidth=1, alpha=0.7)
+        axes.plot([], [], color="gray", linestyle="--", linewidth=1, label="digital, mean")
         _finish(axes, first, title)
 
 

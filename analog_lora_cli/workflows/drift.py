@@ -20,12 +20,26 @@ from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
 from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint, verify_adapter
 from analog_lora_cli.storage.layout import ALL, FIRST_ADAPTER
+from analog_lora_cli.storage.seed_folders import seed_folders
 from analog_lora_cli.workflows.observer import EvaluationObserver, SilentObserver
 from analog_lora_cli.workflows.request import Request
 
 if TYPE_CHECKING:
+    from analog_lora_cli.evaluation.drift_result import DriftResult
     from analog_lora_cli.evaluation.thresholds import Requirement
+    from analog_lora_cli.evaluation.training_seeds import SeedGroup
     from analog_lora_cli.workflows.evaluate import Evaluation, Subject
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One adapter to measure."""
+
+    checkpoint: Checkpoint
+    adapter: str
+    config: Config
+    group: Path | None
+    """Folder of `train --seeds` that the checkpoint belongs to; None: it stands alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +66,7 @@ class DriftRequest(Request):
         """Whether results are written: a check with requirements only reads, unless it is told where to write."""
         return not self.requirements or self.output is not None
 
-    def plan(self) -> list[tuple[Checkpoint, str, Config]]:
+    def plan(self) -> list[Planned]:
         """Plan the measurement: adapters, each with its checkpoint and configuration; all with the first one's `drift`.
 
         Raises:
@@ -64,15 +78,32 @@ class DriftRequest(Request):
         options = option_layers(
             self.overrides, times=self.times, chips=self.chips, seed=self.seed, reads=self.reads, limit=self.limit
         )
-        plan: list[tuple[Checkpoint, str, Config]] = []
-        for checkpoint in map(read_checkpoint, map(Path, self.checkpoints)):
+        plan: list[Planned] = []
+        for folder, group in self._folders():
+            checkpoint = read_checkpoint(folder)
             for name in _adapters(checkpoint, self.adapters):
                 verify_adapter(checkpoint, name)
                 base = checkpoint.config_of(name).model_dump(mode="json")
                 config = load_config(base=base, overrides=self.overrides, options=options)
-                drift = plan[0][2].drift if plan else config.drift
-                plan.append((checkpoint, name, config.model_copy(update={"drift": drift})))
+                drift = plan[0].config.drift if plan else config.drift
+                plan.append(Planned(checkpoint, name, config.model_copy(update={"drift": drift}), group))
         return plan
+
+    def _folders(self) -> list[tuple[Path, Path | None]]:
+        """The checkpoint folders, each with the folder of `train --seeds` that it is in, if that was given."""
+        folders: list[tuple[Path, Path | None]] = []
+        for folder in map(Path, self.checkpoints):
+            own = seed_folders(folder)
+            folders += [(each, folder) for each in own] or [(folder, None)]
+        kinds = {group is None for _, group in folders}
+        if len(kinds) > 1:
+            raise UsageError(
+                "some folders hold one checkpoint, others several of train --seeds: one training cannot stand for its "
+                "method; give folders of one kind"
+            )
+        if (False in kinds and len(set(self.adapters)) > 1) or (ALL in self.adapters and False in kinds):
+            raise UsageError("--adapter: folders of train --seeds are compared by one adapter; give one name")
+        return folders
 
 
 @dataclass(frozen=True)
@@ -85,6 +116,8 @@ class DriftEvaluation:
     requirements: list[Requirement]
     written: bool
     """Whether the files were written."""
+    groups: list[SeedGroup]
+    """The methods, where folders of `train --seeds` were given."""
     deployment: bool
     """Adapters of one checkpoint, which serve its chip together; otherwise several are compared with the first."""
 
@@ -125,7 +158,8 @@ def evaluate_drift(
     `requirements` and no `output`, nothing is written.
 
     Args:
-        checkpoints: one folder, or several to compare on the same chips.
+        checkpoints: one folder, or several to compare on the same chips; folders of `train --seeds` are measured with
+            the training seed as the unit.
         adapters: names; empty: the first adapter, `all`: every adapter of a checkpoint.
         times: times after programming, for instance `["0s", "1y"]`; None: the checkpoint's `drift.times`.
         chips: number of chips; None: the checkpoint's `drift.chips`.
@@ -159,7 +193,7 @@ def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None)
 
     imports_done()
     with processes.together():
-        subjects = _distinct([Subject(checkpoint, config, name) for checkpoint, name, config in plan])
+        subjects = _distinct([Subject(one.checkpoint, one.config, one.adapter, group=one.group) for one in plan])
         deployment = _is_deployment(subjects, ALL in request.adapters)
         metrics = {metric.name: metric for subject in subjects for metric in make_task(subject.config.task, 0).metrics}
         times = subjects[0].config.drift.times
@@ -173,7 +207,7 @@ def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None)
             evaluate(subject, folder, observer, overwrite=request.overwrite, keep=request.writes)
             for subject, folder in zip(subjects, folders, strict=True)
         ]
-        evaluation = DriftEvaluation(measured, folders, requirements, request.writes, deployment)
+        evaluation = DriftEvaluation(measured, folders, requirements, request.writes, _groups(measured), deployment)
         if is_main() and request.writes:
             _write(evaluation, request.output)
     return evaluation
@@ -190,6 +224,8 @@ def _distinct(subjects: Sequence[Subject]) -> list[Subject]:
 
 def _is_deployment(subjects: Sequence[Subject], all_adapters: bool) -> bool:
     """Whether these are what one chip serves: adapters for several tasks cannot be compared with each other."""
+    if any(subject.group is not None for subject in subjects):
+        return False
     one_checkpoint = len({subject.checkpoint.folder for subject in subjects}) == 1
     several_tasks = len({subject.config.task.name for subject in subjects}) > 1
     return one_checkpoint and len(subjects) > 1 and (all_adapters or several_tasks)
@@ -215,6 +251,21 @@ def _adapters(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(adapters))
 
 
+def _groups(measured: Sequence[Evaluation]) -> list[SeedGroup]:
+    """The methods: evaluations by the folder of `train --seeds` that they belong to; empty if there are none."""
+    from analog_lora_cli.evaluation.training_seeds import SeedGroup
+
+    by_folder: dict[Path, list[DriftResult]] = {}
+    for one in measured:
+        if one.subject.group is not None:
+            by_folder.setdefault(one.subject.group, []).append(one.result)
+    names = [folder.resolve().name for folder in by_folder]
+    distinct = len(set(names)) == len(names)
+    return [
+        SeedGroup(folder.resolve().name if distinct else str(folder), results) for folder, results in by_folder.items()
+    ]
+
+
 def _folder(subject: Subject, output: Path | None, several: bool) -> Path:
     """The folder for a subject's measurements."""
     if output is None:
@@ -223,12 +274,26 @@ def _folder(subject: Subject, output: Path | None, several: bool) -> Path:
 
 
 def _write(evaluation: DriftEvaluation, output: Path | None) -> None:
-    from analog_lora_cli.workflows.results import write_comparison, write_deployment, write_drift
+    from analog_lora_cli.workflows.results import (
+        write_comparison,
+        write_deployment,
+        write_drift,
+        write_seed_comparison,
+        write_seeds,
+    )
 
     for one, folder in zip(evaluation.measured, evaluation.folders, strict=True):
         run_log.keep_in(folder)
         write_drift(one.stored, folder, one.subject.name)
+    if len(evaluation.groups) == 1:
+        group = evaluation.measured[0].subject.group
+        assert group is not None
+        write_seeds(evaluation.groups[0], group if output is None else output)
+        return
     if output is None or len(evaluation.measured) < 2:
+        return
+    if evaluation.groups:
+        write_seed_comparison(evaluation.groups, output)
         return
     if evaluation.deployment:
         write_deployment(evaluation.measured, output)

@@ -49,6 +49,8 @@ class Subject:
     """Remark on the conditions, for progress."""
     label: str = ""
     """Name of the checkpoint where that of its folder is not distinct."""
+    group: Path | None = None
+    """Folder of `train --seeds` that the checkpoint belongs to; None: it stands alone."""
 
     @property
     def own_folder(self) -> Path:
@@ -58,7 +60,8 @@ class Subject:
     @property
     def name(self) -> str:
         """Name for tables: that of the checkpoint, and of the adapter unless it is the first."""
-        checkpoint = self.label or self.checkpoint.folder.resolve().name
+        folder = self.checkpoint.folder.resolve()
+        checkpoint = self.label or (folder.name if self.group is None else f"{folder.parent.name}/{folder.name}")
         return checkpoint if self.adapter == layout.FIRST_ADAPTER else f"{checkpoint}/{self.adapter}"
 
     @cached_property

@@ -16,7 +16,8 @@ from analog_lora_cli.evaluation.drift_json import drift_json
 from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference
 from analog_lora_cli.evaluation.log import Measurements
 from analog_lora_cli.evaluation.measurement import DIGITAL
-from analog_lora_cli.figures.drift import comparison_plot, drift_plot
+from analog_lora_cli.evaluation.training_seeds import SeedGroup, seed_differences
+from analog_lora_cli.figures.drift import comparison_plot, drift_plot, seeds_plot
 from analog_lora_cli.storage.checkpoint import Checkpoint
 from analog_lora_cli.storage.files import replacing, write_json, write_text
 from analog_lora_cli.storage.layout import FIRST_ADAPTER
@@ -73,13 +74,14 @@ def drift_csv(result: DriftResult) -> str:
 
 
 def write_comparison(evaluations: Sequence[Evaluation], folder: Path) -> None:
-    """Write comparison.json and comparison.png: several methods on the same chips, differences paired chip by chip."""
+    """Write comparison.json and comparison.png: several adapters on the same chips, differences paired chip by chip."""
     results = {one.subject.name: one.drift for one in evaluations if one.drift is not None}
     (name, first), *others = results.items()
     write_json(
         folder / "comparison.json",
         {
-            "format": 1,
+            "format": 2,
+            "unit_of_comparison": "chip",
             "metric": first.metric,
             "first": name,
             "chips": first.chips,
@@ -91,6 +93,60 @@ def write_comparison(evaluations: Sequence[Evaluation], folder: Path) -> None:
     )
     with replacing(folder / "comparison.png") as beside:
         comparison_plot(results, beside, f"{first.metric} on the same {len(first.chips)} chips")
+
+
+def write_seeds(group: SeedGroup, folder: Path) -> None:
+    """Write seeds.json: one method over several training seeds."""
+    first = group.first
+    write_json(
+        folder / "seeds.json",
+        {
+            "format": 1,
+            "metric": first.metric,
+            "unit": first.headline.unit,
+            "higher_is_better": first.headline.higher_is_better,
+            "training_seeds": [seed for result in group.results for seed in result.training_seeds],
+            "chips": first.chips,
+            "samples": first.sizes(),
+            "warnings": group.warnings,
+            "baseline": first.baseline,
+            "digital": {name: group.values(name, None) for name in first.digital},
+            "converters_only": {name: [one.converters_only[name] for one in group.results] for name in first.digital},
+            "times": [
+                {
+                    "label": label,
+                    "seconds": seconds(label),
+                    "metrics": {name: group.statistics(name, label) for name in first.digital},
+                }
+                for label in first.times
+            ],
+        },
+    )
+
+
+def write_seed_comparison(groups: Sequence[SeedGroup], folder: Path) -> None:
+    """Write comparison.json and comparison.png: several methods, the training seed as the unit."""
+    first, *others = groups
+    metric = first.first.metric
+    write_json(
+        folder / "comparison.json",
+        {
+            "format": 2,
+            "unit_of_comparison": "training seed",
+            "metric": metric,
+            "first": first.name,
+            "chips": first.first.chips,
+            "training_seeds": {
+                group.name: [seed for result in group.results for seed in result.training_seeds] for group in groups
+            },
+            "values": {
+                group.name: {label: group.values(metric, label) for label in first.first.times} for group in groups
+            },
+            "differences": {other.name: seed_differences(first, other) for other in others},
+        },
+    )
+    with replacing(folder / "comparison.png") as beside:
+        seeds_plot(groups, beside, f"{metric}, one line a training seed, on the same {len(first.first.chips)} chips")
 
 
 @dataclass(frozen=True)

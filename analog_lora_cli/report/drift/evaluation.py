@@ -8,6 +8,7 @@ from pathlib import Path
 from analog_lora_cli.evaluation.thresholds import Requirement
 from analog_lora_cli.report.drift.comparison import comparison_table
 from analog_lora_cli.report.drift.deployment import deployment_table
+from analog_lora_cli.report.drift.seeds import seed_comparison_table, seeds_table
 from analog_lora_cli.report.drift.table import chips, drift_table
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.drift import DriftEvaluation
@@ -24,6 +25,9 @@ def print_evaluation(evaluation: DriftEvaluation, output: Path | None) -> None:
     for one, folder in zip(evaluation.measured, evaluation.folders, strict=True):
         if evaluation.written:
             console.note(f"written: {folder}/drift.json, drift.csv, drift.png, samples.npz{_kept(one)}")
+    if evaluation.groups:
+        _print_groups(evaluation, output)
+        return
     first, *others = evaluation.measured
     if not others:
         assert first.drift is not None
@@ -35,6 +39,15 @@ def print_evaluation(evaluation: DriftEvaluation, output: Path | None) -> None:
     if output is not None and evaluation.written:
         names = "deployment.json" if deployment else "comparison.json, comparison.png"
         console.note(f"written: {output}/{names}")
+
+
+def _print_groups(evaluation: DriftEvaluation, output: Path | None) -> None:
+    groups = evaluation.groups
+    console.results().print(seeds_table(groups[0]) if len(groups) == 1 else seed_comparison_table(groups))
+    if evaluation.written and len(groups) == 1:
+        console.note(f"written: {output or evaluation.measured[0].subject.group}/seeds.json")
+    elif evaluation.written and output is not None:
+        console.note(f"written: {output}/comparison.json, comparison.png")
 
 
 def _kept(evaluation: Evaluation) -> str:

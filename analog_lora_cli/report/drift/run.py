@@ -5,9 +5,11 @@ from __future__ import annotations
 from rich.table import Table
 
 from analog_lora_cli.evaluation.drift_result import DriftResult
+from analog_lora_cli.report.drift.seeds import seeds_table
 from analog_lora_cli.report.drift.table import drift_table, warning_lines
 from analog_lora_cli.report.progress.meter import duration
 from analog_lora_cli.runtime import console
+from analog_lora_cli.workflows.seeds import SeedRuns
 from analog_lora_cli.workflows.train import RunResult
 
 
@@ -24,6 +26,19 @@ def print_run(result: RunResult, title: str) -> None:
         f"trained {training['steps']} steps in {duration(training['seconds'])} "
         f"({training['samples_per_second']:.1f} samples/s{loss}); checkpoint: {result.folder}"
     )
+
+
+def print_seed_runs(result: SeedRuns) -> None:
+    """Print the results of several trainings: their table, or which are still going on elsewhere."""
+    if result.group is not None:
+        console.results().print(seeds_table(result.group))
+        console.note(f"written: {result.folder}/seeds.json")
+    for run in result.runs if result.group is None else ():
+        title = f"{result.folder.name}/{run.folder.name}"
+        table = untimed_table(title, run.result) if run.drift is None else None
+        console.results().print(table or drift_table(run.result, f"{title}: {run.headline.name} over time"))
+    for folder in result.busy:
+        console.note(f"another process is training {folder}; `analora evaluate-drift {result.folder}` measures all")
 
 
 def untimed_table(title: str, result: DriftResult) -> Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.markup import escape
 from rich.table import Table
 
@@ -54,7 +56,12 @@ def coverage(result: DriftResult) -> str:
 
 def warning_lines(result: DriftResult) -> list[str]:
     """The warnings of a result, marked for the console."""
-    return [f"[bold yellow]! {escape(warning)}[/]" for warning in result.warnings]
+    return marked(result.warnings)
+
+
+def marked(warnings: Sequence[str]) -> list[str]:
+    """Warnings as lines of a caption."""
+    return [f"[bold yellow]! {escape(warning)}[/]" for warning in dict.fromkeys(warnings)]
 
 
 def chips(count: int) -> str:
@@ -64,17 +71,16 @@ def chips(count: int) -> str:
 
 def _caption(result: DriftResult, with_paper: bool) -> list[str]:
     metric, baseline = result.metric, result.baseline.get(result.metric)
-    draws = f"converters only: {len(result.draws)} draws of the output noise"
     lines = warning_lines(result)
     if len(result.chips) > 1:
-        lines.append(f"95 % interval over {coverage(result)}; digital: over samples")
+        lines.append(f"95 % interval over {coverage(result)}; one training seed")
         if len(result.times) > 1 and result.summary(metric, result.times[0])["ci95"] is not None:
             lines.append("times share chips and samples; ci95_all_times in drift.json covers them together")
     else:
-        lines.append("one chip only; std and 95 % interval need at least two; digital: over samples")
+        lines.append("one chip only; std and 95 % interval need at least two")
     lines += [
         *_components(result),
-        f"std, worst: over chips; {draws}",
+        f"digital: interval over samples; converters only: {len(result.draws)} draws of the output noise",
         f"drop: how much worse than digital, in {result.headline.points}",
         f"{metric}: {result.headline.direction}"
         + ("" if baseline is None else f"; ignoring the input gets {baseline:.1f}"),

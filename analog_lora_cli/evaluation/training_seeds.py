@@ -1,0 +1,218 @@
+"""Statistics with the training seed as the unit: what a method gives, rather than one adapter.
+
+Two methods are compared by Welch's t-test on one value for each training seed, the mean over the same chips and
+samples. A mixed model with crossed effects of seed, chip and sample would give the same estimate, because every seed is
+measured on every chip and sample; its variances need many more seeds than anyone trains. Welch's test does not assume
+that both methods spread alike: a training with noise often spreads more. Seeds are not paired: the same seed means
+another trajectory in another method.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypedDict
+
+import numpy as np
+
+from analog_lora_cli.evaluation.bootstrap import (
+    CHIPS,
+    SAMPLES,
+    Array,
+    Deviations,
+    correction,
+    over_members,
+    simultaneous,
+)
+from analog_lora_cli.evaluation.drift_result import DriftResult
+from analog_lora_cli.evaluation.statistics import MetricOverChips
+
+
+class SeedComponents(TypedDict):
+    """Standard deviations of a metric by their cause, in its unit; None: unknown."""
+
+    training_seed: float | None
+    """Between adapters of different training seeds, on the same chips and samples."""
+    chip: float | None
+    read: float | None
+    samples: float | None
+
+
+class SeedStatistics(TypedDict):
+    """Statistics over training seeds, in the unit of the metric."""
+
+    mean: float
+    std: float | None
+    """Standard deviation of the training seeds (n - 1); None with one."""
+    ci95: list[float] | None
+    """95 % confidence interval of the mean over training seeds, chips and samples; None where one is unknown."""
+    ci95_seeds: list[float] | None
+    """95 % confidence interval over training seeds alone, for these chips and samples, Student's t."""
+    ci95_all_times: list[float] | None
+    """As `ci95`, for all times together."""
+    components: SeedComponents
+    worst: float
+    """Value of the worst training seed."""
+    values: list[float]
+    """One value for each training seed, the mean over its chips."""
+
+
+class SeedDifference(TypedDict):
+    """The difference of two methods at one time, second minus first."""
+
+    mean: float
+    ci95: list[float] | None
+    """95 % confidence interval over the training seeds of both, chips and samples."""
+    ci95_all_times: list[float] | None
+    """As `ci95`, for all times together."""
+    ci95_seeds: list[float]
+    """95 % confidence interval over training seeds alone: Welch's, for these chips and samples."""
+    p: float
+    """Two-sided p value of Welch's t-test."""
+    df: float
+    """Its degrees of freedom."""
+
+
+SEEDS = "training seeds"
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """One method in several trainings that differ in their seed, measured on the same chips and samples."""
+
+    name: str
+    results: Sequence[DriftResult]
+
+    @property
+    def first(self) -> DriftResult:
+        """Result of the first training; metrics, chips and times are those of all."""
+        return self.results[0]
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings of all results, each once."""
+        return list(dict.fromkeys(warning for result in self.results for warning in result.warnings))
+
+    def values(self, metric: str, label: str | None) -> list[float]:
+        """A metric of each training at a time, the mean over its chips; None: digitally."""
+        if label is None:
+            return [result.digital[metric] for result in self.results]
+        return [result.summary(metric, label)["mean"] for result in self.results]
+
+    def statistics(self, metric: str, label: str) -> SeedStatistics:
+        """Statistics of a metric at a time."""
+        index = self.first.times.index(label)
+        rows = self._rows(metric)[label]
+        deviations, together = self.deviations(metric), self._together(metric)
+        values = np.array(self.values(metric, label))
+        mean, std = float(values.mean()), _std(values)
+        half = None if std is None else _half(std, len(values))
+        return SeedStatistics(
+            mean=mean,
+            std=std,
+            ci95=None if deviations is None else deviations[index].interval(mean),
+            ci95_seeds=None if half is None else [mean - half, mean + half],
+            ci95_all_times=None if together is None else together[index],
+            components=_components(rows, std),
+            worst=self.first.metrics[metric].worst(values.tolist()),
+            values=values.tolist(),
+        )
+
+    def deviations(self, metric: str, way: str = SEEDS) -> list[Deviations] | None:
+        """Deviations of the mean at each time, with other training seeds, chips and samples; None: unknown.
+
+        Args:
+            metric: name of the metric.
+            way: name of the draws of training seeds; those of two methods must differ.
+        """
+        if len(self.results) < 2 or len(self.first.chips) < 2:
+            return None
+        found = []
+        for label, rows in self._rows(metric).items():
+            if any(row.over_samples is None for row in rows):
+                return None
+            over_chips = np.mean([row.values for row in rows], axis=0)
+            ways = {
+                way: over_members(way, np.array(self.values(metric, label))),
+                CHIPS: over_members(CHIPS, over_chips),
+                SAMPLES: np.mean([row.deviations_over_samples for row in rows], axis=0),
+            }
+            found.append(Deviations(ways))
+        return found
+
+    def _rows(self, metric: str) -> dict[str, list[MetricOverChips]]:
+        """The metric of each training over chips, by time."""
+        return self._all_rows[metric]
+
+    @cached_property
+    def _all_rows(self) -> dict[str, dict[str, list[MetricOverChips]]]:
+        return {
+            metric: {label: [result.over_chips(metric, label) for result in self.results] for label in self.first.times}
+            for metric in self.first.digital
+        }
+
+    def _together(self, metric: str) -> list[list[float]] | None:
+        deviations = self.deviations(metric)
+        if deviations is None:
+            return None
+        means = [float(np.mean(self.values(metric, label))) for label in self.first.times]
+        return simultaneous(means, deviations)
+
+
+def seed_differences(first: SeedGroup, second: SeedGroup) -> dict[str, SeedDifference]:
+    """The second method minus the first at each time; both with at least two training seeds."""
+    from scipy.stats import ttest_ind
+
+    metric, times = first.first.metric, first.first.times
+    pairs = [(np.array(second.values(metric, time)), np.array(first.values(metric, time))) for time in times]
+    means = [float(b.mean() - a.mean()) for b, a in pairs]
+    of_first, of_second = first.deviations(metric), second.deviations(metric, f"{SEEDS} of the second")
+    deviations = None
+    if of_first is not None and of_second is not None:
+        deviations = [b - a for a, b in zip(of_first, of_second, strict=True)]
+    together = None if deviations is None else simultaneous(means, deviations)
+    differences = {}
+    for index, (label, mean) in enumerate(zip(times, means, strict=True)):
+        test = ttest_ind(*pairs[index], equal_var=False)
+        low, high = test.confidence_interval(0.95)
+        differences[label] = SeedDifference(
+            mean=mean,
+            ci95=None if deviations is None else deviations[index].interval(mean),
+            ci95_all_times=None if together is None else together[index],
+            ci95_seeds=[float(low), float(high)],
+            p=float(test.pvalue),
+            df=float(test.df),
+        )
+    return differences
+
+
+def _components(rows: Sequence[MetricOverChips], std: float | None) -> SeedComponents:
+    parts = [row.components() for row in rows]
+
+    def typical(name: str) -> float | None:
+        known = [value for part in parts if (value := part[name]) is not None]  # type: ignore[literal-required]
+        return float(np.sqrt(np.mean(np.square(known)))) if known else None
+
+    read, chips = typical("read"), len(rows[0].values)
+    seed = None
+    if std is not None:
+        # Chips are the same for all trainings, readings are not.
+        share = 0.0 if read is None else read**2 * float(np.mean([1 / len(chip) for chip in rows[0].readings])) / chips
+        seed = math.sqrt(max(0.0, std**2 - share))
+    samples = None
+    if all(row.over_samples is not None and row.clusters > 1 for row in rows):
+        scale = correction(rows[0].clusters)
+        samples = float(np.mean([row.deviations_over_samples for row in rows], axis=0).std() / scale)
+    return SeedComponents(training_seed=seed, chip=typical("chip"), read=read, samples=samples)
+
+
+def _std(values: Array) -> float | None:
+    return float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+def _half(std: float, count: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, count - 1)) * std / math.sqrt(count)
