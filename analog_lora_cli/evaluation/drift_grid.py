@@ -87,7 +87,7 @@ def measure(
     remaining = [measurement for measurement in measurements if measurement not in results.scores]
     reused = len(measurements) - len(remaining)
     processes.wait_for_all()
-    if log is not None and remaining and is_main():
+    if log is not None and is_main():
         log.start(evaluator.truth)
     processes.wait_for_all()
     bench = _Bench(loaded)

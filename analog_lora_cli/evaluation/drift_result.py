@@ -127,11 +127,14 @@ class DriftResult:
         """Sentences on what makes the numbers meaningless: no better than the baseline, or always the same answer."""
         found = []
         metric, baseline = self.metric, self.baseline.get(self.metric)
-        if baseline is not None and self.headline.gain(baseline, self.digital[metric]) <= 0:
-            found.append(
-                f"not above the baseline: {metric} is {self.digital[metric]:.2f} digitally, and {baseline:.2f} without "
-                "looking at the input; a model that learned nothing cannot lose accuracy"
-            )
+        if baseline is not None:
+            value, interval = self.digital[metric], self.digital_interval(metric) or [self.digital[metric]]
+            clearly = "" if self.headline.gain(baseline, value) <= 0 else "clearly "
+            if self.headline.gain(baseline, self.headline.worst(interval)) <= 0:
+                found.append(
+                    f"not {clearly}better than the baseline: {metric} is {value:.2f} digitally, {baseline:.2f} without "
+                    "looking at the input; what learned nothing loses nothing"
+                )
         if self.constant_answers(DIGITAL):
             found.append("one answer only: the digital model gives the same answer to every sample")
         for label in self.times:
@@ -167,7 +170,7 @@ class DriftResult:
         clusters = self.clusters(metric)
         if metric.statistic is None or clusters is None:
             return None
-        truth = _of_set(self.measured.truth, metric.sample_set)
+        truth = _of_set(self.measured.truth or {}, metric.sample_set)
         columns = [{**truth, **_of_set(self.measured.scores[one].samples, metric.sample_set)} for one in readings]
         return clusters.resampled(metric.statistic, columns)
 
@@ -176,7 +179,9 @@ class DriftResult:
         samples = self.measured.scores[DIGITAL].samples
         names = dict.fromkeys(key.partition(".")[0] for key in samples)
         return {
-            name: Clusters.of(_of_set(self.measured.truth, name), len(next(iter(_of_set(samples, name).values()))))
+            name: Clusters.of(
+                _of_set(self.measured.truth or {}, name), len(next(iter(_of_set(samples, name).values())))
+            )
             for name in names
         }
 

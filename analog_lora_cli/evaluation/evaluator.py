@@ -108,8 +108,8 @@ class Evaluator:
 
 
 def _named(name: str, columns: Columns) -> list[tuple[str, Column]]:
-    """The columns of a set under the names that tell it from other sets."""
-    return [(f"{name}.{column}", values) for column, values in columns.items()]
+    """The columns of a set under the names that tell it from other sets, as float32, as which they are stored."""
+    return [(f"{name}.{column}", values.astype(np.float32)) for column, values in columns.items()]
 
 
 def _tokens(batch: _Batch) -> int:

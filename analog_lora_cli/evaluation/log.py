@@ -30,8 +30,8 @@ class Measurements:
     """Finished measurements of one adapter under the same conditions."""
 
     scores: dict[Measurement, Scores] = field(default_factory=dict)
-    truth: Columns = field(default_factory=dict)
-    """Columns that all measurements share, by set and name: `validation.label`."""
+    truth: Columns | None = None
+    """Columns that all measurements share, by set and name: `validation.label`; None: not known yet."""
 
 
 class MeasurementLog:
@@ -88,7 +88,8 @@ class MeasurementLog:
             write_text(self.path, json.dumps(self.key) + "\n")
         elif not whole.endswith(b"\n"):
             self._write("")
-        self._add({"samples": _encoded(truth)})
+        if self.read().truth is None:
+            self._add({"samples": _encoded(truth)})
 
     def append(self, measurement: Measurement, scores: Scores) -> None:
         """Add one measurement; it is on disk when this returns. Several processes may do so."""

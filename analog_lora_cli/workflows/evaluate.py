@@ -184,7 +184,7 @@ def evaluate(
     reused = len(finished.scores.keys() & set(measurements))
     plan = planned_measurements(config.drift.draws, drifts, len(measurements), reused)
     observer.stage(f"evaluating {subject.name}{subject.note}: {plan}")
-    if processes.any_of(not finished.scores.keys() >= set(measurements)):
+    if processes.any_of(finished.truth is None or not finished.scores.keys() >= set(measurements)):
         finished = _measure(subject, measurements, finished, log, observer, overwrite, keep)
     parts = [_labelled(drift) for drift in drifts]
     asked = parts[0] if parts else {}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import numpy as np
 
@@ -48,11 +49,16 @@ def write_samples(measured: Measurements, path: Path) -> None:
     names = [one.key() for one in measured.scores]
     first = next(iter(measured.scores.values()))
     arrays: dict[str, Any] = {
-        **measured.truth,
+        **(measured.truth or {}),
         **{name: np.stack([scores.samples[name] for scores in measured.scores.values()]) for name in first.samples},
     }
-    with replacing(path) as beside, beside.open("wb") as file:
-        np.savez_compressed(file, measurements=np.array(names), **arrays)
+    with replacing(path) as beside, ZipFile(beside, "w", ZIP_DEFLATED) as archive:
+        for name, array in {"measurements": np.array(names), **arrays}.items():
+            # Not savez, which writes the time of day into the file.
+            member = ZipInfo(f"{name}.npy")
+            member.compress_type = ZIP_DEFLATED
+            with archive.open(member, "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def drift_csv(result: DriftResult) -> str:

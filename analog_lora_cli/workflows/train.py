@@ -12,6 +12,7 @@ from analog_lora_cli.errors import AnaloraError
 from analog_lora_cli.evaluation.drift_grid import check_times, drift_measurements
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.evaluator import Evaluator
+from analog_lora_cli.evaluation.log import Metrics
 from analog_lora_cli.hardware.kernels.choice import kernels_in_use
 from analog_lora_cli.models.build import TrainingModel, build, load_base
 from analog_lora_cli.models.fingerprints import weights_sha256
@@ -52,6 +53,11 @@ class RunResult:
     def headline(self) -> Metric:
         """The task's headline metric."""
         return self.result.headline
+
+    @property
+    def baseline(self) -> Metrics:
+        """Metrics of answers that ignore the input."""
+        return self.result.baseline
 
     @property
     def drift(self) -> DriftResult | None:

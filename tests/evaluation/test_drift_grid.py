@@ -171,17 +171,19 @@ def test_what_makes_numbers_meaningless_is_said() -> None:
     def predictions(*classes: int) -> dict[str, Column]:
         return {"validation.prediction": np.array(classes)}
 
-    chip = Measurement("chip", 0, 0.0)
+    chip, truth = Measurement("chip", 0, 0.0), {"validation.label": np.array([0, 1, 1])}
     nothing = drift_result([ACCURACY], {"accuracy": 60.0}, {}, [], baseline={"accuracy": 60.0},
-                           samples={DIGITAL: predictions(1, 1, 1)})  # fmt: skip
+                           samples={DIGITAL: predictions(1, 1, 1)}, truth=truth)  # fmt: skip
     first, second = nothing.warnings
-    assert first.startswith("not above the baseline: accuracy is 60.00") and second.startswith("one answer only: the")
+    assert first.startswith("not better than the baseline: accuracy is 60.00") and second.startswith(
+        "one answer only: the"
+    )
     samples = {DIGITAL: predictions(0, 1, 0), chip: predictions(1, 1, 1)}
     collapsed = drift_result([ACCURACY], {"accuracy": 90.0}, {chip: {"accuracy": 60.0}}, ["0s"],
-                             baseline={"accuracy": 60.0}, samples=samples)  # fmt: skip
+                             baseline={"accuracy": 10.0}, samples=samples, truth=truth)  # fmt: skip
     assert collapsed.warnings == ["one answer only at 0s: 1 of 1 chips"]
     worse = drift_result([PERPLEXITY], {"perplexity": 9.0}, {}, [], baseline={"perplexity": 8.0})
-    assert worse.warnings[0].startswith("not above the baseline")
+    assert worse.warnings[0].startswith("not better than the baseline")
 
 
 def test_requirements_decide_the_exit_code(checkpoints: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from analog_lora_cli.evaluation.log import MeasurementLog
 from analog_lora_cli.storage.checkpoint import read_checkpoint, verify_adapter
 from analog_lora_cli.storage.layout import MANIFEST, TRAINER
 from analog_lora_cli.storage.manifest import read_manifest, write_manifest
+from analog_lora_cli.tasks.scores import Columns
 from analog_lora_cli.workflows.evaluate import MEASUREMENTS, Subject
 
 ODD = "1e400 ~ null on 0x1F 1:30 2024-01-01 \ud800 \0 ../x package:x 1d -1s [ {a".split(" ")
@@ -101,14 +102,20 @@ def damaged_configuration(valid: Config, file: Path, data: st.DataObject) -> Non
     loads_or_explains(file)
 
 
+def comparable(metrics: dict[str, float], samples: Columns) -> tuple[dict[str, float], dict[str, bytes]]:
+    return metrics, {name: values.tobytes() for name, values in samples.items()}
+
+
 def opened(folder: Path) -> tuple[Any, ...]:
     """All that a command reads of a checkpoint before it loads weights."""
     checkpoint = read_checkpoint(folder)
     for name in checkpoint.adapters:
         verify_adapter(checkpoint, name)
     subjects = [Subject(checkpoint, checkpoint.config_of(name), name) for name in checkpoint.adapters]
-    logged = [MeasurementLog(subject.own_folder / MEASUREMENTS, subject.key()).read() for subject in subjects]
-    return checkpoint.config, checkpoint.manifest, [subject.key() for subject in subjects], logged
+    logs = [MeasurementLog(subject.own_folder / MEASUREMENTS, subject.key()).read() for subject in subjects]
+    logged = [{one: comparable(scores.metrics, scores.samples) for one, scores in log.scores.items()} for log in logs]
+    truth = [{} if log.truth is None else {"truth": comparable({}, log.truth)} for log in logs]
+    return checkpoint.config, checkpoint.manifest, [subject.key() for subject in subjects], [*logged, *truth]
 
 
 def changed_manifest(whole: Path, folder: Path, data: st.DataObject) -> None:

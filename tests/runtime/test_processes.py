@@ -33,7 +33,7 @@ def launch(config: Config, folder: Path, processes: int, launcher: list[str] = T
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert finished.returncode == 0, finished.stderr[-3000:]
-    assert finished.stdout.count("converters only") == 1, "only one process prints"
+    assert finished.stdout.count("accuracy over time") == 1, "only one process prints"
     return output
 
 

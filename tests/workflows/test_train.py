@@ -50,11 +50,14 @@ def test_each_method_writes_the_files_of_the_contract(
     if method != "full":
         weights = {"adapters/default/adapter_config.json", "adapters/default/adapter_model.safetensors"}
     tokenizer = {"tokenizer.json", "tokenizer_config.json"}
-    results = {f"drift/default/{name}" for name in ("measurements.jsonl", "drift.json", "drift.csv", "drift.png")}
+    results = {
+        f"drift/default/{name}"
+        for name in ("measurements.jsonl", "drift.json", "drift.csv", "drift.png", "samples.npz")
+    }
     assert names == {"analora.yaml", "manifest.json", "metrics.json"} | results | weights | tokenizer
     assert set(json.loads((folder / "metrics.json").read_text())) == {"digital", "analog", "train"}
     assert result.drift is not None
-    assert len(result.drift.measurements) == 4
+    assert len(result.drift.measurements) == 8
     assert read_checkpoint(folder).config == make_config(task, method=method)
 
 
