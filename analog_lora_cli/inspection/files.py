@@ -174,6 +174,8 @@ def _flat(inspection: Inspection, layer: PlacedLayer) -> dict[str, object]:
     if layer.name in inspection.errors:
         errors = inspection.errors[layer.name]
         line["error_clipping"] = errors.clipping
+        if errors.input_range is not None:
+            line |= {"inputs_beyond_range": errors.input_range.beyond, "error_dynamic": errors.input_range.dynamic}
         line |= {f"error_{effect.name.replace(' ', '_')}": effect.error for effect in errors.effects}
     return line
 

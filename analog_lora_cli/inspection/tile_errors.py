@@ -20,6 +20,7 @@ from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.array import TileArray
 from analog_lora_cli.hardware.tile.converters import DigitalScales
 from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.input_scale import FixedRange, InputScale, TokenMaximum
 from analog_lora_cli.hardware.tile.mvm import analog_mvm
 
 CONVERTERS = "converters"
@@ -46,10 +47,24 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class RangeCost:
+    """Cost of one range for all tokens, in place of each token's own."""
+
+    ranges: list[float]
+    """The range of each row of tiles."""
+    beyond: float
+    """Share of the inputs that are beyond the range of their row of tiles, and clipped."""
+    dynamic: float
+    """The error of `converters` with `input_range: dynamic`; mean over the chips."""
+
+
+@dataclass(frozen=True)
 class LayerErrors:
     """The errors of one layer's product."""
 
     effects: list[Effect]
+    input_range: RangeCost | None
+    """Cost of ranges of the inputs; None with `input_range: dynamic`."""
     clipping: float
     """Relative change of the exact product by clipping: ||x W_clipped - x W|| / ||x W||. Not part of the effects, which
     are measured against the clipped weights, because those are what the adapter is trained with."""
@@ -84,11 +99,13 @@ def layer_errors(
     """
     first = first_read(layer.hardware)
     later = [time for time in times if seconds(time) > first]
-    errors = _Errors(layer, x)
+    errors, dynamic = _Errors(layer, x, layer.input_scale), _Errors(layer, x, TokenMaximum())
     for seed in seeds:
         chip = Chip(seed, {name: layer}, layer.hardware)
         chip.release()
         errors.measure(CONVERTERS, seed)
+        if layer.input_range is not None:
+            dynamic.measure(CONVERTERS, seed)
         chip.hold_programmed()
         errors.measure(PROGRAMMING, seed)
         chip.age(first)
@@ -98,7 +115,14 @@ def layer_errors(
             errors.measure(time, seed)
         chip.release()
     clipped = _relative(torch.nn.functional.linear(x, original.detach()), _total(errors.exact))
-    return LayerErrors(errors.effects(), clipped)
+    return LayerErrors(errors.effects(), _range_cost(layer, x, dynamic), clipped)
+
+
+def _range_cost(layer: AnalogLinear, x: Tensor, dynamic: _Errors) -> RangeCost | None:
+    scale = layer.input_scale
+    if not isinstance(scale, FixedRange):
+        return None
+    return RangeCost(scale.range_R.tolist(), scale.beyond(x, layer.grid), dynamic.effects()[0].error)
 
 
 def effect_names(hardware: HardwareConfig, times: Sequence[str]) -> list[str]:
@@ -118,12 +142,14 @@ class _Errors:
     Args:
         layer: the layer on tiles, as a chip has set it when `measure` is called.
         x: (tokens, in_features).
+        input_scale: scale of the inputs.
     """
 
-    def __init__(self, layer: AnalogLinear, x: Tensor) -> None:
+    def __init__(self, layer: AnalogLinear, x: Tensor, input_scale: InputScale) -> None:
         weight = layer.weight.detach()
         self.layer = layer
         self.x = x
+        self.input_scale = input_scale
         self.exact = [
             torch.nn.functional.linear(x[:, start:stop], weight[:, start:stop]) for start, stop in layer.grid.rows
         ]
@@ -157,6 +183,7 @@ class _Errors:
             converters=layer.converters,
             scales=DigitalScales.of(layer.column_scale[row : row + 1], compensation, layer.converters),
             compiled=fits_kernels(weight, layer.hardware),
+            input_scale=self.input_scale.of_row(row),
         )
         return analog_mvm(self.x[:, start:stop], tiles, None, normals).output
 

@@ -42,6 +42,31 @@ class HardwareConfig(Section):
     dac_bits: Annotated[int, Affects("read", "training"), Unit("bits")] = Field(default=8, ge=0, le=16)
     """Resolution of the input converter: 2^bits - 1 levels over [-1, 1]; 0: ideal, 1 is not possible."""
 
+    input_range: Annotated[Literal["dynamic", "static", "learned"], Affects("read", "training")] = "dynamic"
+    """Range of the input converters. `dynamic`: each token's largest magnitude on a row of tiles (the paper's; no real
+    chip sets a range for each token). `static`: one range for each layer and row of tiles, calibrated before the
+    training on training data; inputs beyond it are clipped. `learned`: starts from the calibrated range and is trained
+    with the adapter (Analog Foundation Models, arXiv 2505.09663; formula of aihwkit's `InputRangeParameter`). An
+    adaptation keeps the ranges of its base unless one of these four keys or `tile_rows` is another."""
+
+    input_range_rule: Annotated[Literal["percentile", "mse", "std"], Affects("read", "training")] = "percentile"
+    """Rule of the calibration, for `static` and `learned`: `percentile` of the inputs' magnitudes; `mse`: the least
+    squared error of the DAC's output with `dac_bits`; `std`: a multiple of the standard deviation (aihwkit's
+    `init_std_alpha`)."""
+
+    input_range_value: Annotated[float | None, Affects("read", "training"), Unit("percent, or standard deviations")] = (
+        Field(default=None, gt=0)
+    )
+    """Parameter of `input_range_rule`: the percentile (null: 99.9), or the multiple of the standard deviation (null:
+    3); `mse` has none."""
+
+    input_range_samples: Annotated[int, Affects("read", "training"), Unit("samples")] = Field(default=64, ge=1)
+    """Training samples that ranges are calibrated on, drawn by `train.seed`; all if there are fewer."""
+
+    input_range_decay: Annotated[float, Affects("training")] = Field(default=0.001, ge=0)
+    """Pull on a learned range: gradient relative to the range, where more than 95 % of the inputs lie within (aihwkit's
+    `decay` and `input_min_percentage`)."""
+
     adc_bits: Annotated[int, Affects("read", "training"), Unit("bits")] = Field(default=8, ge=0, le=16)
     """Resolution of the output converter: 2^bits - 1 levels over [-adc_bound, adc_bound]; 0: ideal."""
 
@@ -116,10 +141,27 @@ class HardwareConfig(Section):
             raise ValueError("a converter of 1 bit is not possible: use 0 (ideal) or 2 and more bits")
         if self.adc_bits and not self.adc_bound:
             raise ValueError("adc_bits needs adc_bound > 0: without a range there is no step to quantize to")
+        if self.input_range_rule == "mse" and self.input_range_value is not None:
+            raise ValueError("input_range_rule: mse has no parameter: leave input_range_value null")
+        if self.input_range_rule == "percentile" and self.range_parameter > 100:
+            raise ValueError(f"input_range_value: {self.range_parameter:g} is no percentile: at most 100")
+        if self.input_range == "learned" and self.simulator == "aihwkit":
+            raise ValueError("input_range: learned is trained and read by simulator fast only: use fast, or static")
         g_min, g_max = self.conductance_range
         if g_min >= g_max:
             raise ValueError(f"g_min ({g_min} uS) must be below g_max ({g_max} uS)")
         return self
+
+    @property
+    def range_parameter(self) -> float:
+        """Parameter of `input_range_rule`; 0 for a rule without one."""
+        defaults = {"percentile": 99.9, "std": 3.0, "mse": 0.0}
+        return defaults[self.input_range_rule] if self.input_range_value is None else self.input_range_value
+
+    def shares_ranges(self, other: HardwareConfig) -> bool:
+        """Whether input ranges that were calibrated or learned for `other` are those of this hardware."""
+        keys = ("input_range", "input_range_rule", "range_parameter", "input_range_samples", "tile_rows")
+        return all(getattr(self, key) == getattr(other, key) for key in keys)
 
     @property
     def conductance_range(self) -> tuple[float, float]:

@@ -17,7 +17,8 @@ COLUMN along its outputs:
     column_scale          (bit lines,), in the unit of the layer's weight: factor of the ADC's result
     compensation          (bit lines,), without unit, only in chip.safetensors: the drift-compensation factor
 
-and `LAYER/bias` is (outputs,), digital. In tile units a cell holds
+and `LAYER/bias` is (outputs,), digital; `LAYER/input_range` is (rows of tiles,), in the unit of the layer's inputs,
+unless `hardware.input_range` is `dynamic`. In tile units a cell holds
 
     pairs:   w = (sum_k significance_k (g_plus_k - g_minus_k) + rounding) / scale
     single:  w = offset + (g + rounding - g_min) / scale
@@ -108,6 +109,8 @@ def write_layers(
         targets |= _column_tensors(entry, "column_scale", layer.column_scale)
         if layer.bias is not None:
             targets[f"{name}/bias"] = layer.bias.detach().cpu()
+        if layer.input_range is not None:
+            targets[f"{name}/input_range"] = layer.input_range.detach().abs().cpu()
         if moment is not None:
             aged |= _device_tensors(entry, moment.chip.conductances(name, moment.seconds), cell)
             assert layer.state is not None
@@ -245,6 +248,8 @@ def _read_layer(
     # The product before it is rounded: the weight was divided by its scale in double precision.
     weight = (_units(entry, cell, targets) * _scale_of_weights(entry, scales.double())).float()
     layer = AnalogLinear(weight, bias, hardware, entry["name"])
+    if hardware.input_range != "dynamic":
+        layer.set_input_range(targets[f"{entry['name']}/input_range"])
     if aged is not None:
         # As a chip computes it: rounded, then multiplied.
         layer.state = TileState(

@@ -14,6 +14,7 @@ from torch import Tensor
 from analog_lora_cli.hardware.kernels.random import PooledNormal
 from analog_lora_cli.hardware.tile.array import GradientNeeds, MvmResult, TileArray
 from analog_lora_cli.hardware.tile.converters import Converters
+from analog_lora_cli.hardware.tile.input_scale import InputScale
 
 MAX_HALVINGS_FACTOR = 1000.0
 MAX_HALVINGS_STEPS = 0.25
@@ -63,7 +64,7 @@ def analog_mvm(
         for first, last in groups:
             step_OI = weight_OI[first:last, start:stop] * tiles.scales.weight_scale[row, first:last, None]
             output_scale_O = tiles.scales.output_scale[row, first:last]
-            group = _Group(step_OI.to(dtype or weight_OI.dtype), output_scale_O, converters)
+            group = _Group(step_OI.to(dtype or weight_OI.dtype), output_scale_O, converters, tiles.input_scale, row)
             target_TO = y_TO[:, first:last]
             # The first row of tiles starts from the bias, the others add to the sum so far.
             addend = target_TO if row else (None if bias is None else bias[first:last])
@@ -84,6 +85,9 @@ class _Group:
     output_scale_O: Tensor
     """The digital scale after the ADC, by its steps."""
     converters: Converters
+    input_scale: InputScale
+    row: int
+    """Row of tiles."""
 
     def multiply(
         self, x_TI: Tensor, target_TO: Tensor, addend: Tensor | None, normals: PooledNormal, needs: GradientNeeds
@@ -125,7 +129,7 @@ class _Group:
     def _digitize(self, x_TI: Tensor, normals: PooledNormal) -> tuple[Tensor, Tensor, Tensor]:
         """Digitized outputs in steps of the ADC, not yet limited; each token's scale; inputs in steps of the DAC."""
         converters = self.converters
-        input_scale_T1 = x_TI.abs().amax(dim=1, keepdim=True)
+        x_TI, input_scale_T1 = self.input_scale.scaled(x_TI, self.row)
         levels_TI = converters.convert_input(x_TI, input_scale_T1)
         output_TO = self._multiply_once(levels_TI, normals)
         if converters.iterative:

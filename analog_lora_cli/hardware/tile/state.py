@@ -10,6 +10,7 @@ from torch import Tensor
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.tile.converters import Converters, DigitalScales
 from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.input_scale import InputScale
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 
 
@@ -45,6 +46,10 @@ class TileLayer(MappedLayer, Protocol):
     hardware: HardwareConfig
     converters: Converters
     noise: TrainingNoise | None
+
+    @property
+    def input_scale(self) -> InputScale:
+        """The scale of the inputs of each row of tiles."""
 
     def digital_scales(self, compensation: Tensor | None) -> DigitalScales:
         """The digital numbers around the tiles."""

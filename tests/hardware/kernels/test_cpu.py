@@ -64,7 +64,7 @@ def test_inputs_are_converted_as_by_torch(tokens: int, width: int, bits: int, se
     converters = Converters.of(HardwareConfig(dac_bits=bits))
     levels, factor = torch.empty(tokens, width - start), torch.empty(tokens)
     step = np.float32(converters.dac_step)
-    cpu_kernels.convert_inputs(x.numpy(), start, width, step, levels.numpy(), factor.numpy())
+    cpu_kernels.convert_inputs(x.numpy(), start, width, step, np.float32(0), levels.numpy(), factor.numpy())
     magnitude = x[:, start:].abs().amax(dim=1)
     assert same_bits(factor, magnitude)
     assert same_bits(levels, converters.convert_input(x[:, start:], magnitude[:, None]))
