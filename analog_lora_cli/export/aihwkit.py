@@ -26,7 +26,7 @@ def write_aihwkit(source: Source, folder: Path) -> Description:
     """
     hardware = source.config.hardware
     loaded = source.build()
-    analog = put_on_tiles(loaded, hardware)
+    analog = put_on_tiles(loaded, loaded.config.hardware)  # Stored weights are not clipped again.
     set_input_ranges(analog)
     ranges = analog.input_ranges()
     layers = [layer.name for layer in plain_layers(analog).analog]

@@ -23,6 +23,7 @@ from analog_lora_cli.export.export import Exported, export
 from analog_lora_cli.export.request import ExportRequest
 from analog_lora_cli.export.source import Source
 from analog_lora_cli.hardware.physics.chip import Chip
+from analog_lora_cli.models.input_ranges import set_input_ranges
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.workflows.observer import SilentObserver
@@ -44,6 +45,8 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "vera": ("sst2", {"adapter": {"variant": "vera", "rank": 4}}),
     "frozen-head": ("sst2", {"adapter": {"train_head": False}}),
     "frozen-head-squad": ("squad", {"adapter": {"train_head": False, "targets": ["query", "value"]}}),
+    "static": ("sst2", {"hardware": {**HARDWARE, "input_range": "static", "input_range_value": 95.0}}),
+    "learned": ("squad", {"hardware": {**HARDWARE, "input_range": "learned"}}),
     "some-layers": ("sst2", {"hardware": {**HARDWARE, "layers": ["query", "intermediate.dense"]}}),
 }
 
@@ -131,7 +134,9 @@ def export_quietly(checkpoint: Path, kind: str, output: Path, **options: Any) ->
 def on_tiles(checkpoint: Path, **changes: Any) -> AnalogModel:
     """The checkpoint's model on tiles, with other hardware if wanted."""
     loaded = Source.open(checkpoint, "default").build()
-    return put_on_tiles(loaded, loaded.config.hardware.model_copy(update=changes))
+    model = put_on_tiles(loaded, loaded.config.hardware.model_copy(update=changes))
+    set_input_ranges(model)
+    return model
 
 
 def inputs_of(loaded: LoadedModel, task: str) -> Any:

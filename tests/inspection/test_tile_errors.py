@@ -145,3 +145,26 @@ def test_a_device_without_data_at_0_s_is_read_as_early_as_it_can() -> None:
     assert first_read(hardware) == 1.0
     assert effect_names(hardware, ["1s", "1d"]) == ["converters", "programming", "read noise", "1d"]
     assert first_read(HardwareConfig()) == 0.0
+
+
+def test_the_cost_of_a_range_for_all_tokens() -> None:
+    """Tokens of very different size: a range for the largest is coarse for the small, one for these clips."""
+    weight = weights()
+    x = torch.randn(40, 96, generator=torch.Generator().manual_seed(4)) * torch.logspace(-2, 0, 40)[:, None]
+    costs = []
+    for value in (4.0, 0.4):
+        layer = AnalogLinear(weight, None, HardwareConfig(tile_rows=48, input_range="static"), "layer")
+        layer.set_input_range(torch.tensor([value, 2 * value]))
+        errors = layer_errors("layer", layer, weight, x, [0, 1], TIMES)
+        dynamic = AnalogLinear(weight, None, HardwareConfig(tile_rows=48), "layer")
+        plain = layer_errors("layer", dynamic, weight, x, [0, 1], TIMES)
+        assert plain.input_range is None
+        cost = errors.input_range
+        assert cost is not None
+        assert cost.dynamic == pytest.approx(plain.effects[0].error, rel=1e-6)
+        assert cost.ranges == pytest.approx([value, 2 * value])
+        beyond = torch.cat([x[:, :48].abs() > value, x[:, 48:].abs() > 2 * value]).double().mean()
+        assert cost.beyond == pytest.approx(float(beyond))
+        assert errors.effects[0].error > plain.effects[0].error
+        costs.append(cost.beyond)
+    assert costs[0] < 0.001 < 0.05 < costs[1]

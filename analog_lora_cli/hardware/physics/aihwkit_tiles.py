@@ -168,5 +168,5 @@ class AihwkitLinear(AnalogLinear):
             output_scale = scale if state is None else scale * state.compensation[tile.columns]
             aihwkit_tile.set_scales(output_scale.clone())
             if self.input_range is not None:
-                aihwkit_tile.set_input_range(float(self.input_range[tile.row]))
+                aihwkit_tile.set_input_range(float(self.input_range.detach()[tile.row]))
         self._written = state

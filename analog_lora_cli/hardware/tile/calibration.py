@@ -64,6 +64,8 @@ class InputStatistics:
         cumulative = self.counts.cumsum(0).double()
         target = percent / 100 * self.number
         index = min(int(torch.searchsorted(cumulative, torch.tensor(target, dtype=torch.float64))), _BINS - 1)
+        if index == 0:  # Zeros, and what float32 can hardly tell from them.
+            return 0.0
         before = float(cumulative[index] - self.counts[index])
         share = (target - before) / max(int(self.counts[index]), 1)
         low, high = _magnitudes(torch.tensor([index, index + 1]), 0).tolist()

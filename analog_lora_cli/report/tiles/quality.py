@@ -7,7 +7,6 @@ from statistics import fmean, median
 
 from rich.table import Table
 
-from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.inspection.grouping import name_note, row_name, rows_of
 from analog_lora_cli.inspection.inspect import Inspection
 from analog_lora_cli.inspection.tile_errors import CONVERTERS, PROGRAMMING, READ, effect_names, read_label
@@ -63,10 +62,8 @@ def error_table(inspection: Inspection, show_all: bool) -> Table:
     ]
     rows.sort(key=lambda row: -max(inspection.errors[layer.name].worst for layer in row))
     chips = f"{drift.chips} chips" if drift.chips > 1 else f"chip {drift.seed}"
-    ranged = hardware.input_range != "dynamic"
     table = console.table(
         "Error of the matrix-vector product in percent, most fragile first", "layers", "clip",
-        *(["cut", "dyn"] if ranged else []),
         *(headings.get(name, name) for name in names), *([] if show_all else ["worst"]),
         caption=f"{name_note(inspection.placement)}"
         "||y - y_exact|| / ||y_exact|| over all tokens; each column adds an effect:\n"
@@ -75,7 +72,6 @@ def error_table(inspection: Inspection, show_all: bool) -> Table:
         "clip: change of y_exact by clipping; not in the others, which are\n"
         f"against the clipped weights; {'' if show_all else f'worst: layer and error at {names[-1]}; '}!: more than\n"
         f"{FRAGILE:g} times the median of all layers\n"
-        f"{_range_note(hardware) if ranged else ''}"
         f"{chips}, {inspection.inputs}",
         collapse_padding=True,
     )  # fmt: skip
@@ -85,9 +81,7 @@ def error_table(inspection: Inspection, show_all: bool) -> Table:
         worst = max(row, key=lambda layer: inspection.errors[layer.name].worst)
         fragile = inspection.errors[worst.name].worst > limit
         means = [fmean(one.effects[index].error for one in errors) for index in range(len(names))]
-        costs = [one.input_range for one in errors if one.input_range is not None]
-        cost = [fmean(one.beyond for one in costs), fmean(one.dynamic for one in costs)] if costs else []
-        numbers = [_percent(value) for value in (fmean(one.clipping for one in errors), *cost, *means)]
+        numbers = [_percent(value) for value in (fmean(one.clipping for one in errors), *means)]
         mark = "!" if fragile else " "
         if show_all:
             numbers[-1] += mark
@@ -95,13 +89,6 @@ def error_table(inspection: Inspection, show_all: bool) -> Table:
             numbers.append(f"{_where(worst)} {_percent(inspection.errors[worst.name].worst)}{mark}")
         table.add_row(row_name(row, inspection.placement), *numbers, style="bold red" if fragile else None)
     return table
-
-
-def _range_note(hardware: HardwareConfig) -> str:
-    return (
-        f"cut: share of the inputs beyond their {hardware.input_range} range; dyn: error with the\n"
-        "converters, as the next column, if each token had a range of its own\n"
-    )
 
 
 def _percent(value: float) -> str:

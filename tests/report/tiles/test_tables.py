@@ -21,6 +21,7 @@ from analog_lora_cli.inspection.inspect import Inspection, InspectionRequest, in
 from analog_lora_cli.inspection.source import Source
 from analog_lora_cli.report.tiles.latency import latency_table
 from analog_lora_cli.report.tiles.quality import error_table, statistics_table
+from analog_lora_cli.report.tiles.ranges import range_table
 from analog_lora_cli.report.tiles.tables import digital_table, short, tile_table, totals_table
 
 MakeConfig = Callable[..., Config]
@@ -70,6 +71,20 @@ def test_all_tables_fit(width: int, every: bool, measured: Inspection, mobileber
             shown(table, width)
     shown(statistics_table(measured, every), width)
     shown(error_table(measured, every), width)
+
+
+def test_the_cost_of_input_ranges(make_config: MakeConfig) -> None:
+    hardware = {"input_range": "static", "input_range_value": 90.0, "tile_rows": 24}
+    config = make_config(hardware=hardware, drift={"chips": 1, "times": ["1d", "1y", "10y"]})
+    inspection = inspect(Source("tiny", config), InspectionRequest(errors=True, real_inputs=True))
+    for every in (False, True):
+        lines = shown(range_table(inspection, every), 80)
+        *_, beyond, dynamic, static = row(lines, "0.intermediate" if every else "*.intermediate")
+        assert 5 < float(beyond.removesuffix("%")) < 15
+        assert float(static) > 1.5 * float(dynamic)
+    content = inspection_json(inspection)["layers"][0]["errors"]["input_range"]
+    assert len(content["ranges"]) == 2 and 0.05 < content["beyond"] < 0.15
+    assert "inputs_beyond_range" in inspection_csv(inspection).splitlines()[0]
 
 
 def test_kinds_of_layers_with_their_sums(mobilebert: Inspection) -> None:
