@@ -45,9 +45,10 @@ class HardwareConfig(Section):
     input_range: Annotated[Literal["dynamic", "static", "learned"], Affects("read", "training")] = "dynamic"
     """Range of the input converters. `dynamic`: each token's largest magnitude on a row of tiles (the paper's; no real
     chip sets a range for each token). `static`: one range for each layer and row of tiles, calibrated before the
-    training on training data; inputs beyond it are clipped. `learned`: starts from the calibrated range and is trained
-    with the adapter (Analog Foundation Models, arXiv 2505.09663; formula of aihwkit's `InputRangeParameter`). An
-    adaptation keeps the ranges of its base unless one of these four keys or `tile_rows` is another."""
+    training on training data, or before a measurement if the training had none; inputs beyond it are clipped.
+    `learned`: starts from the calibrated range and is trained with the adapter (Analog Foundation Models, arXiv
+    2505.09663; formula of aihwkit's `InputRangeParameter`). A measurement and an adaptation keep the ranges of the
+    training unless `input_range`, its rule, value or samples, or `tile_rows` is another."""
 
     input_range_rule: Annotated[Literal["percentile", "mse", "std"], Affects("read", "training")] = "percentile"
     """Rule of the calibration, for `static` and `learned`: `percentile` of the inputs' magnitudes; `mse`: the least

@@ -5,13 +5,14 @@ Axes of tensors by suffix: T tokens, I inputs (of all rows of tiles, or of one),
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.grid import Span, TileGrid
 
 DECAY_WITHIN = 0.95
 """A learned range decays where more than this share of the inputs lie within it: aihwkit's `input_min_percentage`."""
@@ -108,8 +109,8 @@ class FixedRange:
     def input_gradient(self, x: Tensor | None, grad: Tensor, grid: TileGrid) -> Tensor:
         """0 where an input is beyond its range, as with aihwkit's clamp."""
         assert x is not None
-        for limit, (start, stop) in zip(self.range_R.to(x.dtype), grid.rows, strict=True):
-            grad[..., start:stop].masked_fill_(x[..., start:stop].abs() > limit, 0)
+        for limit, part, (start, stop) in self._rows(x, grid):
+            grad[..., start:stop].masked_fill_(part.abs() > limit, 0)
         return grad
 
     def range_gradient(self, x: Tensor | None, grad: Tensor, grid: TileGrid, decay: float) -> Tensor:
@@ -120,8 +121,8 @@ class FixedRange:
         """
         assert x is not None
         gradients = []
-        for limit, (start, stop) in zip(self.range_R, grid.rows, strict=True):
-            part, upstream = x[..., start:stop], grad[..., start:stop].to(limit.dtype)
+        for limit, part, (start, stop) in self._rows(x, grid):
+            upstream = grad[..., start:stop].to(limit.dtype)
             above, below = part >= limit, part <= -limit
             wider = upstream.clamp(max=0).mul(above).sum() - upstream.clamp(min=0).mul(below).sum()
             within = 1.0 - (above | below).to(limit.dtype).mean()
@@ -135,6 +136,12 @@ class FixedRange:
             x: (..., in_features), the inputs.
             grid: the layer's tiles.
         """
-        spans = zip(self.range_R, grid.rows, strict=True)
-        clipped = [int((x[..., start:stop].abs() > limit).sum()) for limit, (start, stop) in spans]
-        return sum(clipped) / max(x.numel(), 1)
+        clipped = sum(int((part.abs() > limit).sum()) for limit, part, _ in self._rows(x, grid))
+        return clipped / max(x.numel(), 1)
+
+    def _rows(self, x: Tensor, grid: TileGrid) -> Iterator[tuple[Tensor, Tensor, Span]]:
+        """Of each row of tiles its range, its inputs, and their indices."""
+        # The forward pass compares in the type of the weights: half precision would round the range.
+        dtype = torch.promote_types(x.dtype, self.range_R.dtype)
+        for limit, (start, stop) in zip(self.range_R, grid.rows, strict=True):
+            yield limit, x[..., start:stop].to(dtype), (start, stop)

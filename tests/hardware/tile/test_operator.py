@@ -88,9 +88,10 @@ def test_trained_weights(hardware: dict[str, Any], on_chip: bool) -> None:
         assert torch.equal(found[1][name], expected), name
 
 
+@pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("kind", ["static", "learned"])
 @pytest.mark.parametrize("hardware", [{}, {"tile_columns": 3, "bound_management": "iterative", "adc_bound": 0.5}])
-def test_input_ranges(kind: str, hardware: dict[str, Any]) -> None:
+def test_input_ranges(kind: str, hardware: dict[str, Any], autocast: bool) -> None:
     noise = TrainingNoise(1)
     network = Network(noise, **hardware, input_range=kind, input_range_decay=0.1).train()
     network.first.set_input_range(torch.tensor([0.5, 3.5]))
@@ -101,7 +102,7 @@ def test_input_ranges(kind: str, hardware: dict[str, Any]) -> None:
     for call in (network, compiled):
         noise.begin_step(1)
         noise.begin_forward()
-        results = gradients(call, network)
+        results = gradients(call, network, autocast)
         found.append([*results, *(one.grad for one in ranges if one is not None and one.grad is not None)])
     assert len(found[0]) == (5 if kind == "learned" else 3)
     for plain, fast in zip(*found, strict=True):
