@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.hardware.tile.calibration import LayerInputs
 from analog_lora_cli.models.tiling import AnalogModel
@@ -34,16 +35,30 @@ def set_input_ranges(model: AnalogModel, before_training: bool = False) -> None:
         return
     ranges = model.loaded.input_ranges
     if not ranges.keys() >= model.layers.keys():
-        if model.hardware.input_range == "learned" and not before_training:
-            raise UsageError(
-                "hardware.input_range: learned ranges come from a training, and this one has none for these tiles; "
-                "use static, which is calibrated, or train with learned"
-            )
+        if not before_training:
+            require_learned_ranges(model.hardware, {})
         ranges = calibrated_ranges(model)
         if before_training:  # Outside a training each process may have another part of the measurements, or none.
             ranges = processes.gather(ranges)[0]
     for name, layer in model.layers.items():
         layer.set_input_range(ranges[name])
+
+
+def require_learned_ranges(hardware: HardwareConfig, ranges: Mapping[str, Tensor]) -> None:
+    """Check that learned ranges are there where they are asked for.
+
+    Args:
+        hardware: the hardware to be used.
+        ranges: those that the checkpoint has for it.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if hardware.input_range == "learned" and not ranges:
+        raise UsageError(
+            "hardware.input_range: learned ranges come from a training, and this one has none for these tiles; "
+            "use static, which is calibrated, or train with learned"
+        )
 
 
 @torch.no_grad()

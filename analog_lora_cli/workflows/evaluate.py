@@ -22,6 +22,7 @@ from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.evaluation.log import MeasurementLog, Measurements, Metrics
 from analog_lora_cli.evaluation.measurement import Measurement, without_chips
 from analog_lora_cli.models.build import build_from
+from analog_lora_cli.models.input_ranges import require_learned_ranges
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.ranks import is_main
@@ -179,6 +180,7 @@ def evaluate(
     for drift in drifts:
         check_times(config.hardware, drift.times)
     store.verify_adapter(subject.checkpoint, subject.adapter)
+    require_learned_ranges(config.hardware, subject.checkpoint.input_ranges(subject.adapter, config.hardware))
     if keep:
         check_writable(folder)
     if keep and is_main():

@@ -122,6 +122,7 @@ def test_ranges_of_a_checkpoint_that_has_none_are_calibrated(dynamic: Path, tmp_
 def test_learned_ranges_need_a_training(dynamic: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="learned ranges come from a training"):
         evaluate_drift(dynamic, overrides=["hardware.input_range=learned"], output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_plain_peft_loads_a_folder_with_ranges(make_config: MakeConfig, tmp_path: Path, tiny_model: Path) -> None:
