@@ -96,6 +96,11 @@ class Inspection:
         """Cells that hold a weight of these layers."""
         return sum(block.inputs * block.outputs for layer in layers for block in self.blocks[layer.name])
 
+    def devices(self, layers: list[PlacedLayer]) -> int:
+        """Devices of these layers, those of reference columns included."""
+        blocks = [block for layer in layers for block in self.blocks[layer.name]]
+        return self.cells(layers) * self.devices_per_weight + sum(block.inputs * block.references for block in blocks)
+
     def capacity(self, layers: list[PlacedLayer]) -> int:
         """Cells of the tiles of these layers, used or not."""
         return sum(tile_cells(block, self.config.hardware) for layer in layers for block in self.blocks[layer.name])
@@ -116,7 +121,7 @@ class Inspection:
 
 def tile_cells(block: Block, hardware: HardwareConfig) -> int:
     """Cells of the tile that a block lies on; a tile without limit is as large as what it holds."""
-    return (hardware.tile_rows or block.inputs) * (hardware.tile_columns or block.outputs)
+    return (hardware.tile_rows or block.inputs) * (hardware.tile_columns or block.bit_lines)
 
 
 def inspect(
@@ -175,7 +180,9 @@ def _blocks(placement: Placement, hardware: HardwareConfig) -> dict[str, list[Bl
     blocks = {}
     for layer in placement.analog:
         grid = TileGrid.of(layer.shape[0], layer.shape[1], hardware)
-        blocks[layer.name] = [Block(layer.name, tile.row, tile.column, *tile.size) for tile in grid]
+        blocks[layer.name] = [
+            Block(layer.name, tile.row, tile.column, *tile.size, hardware.references) for tile in grid
+        ]
     return blocks
 
 

@@ -46,7 +46,7 @@ def rpu_config(hardware: HardwareConfig) -> TorchInferenceRPUConfig:
 
     config = TorchInferenceRPUConfig()
     config.mapping.max_input_size = hardware.tile_rows
-    config.mapping.max_output_size = hardware.tile_columns
+    config.mapping.max_output_size = hardware.weight_columns
     config.mapping.weight_scaling_omega = 1.0
     config.mapping.weight_scaling_columnwise = True
     config.mapping.learn_out_scaling = False

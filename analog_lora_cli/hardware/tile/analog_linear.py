@@ -165,7 +165,8 @@ class AnalogLinear(nn.Linear):
         if torch.compiler.is_compiling():
             # The operator learns here what the backward pass will need: inside it autograd is off.
             # Attributes of the state are inputs of the graph: another chip does not compile it again.
-            chip = (None, None) if self.state is None else (self.state.weight, self.state.compensation)
+            state = self.state
+            chip = (None, None, None) if state is None else (state.weight, state.compensation, state.adc_offset)
             gradients = torch.is_grad_enabled()
             trained = gradients and self.weight.requires_grad
             result: Tensor = product(

@@ -23,6 +23,13 @@ class TileArray:
     compiled: bool
     """Use the loops of `kernels.cpu` where they support what is asked for."""
     input_scale: InputScale = field(default_factory=TokenMaximum)
+    adc_offset: Tensor | None = None
+    """(rows of tiles, out_features): offset of each column's ADC, in tile units; None: 0."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but noise of a fixed size comes between the product and its ADC."""
+        return self.adc_offset is None and not self.converters.effects.active
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ class EffectiveWeights:
         """The layer's product, see `analog_mvm`."""
         layer, weight_OI = self.layer, self.weight()
         scales, compiled = layer.digital_scales(self.compensation), fits_kernels(weight_OI, layer.hardware)
-        tiles = TileArray(weight_OI, layer.grid, layer.converters, scales, compiled, self.input_scale)
+        offset = None if self.state is None else self.state.adc_offset
+        tiles = TileArray(weight_OI, layer.grid, layer.converters, scales, compiled, self.input_scale, offset)
         return analog_mvm(x, tiles, bias, PooledNormal(self.noise.output_seed, x.device), needs, dtype)
 
     @property

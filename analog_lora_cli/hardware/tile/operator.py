@@ -26,6 +26,7 @@ def product(
     bias: Tensor | None,
     chip_weight: Tensor | None,
     compensation: Tensor | None,
+    adc_offset: Tensor | None,
     input_range: Tensor | None,
     handle: int,
     dtype: torch.dtype | None,
@@ -40,6 +41,7 @@ def product(
         bias: (out_features,) or None.
         chip_weight: weight of the chip's state; None: exact weights.
         compensation: drift-compensation factors of the chip's state.
+        adc_offset: offsets of its ADCs; None: 0.
         input_range: (rows of tiles,), ranges of the inputs; None: each token's own.
         handle: number of the layer, see `handles`.
         dtype: type that autocast asks for; None: no autocast.
@@ -55,7 +57,7 @@ def product(
         strength: standard deviation of the weight noise, float64 on the CPU.
     """
     layer = layer_of(handle)
-    state = _state(chip_weight, compensation)
+    state = _state(chip_weight, compensation, adc_offset)
     effective = EffectiveWeights(layer, state, present_noise(layer), _input_scale(input_range))
     result = effective.mvm(x, bias, dtype, GradientNeeds(inputs=keep_inputs, saturation=find_saturated))
     tokens = x.numel() // x.shape[-1]
@@ -79,6 +81,7 @@ def _(
     bias: Tensor | None,
     chip_weight: Tensor | None,
     compensation: Tensor | None,
+    adc_offset: Tensor | None,
     input_range: Tensor | None,
     handle: int,
     dtype: torch.dtype | None,
@@ -102,8 +105,10 @@ def _input_columns(layer: TileLayer) -> int:
     return len(layer.grid.columns) if layer.converters.iterative else 1
 
 
-def _state(chip_weight: Tensor | None, compensation: Tensor | None) -> TileState | None:
-    return None if chip_weight is None or compensation is None else TileState(chip_weight, compensation)
+def _state(
+    chip_weight: Tensor | None, compensation: Tensor | None, adc_offset: Tensor | None = None
+) -> TileState | None:
+    return None if chip_weight is None or compensation is None else TileState(chip_weight, compensation, adc_offset)
 
 
 def _input_scale(input_range: Tensor | None) -> InputScale:
@@ -188,13 +193,23 @@ class _Context(FunctionCtx):
 
 
 _Inputs = tuple[
-    Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None, int, torch.dtype | None, bool, bool
+    Tensor,
+    Tensor,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+    int,
+    torch.dtype | None,
+    bool,
+    bool,
 ]
 """Arguments of `product`."""
 
 
 def _setup(ctx: _Context, inputs: _Inputs, output: tuple[Tensor, ...]) -> None:
-    x, weight, _, chip_weight, compensation, input_range, ctx.handle, *_ = inputs
+    x, weight, _, chip_weight, compensation, _, input_range, ctx.handle, *_ = inputs
     ctx.input_dtype, ctx.weight_dtype = x.dtype, weight.dtype
     saved_x = None if input_range is None else x
     ctx.save_for_backward(saved_x, chip_weight, compensation, input_range, *output[1:])  # type: ignore[arg-type]
@@ -202,7 +217,7 @@ def _setup(ctx: _Context, inputs: _Inputs, output: tuple[Tensor, ...]) -> None:
 
 def _backward(ctx: _Context, grad: Tensor, *_grads: Tensor) -> tuple[Tensor | None, ...]:
     x, chip_weight, compensation, input_range, saturated, inputs, seed, strength = ctx.saved_tensors
-    needs_x, needs_weight, needs_bias, _, _, needs_range, *_ = ctx.needs_input_grad
+    needs_x, needs_weight, needs_bias, _, _, _, needs_range, *_ = ctx.needs_input_grad
     chip = (chip_weight, compensation)
     grad_x = grad_range = None
     if needs_x or needs_range:
@@ -211,7 +226,8 @@ def _backward(ctx: _Context, grad: Tensor, *_grads: Tensor) -> tuple[Tensor | No
         )
     grad_weight = weight_gradient(grad, *chip, saturated, inputs, ctx.handle) if needs_weight else None
     grad_bias = grad.reshape(-1, grad.shape[-1]).to(ctx.weight_dtype).sum(dim=0) if needs_bias else None
-    return grad_x, grad_weight, grad_bias, None, None, grad_range if needs_range else None, None, None, None, None
+    grads_of_numbers = (None,) * 4
+    return grad_x, grad_weight, grad_bias, None, None, None, grad_range if needs_range else None, *grads_of_numbers
 
 
 product.register_autograd(_backward, setup_context=_setup)

@@ -19,9 +19,12 @@ class TileState:
     """State of the devices of one layer at one moment, as a chip sets it."""
 
     weight: Tensor
-    """(out_features, in_features): the programmed and drifted weights, in the unit of the layer's weight."""
+    """(out_features, in_features): the programmed and drifted weights times the gains of their columns' ADCs, in the
+    unit of the layer's weight."""
     compensation: Tensor
     """(rows of tiles, out_features): the drift-compensation factors, without unit."""
+    adc_offset: Tensor | None = None
+    """(rows of tiles, out_features): offset of each column's ADC, in tile units; None: 0."""
 
 
 class MappedLayer(Protocol):

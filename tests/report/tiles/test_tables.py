@@ -20,7 +20,7 @@ from analog_lora_cli.inspection.files import inspection_csv, inspection_json
 from analog_lora_cli.inspection.inspect import Inspection, InspectionRequest, inspect
 from analog_lora_cli.inspection.source import Source
 from analog_lora_cli.report.tiles.latency import latency_table
-from analog_lora_cli.report.tiles.quality import error_table, statistics_table
+from analog_lora_cli.report.tiles.quality import error_table, further_table, statistics_table
 from analog_lora_cli.report.tiles.ranges import range_table
 from analog_lora_cli.report.tiles.tables import digital_table, short, tile_table, totals_table
 
@@ -134,6 +134,18 @@ def test_the_most_fragile_layer_comes_first_and_is_marked(measured: Inspection) 
     changed = Inspection(**{**vars(measured), "errors": {**measured.errors, worst: broken}})
     marked = [line for line in shown(error_table(changed, show_all=True), 120) if "200.0!" in line]
     assert len(marked) == 1 and worst.endswith(marked[0].split()[0])
+
+
+def test_effects_that_not_all_hardware_has(measured: Inspection, make_config: MakeConfig) -> None:
+    assert further_table(measured, show_all=False) is None
+    keys = ("read_noise_per_product", "ir_drop", "stuck_low", "dead_columns", "adc_offset_mismatch")
+    config = make_config(hardware={"layers": ["query"], **dict.fromkeys(keys, 0.1)}, drift={"times": ["10y"]})
+    found = inspect(Source("tiny", config), InspectionRequest(errors=True))
+    table = further_table(found, show_all=True)
+    assert table is not None
+    lines = shown(table, 80)
+    assert row(lines, "layers") == ["layers", "short", "IR", "stuck", "dead", "ADC"]
+    assert "short, IR, stuck, dead, ADC" in " ".join(shown(error_table(found, show_all=True), 80))
 
 
 def test_json_is_complete_and_plain(measured: Inspection) -> None:
