@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.registry import ADAPTERS, OBJECTIVES, TASKS, SectionRegistry
@@ -51,6 +51,14 @@ class Config(Section):
     drift: DriftConfig = Field(default_factory=DriftConfig)
     latency: LatencyConfig = Field(default_factory=LatencyConfig)
     reference: ReferenceConfig | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if self.hardware.input_range == "learned" and not self.on_tiles:
+            raise ValueError(
+                "hardware.input_range: learned is trained on tiles, and method digital has none there: use static"
+            )
+        return self
 
     @property
     def trains_base(self) -> bool:

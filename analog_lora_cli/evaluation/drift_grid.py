@@ -17,6 +17,7 @@ from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement, without
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.physics.devices import undefined_times
 from analog_lora_cli.hardware.seeds import derive_seed
+from analog_lora_cli.models.input_ranges import set_input_ranges
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.runtime import processes
@@ -132,6 +133,7 @@ class _Bench:
             return
         if self._analog is None:
             self._analog = put_on_tiles(self.loaded, self.loaded.config.hardware)
+            set_input_ranges(self._analog)
         if measurement == DIGITAL:
             with self._analog.digital():
                 yield

@@ -8,8 +8,10 @@ from analog_lora_cli.config.times import seconds
 from analog_lora_cli.export import aihwkit_loader
 from analog_lora_cli.export.description import Description, auto_class, example_code
 from analog_lora_cli.export.peft import BASE, copy_adapter
-from analog_lora_cli.export.source import Source, clip_weights, without_adapter
+from analog_lora_cli.export.source import Source, plain_layers, without_adapter
 from analog_lora_cli.hardware.physics.aihwkit_tiles import rpu_description
+from analog_lora_cli.models.input_ranges import set_input_ranges
+from analog_lora_cli.models.tiling import put_on_tiles
 from analog_lora_cli.storage.checkpoint import write_tokenizer
 from analog_lora_cli.storage.files import write_json
 
@@ -24,7 +26,10 @@ def write_aihwkit(source: Source, folder: Path) -> Description:
     """
     hardware = source.config.hardware
     loaded = source.build()
-    layers = [layer.name for layer in clip_weights(loaded).analog]
+    analog = put_on_tiles(loaded, loaded.config.hardware)  # Stored weights are not clipped again.
+    set_input_ranges(analog)
+    ranges = analog.input_ranges()
+    layers = [layer.name for layer in plain_layers(analog).analog]
     write_tokenizer(folder, loaded.tokenizer)
     without_adapter(loaded).save_pretrained(str(folder / BASE))
     if source.has_adapter:
@@ -35,6 +40,7 @@ def write_aihwkit(source: Source, folder: Path) -> Description:
         "auto_class": auto_class(source),
         "adapter": ADAPTER if source.has_adapter else None,
         "layers": layers,
+        "input_ranges": {name: one.tolist() for name, one in ranges.items()},
         "rpu_config": rpu_description(hardware),
     }
     write_json(folder / "aihwkit.json", content)

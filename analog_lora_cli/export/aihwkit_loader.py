@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def load_model(folder: str | Path = ".", output_noise: float | None = None) -> n
 
         model = PeftModel.from_pretrained(plain, folder / content["adapter"])
     for name in content["layers"]:
-        put_on_tiles(plain, name, config)
+        put_on_tiles(plain, name, config, content["input_ranges"].get(name))
     return model.eval()
 
 
@@ -82,7 +83,7 @@ def build_rpu_config(description: dict[str, Any]) -> TorchInferenceRPUConfig:
     """aihwkit's configuration from its fields by name."""
     config = TorchInferenceRPUConfig()
     for section_name, values in description["sections"].items():
-        section = getattr(config, section_name)
+        section = attrgetter(section_name)(config)
         for name, value in values.items():
             if not hasattr(section, name):
                 raise ValueError(f"this release of aihwkit has no {section_name}.{name}")
@@ -107,8 +108,17 @@ def build_object(value: Any) -> Any:
     return getattr(import_module(module), name)(**arguments)
 
 
-def put_on_tiles(plain: nn.Module, name: str, config: TorchInferenceRPUConfig) -> None:
-    """Replace one linear layer, or the one inside an adapter's layer, by aihwkit's."""
+def put_on_tiles(
+    plain: nn.Module, name: str, config: TorchInferenceRPUConfig, input_ranges: list[float] | None
+) -> None:
+    """Replace one linear layer, or the one inside an adapter's layer, by aihwkit's.
+
+    Args:
+        plain: the model without its adapter.
+        name: the layer's name in it.
+        config: configuration of the tiles.
+        input_ranges: the range of the inputs of each row of tiles; None: each token's own.
+    """
     parent: Any = plain.get_submodule(name)
     attribute = "base_layer"
     if not hasattr(parent, attribute):
@@ -117,6 +127,12 @@ def put_on_tiles(plain: nn.Module, name: str, config: TorchInferenceRPUConfig) -
     linear = getattr(parent, attribute)
     tiles = AnalogLinear(linear.in_features, linear.out_features, linear.bias is not None, rpu_config=config)
     tiles.set_weights(linear.weight, linear.bias)
+    if input_ranges is not None:
+        # Rows of tiles along the inputs come first, those side by side have the same inputs.
+        all_tiles = list(tiles.analog_tiles())
+        side_by_side = len(all_tiles) // len(input_ranges)
+        for index, tile in enumerate(all_tiles):
+            tile.set_input_range(input_ranges[index // side_by_side])
     tiles.requires_grad_(False)
     # aihwkit keeps nothing in `weight` and a flag in `bias`; DoRA computes with both of them.
     for part in ("weight", "bias"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import CheckpointError
 from analog_lora_cli.export.description import Description, auto_class, example_code
 from analog_lora_cli.export.manifest import verify_export
@@ -15,6 +16,7 @@ from analog_lora_cli.export.peft import copy_adapter
 from analog_lora_cli.export.source import Source, without_adapter
 from analog_lora_cli.hardware.physics.conductance_file import CHIP, TARGETS, ChipMoment, read_layers, write_layers
 from analog_lora_cli.hardware.physics.conductance_map import MAP
+from analog_lora_cli.models.input_ranges import set_input_ranges
 from analog_lora_cli.models.modules import replace_layer
 from analog_lora_cli.models.tiling import put_on_tiles
 from analog_lora_cli.storage.checkpoint import write_tokenizer
@@ -46,6 +48,7 @@ def write_conductances(source: Source, folder: Path, chip: tuple[int, float] | N
 
     loaded = source.build()
     analog = put_on_tiles(loaded, loaded.config.hardware)
+    set_input_ranges(analog)
     moment = None if chip is None else ChipMoment(analog.program(chip[0]), chip[1])
     write_layers(folder, dict(analog.layers), analog.hardware, moment)
     on_tiles = {f"{name}.{part}" for name in analog.layers for part in ("weight", "bias")}
@@ -113,6 +116,51 @@ def _auto_class(name: str) -> type[_BaseAutoModelClass]:
     return auto_model
 
 
+def _scale(source: Source) -> str:
+    """The scale of a tile's inputs as a formula."""
+    return "a = max |x|" if source.config.hardware.input_range == "dynamic" else "a = input_range[ROW], |x| at most a"
+
+
+def _ranges_note(source: Source) -> str:
+    if source.config.hardware.input_range == "dynamic":
+        return ""
+    return ", and `LAYER/input_range`, (rows of tiles,), in the unit of the layer's inputs"
+
+
+def _more_tensors(hardware: HardwareConfig) -> str:
+    """Lines of the table for tensors that not every export has."""
+    lines = []
+    if hardware.references:
+        lines.append("| `reference` | (word lines, reference columns) | uS |")
+    if hardware.adc_gain_mismatch or hardware.dead_columns:
+        lines.append(f"| `adc_gain` (only in `{CHIP}`; 0: dead column) | (bit lines,) | none |")
+    if hardware.adc_offset_mismatch:
+        lines.append(f"| `adc_offset` (only in `{CHIP}`) | (bit lines,) | tile units |")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _single_device(hardware: HardwareConfig) -> str:
+    """Weight of a single device as a formula."""
+    return (
+        "w = (g - mean(reference) + rounding) / scale"
+        if hardware.references
+        else ("w = offset + (g + rounding - g_min) / scale")
+    )
+
+
+def _adc(hardware: HardwareConfig) -> str:
+    """Result of the ADC as a formula."""
+    product = "q @ w" + (" - ir_drop(q, w)" if hardware.ir_drop else "")
+    if hardware.adc_gain_mismatch or hardware.dead_columns:
+        product = f"adc_gain * ({product})"
+    terms = [product, "output_noise"]
+    if hardware.read_noise_per_product:
+        terms.append("read_noise(q, w)")
+    if hardware.adc_offset_mismatch:
+        terms.append("adc_offset")
+    return f"ADC({' + '.join(terms)})"
+
+
 def _describe(source: Source, moment: ChipMoment | None) -> Description:
     aged = ""
     if moment is not None:
@@ -145,13 +193,14 @@ Tensors are named `LAYER/ROW.COLUMN/WHAT`: tile (ROW, COLUMN) of a layer, ROW co
 | `rounding` (for reading back bit by bit; nothing that one could program) | (word lines, bit lines) | uS |
 | `column_scale` | (bit lines,) | that of the layer's weight |
 | `compensation` (only in `{CHIP}`) | (bit lines,) | none |
-
-and `LAYER/bias`, (outputs,). Word lines are inputs, bit lines outputs. A cell holds the weight
+{_more_tensors(source.config.hardware)}
+and `LAYER/bias`, (outputs,){_ranges_note(source)}. Word lines are inputs, bit lines outputs. A cell holds the weight
 `w = (sum over its pairs of significance (g_plus - g_minus) + rounding) / scale`, or with one device
-`w = offset + (g + rounding - g_min) / scale`; `scale` (uS) and `offset` stand with each tile in `{MAP}`, the others in
+`{_single_device(source.config.hardware)}`; `scale` (uS) and `offset` stand with each tile in `{MAP}`, the others in
 its `cell`. For a token's inputs x on a tile:
 
-    a = max |x|,  q = DAC(x / a),  y = ADC(q @ w + output_noise),  output += a * column_scale * compensation * y
+    {_scale(source)},  q = DAC(x / a),  y = {_adc(source.config.hardware)},
+    output += a * column_scale * compensation * y
 
 `load_conductances(folder, output_noise=0.0)` turns the noise before the ADC off. Conductances of a chip are on the
 scale of the programming, so that they compare with the targets device by device.""",

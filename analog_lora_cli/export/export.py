@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.times import seconds, time_label
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_grid import check_times
@@ -59,6 +60,8 @@ def export(request: ExportRequest, stage: Callable[[str], None]) -> Exported:
             f"--format peft: {request.checkpoint} was trained with method full, which has no adapter; "
             "--format merged, conductances and aihwkit work"
         )
+    if request.format == "aihwkit":
+        _refuse_beyond_aihwkit(request, source.config.hardware)
     chip = None
     if request.chip is not None and request.at is not None:
         check_times(source.config.hardware, [time_label(request.at)], "--at")
@@ -84,3 +87,12 @@ def export(request: ExportRequest, stage: Callable[[str], None]) -> Exported:
         stage(f"pushing to {request.repository}")
         address = push(request.output, request.repository, f"analora export --format {request.format}")
     return Exported(request.output, files, address)
+
+
+def _refuse_beyond_aihwkit(request: ExportRequest, hardware: HardwareConfig) -> None:
+    keys = [f"hardware.{key}" for key in hardware.beyond_aihwkit]
+    if keys:
+        raise UsageError(
+            f"--format aihwkit: {request.checkpoint} uses {', '.join(keys)}, which aihwkit's torch tiles do not have; "
+            f"use --format conductances, or train with {', '.join(f'{key}=0' for key in keys)}"
+        )

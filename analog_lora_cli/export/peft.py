@@ -12,9 +12,10 @@ from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.modules import is_inside
 from analog_lora_cli.models.placement import Placement
 from analog_lora_cli.storage.checkpoint import write_tokenizer
-from analog_lora_cli.storage.layout import FROZEN_HEAD_FILE
+from analog_lora_cli.storage.layout import FROZEN_HEAD_FILE, INPUT_RANGES_FILE
 
 BASE = "base"
+_NOT_COPIED = (FROZEN_HEAD_FILE, INPUT_RANGES_FILE, "README.md")
 
 
 def write_peft(source: Source, folder: Path) -> Description:
@@ -39,16 +40,15 @@ def write_peft(source: Source, folder: Path) -> Description:
 
 
 def copy_adapter(source: Source, folder: Path, base: str) -> None:
-    """Copy an adapter's files, which then name another base; a frozen head belongs to the base.
+    """Copy an adapter's files, which then name another base; a frozen head belongs to the base, ranges
+    of inputs to the hardware.
 
     Args:
         source: the adapter.
         folder: the copy; created if it does not exist.
         base: the base that adapter_config.json names.
     """
-    shutil.copytree(
-        source.adapter_folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(FROZEN_HEAD_FILE, "README.md")
-    )
+    shutil.copytree(source.adapter_folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_NOT_COPIED))
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = base

@@ -13,7 +13,7 @@ from analog_lora_cli.models.build import build_from
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.modules import replace_layer
 from analog_lora_cli.models.placement import Placement
-from analog_lora_cli.models.tiling import put_on_tiles
+from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.runtime.package_files import is_package_path
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.tasks import Task, make_task
@@ -105,12 +105,20 @@ def clip_weights(loaded: LoadedModel) -> Placement:
     Returns:
         placement of those layers, and the change by clipping.
     """
-    analog = put_on_tiles(loaded, loaded.config.hardware)
+    return plain_layers(put_on_tiles(loaded, loaded.config.hardware))
+
+
+def plain_layers(analog: AnalogModel) -> Placement:
+    """Take a model's layers from their tiles again, into plain linear layers with the clipped weights.
+
+    Returns:
+        placement of those layers, and the change by clipping.
+    """
     for name, layer in analog.layers.items():
         linear = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
         linear.weight, linear.bias = layer.weight, layer.bias
         linear.requires_grad_(False)
-        replace_layer(loaded.plain, name, linear)
+        replace_layer(analog.loaded.plain, name, linear)
     return analog.placement
 
 

@@ -118,7 +118,7 @@ def _layer_tiles(inspection: Inspection, layer: PlacedLayer, x: float, y: float,
     for block in inspection.blocks[layer.name]:
         across, down = (block.row, block.column) if turned else (block.column, block.row)
         shares = (
-            block.outputs / (hardware.tile_columns or block.outputs),
+            block.bit_lines / (hardware.tile_columns or block.bit_lines),
             block.inputs / (hardware.tile_rows or block.inputs),
         )
         width, height = shares[::-1] if turned else shares
@@ -139,7 +139,7 @@ def _shared_arrays(inspection: Inspection) -> TileMap:
         used = Rectangle(
             x + packed.first_column / hardware.tile_columns,
             y + packed.first_row / hardware.tile_rows,
-            packed.block.outputs / hardware.tile_columns,
+            packed.block.bit_lines / hardware.tile_columns,
             packed.block.inputs / hardware.tile_rows,
         )
         tiles.append(MappedTile(packed.block, Rectangle(x, y, 1.0, 1.0), used))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from analog_lora_cli.figures.tile_map import Rectangle, TileMap, tile_map
 from analog_lora_cli.inspection.grouping import groups, row_name
-from analog_lora_cli.inspection.inspect import Inspection
+from analog_lora_cli.inspection.inspect import Inspection, tile_cells
 from analog_lora_cli.inspection.packing import Block
 from analog_lora_cli.inspection.tile_errors import effect_names, read_label
 from analog_lora_cli.inspection.tile_statistics import added_histograms
@@ -101,9 +101,7 @@ def _value(inspection: Inspection, block: Block) -> float:
     if inspection.errors:
         errors = inspection.errors.get(block.layer)
         return 100 * errors.effects[-1].tiles[block.row][block.column] if errors else 0.0
-    hardware = inspection.config.hardware
-    rows, columns = hardware.tile_rows or block.inputs, hardware.tile_columns or block.outputs
-    return 100 * block.inputs * block.outputs / (rows * columns)
+    return 100 * block.inputs * block.outputs / tile_cells(block, inspection.config.hardware)
 
 
 def _rounded(values: list[float]) -> tuple[float, float]:

@@ -59,7 +59,7 @@ def totals(inspection: Inspection) -> dict[str, Any]:
         "arrays": inspection.arrays,
         "utilisation": inspection.utilisation(analog),
         "devices_per_weight": inspection.devices_per_weight,
-        "devices": inspection.cells(analog) * inspection.devices_per_weight,
+        "devices": inspection.devices(analog),
         "parameters": sum(layer.parameters for layer in layers),
         "parameters_on_tiles": inspection.cells(analog),
         "adapter_parameters": sum(layer.adapter_parameters for layer in layers),
@@ -74,7 +74,7 @@ def _layer(inspection: Inspection, layer: PlacedLayer) -> dict[str, Any]:
         "shape": layer.shape,
         "parameters": layer.parameters,
         "grid": layer.tiles,
-        "devices": inspection.cells([layer]) * inspection.devices_per_weight,
+        "devices": inspection.devices([layer]),
         "utilisation": inspection.utilisation([layer]),
         "adapter": {"rank": inspection.ranks.get(layer.name, 0), "parameters": layer.adapter_parameters},
         "tiles": [
@@ -83,6 +83,7 @@ def _layer(inspection: Inspection, layer: PlacedLayer) -> dict[str, Any]:
                 "column": block.column,
                 "inputs": block.inputs,
                 "outputs": block.outputs,
+                "reference_columns": block.references,
                 "utilisation": block.inputs * block.outputs / tile_cells(block, inspection.config.hardware),
             }
             for block in inspection.blocks[layer.name]
@@ -155,7 +156,7 @@ def _flat(inspection: Inspection, layer: PlacedLayer) -> dict[str, object]:
         "inputs": layer.shape[1],
         "rows_of_tiles": layer.tiles[0],
         "columns_of_tiles": layer.tiles[1],
-        "devices": inspection.cells([layer]) * inspection.devices_per_weight,
+        "devices": inspection.devices([layer]),
         "utilisation": inspection.utilisation([layer]),
         "adapter_rank": inspection.ranks.get(layer.name, 0),
         "adapter_parameters": layer.adapter_parameters,
@@ -174,6 +175,8 @@ def _flat(inspection: Inspection, layer: PlacedLayer) -> dict[str, object]:
     if layer.name in inspection.errors:
         errors = inspection.errors[layer.name]
         line["error_clipping"] = errors.clipping
+        if errors.input_range is not None:
+            line |= {"inputs_beyond_range": errors.input_range.beyond, "error_dynamic": errors.input_range.dynamic}
         line |= {f"error_{effect.name.replace(' ', '_')}": effect.error for effect in errors.effects}
     return line
 

@@ -11,6 +11,7 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_grid import check_times
+from analog_lora_cli.hardware.tile.calibration import LayerInputs
 from analog_lora_cli.hardware.tile.grid import TileGrid
 from analog_lora_cli.inspection.latency import LayerWork
 from analog_lora_cli.inspection.layer_inputs import SEQUENCES, random_inputs, recorded_inputs
@@ -24,6 +25,7 @@ from analog_lora_cli.inspection.tile_statistics import (
     devices_per_weight,
     weight_statistics,
 )
+from analog_lora_cli.models.input_ranges import set_input_ranges
 from analog_lora_cli.models.modules import ModuleFacts, linear_modules, module_facts
 from analog_lora_cli.models.placement import PlacedLayer, Placement, plan
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
@@ -94,6 +96,11 @@ class Inspection:
         """Cells that hold a weight of these layers."""
         return sum(block.inputs * block.outputs for layer in layers for block in self.blocks[layer.name])
 
+    def devices(self, layers: list[PlacedLayer]) -> int:
+        """Devices of these layers, those of reference columns included."""
+        blocks = [block for layer in layers for block in self.blocks[layer.name]]
+        return self.cells(layers) * self.devices_per_weight + sum(block.inputs * block.references for block in blocks)
+
     def capacity(self, layers: list[PlacedLayer]) -> int:
         """Cells of the tiles of these layers, used or not."""
         return sum(tile_cells(block, self.config.hardware) for layer in layers for block in self.blocks[layer.name])
@@ -114,7 +121,7 @@ class Inspection:
 
 def tile_cells(block: Block, hardware: HardwareConfig) -> int:
     """Cells of the tile that a block lies on; a tile without limit is as large as what it holds."""
-    return (hardware.tile_rows or block.inputs) * (hardware.tile_columns or block.outputs)
+    return (hardware.tile_rows or block.inputs) * (hardware.tile_columns or block.bit_lines)
 
 
 def inspect(
@@ -173,7 +180,9 @@ def _blocks(placement: Placement, hardware: HardwareConfig) -> dict[str, list[Bl
     blocks = {}
     for layer in placement.analog:
         grid = TileGrid.of(layer.shape[0], layer.shape[1], hardware)
-        blocks[layer.name] = [Block(layer.name, tile.row, tile.column, *tile.size) for tile in grid]
+        blocks[layer.name] = [
+            Block(layer.name, tile.row, tile.column, *tile.size, hardware.references) for tile in grid
+        ]
     return blocks
 
 
@@ -188,6 +197,7 @@ def _measure(
     inputs: dict[str, Tensor] = {}
     if request.errors:
         inputs = _inputs(model, request, drift.seed)
+        _set_input_ranges(inspection, model, request, inputs)
         inspection.inputs = _inputs_in_words(model, request, inputs)
     seeds = [drift.seed + index for index in range(drift.chips)]
     for finished, (name, layer) in enumerate(model.layers.items(), start=1):
@@ -205,8 +215,22 @@ def _inputs(model: AnalogModel, request: InspectionRequest, seed: int) -> dict[s
     return random_inputs(model.layers, request.tokens, seed)
 
 
+def _set_input_ranges(
+    inspection: Inspection, model: AnalogModel, request: InspectionRequest, inputs: dict[str, Tensor]
+) -> None:
+    """Ranges for the inputs that the errors are measured on: those of data say nothing about random inputs."""
+    if request.real_inputs:
+        set_input_ranges(model, before_training=inspection.source.checkpoint is None)
+    elif model.hardware.input_range != "dynamic":
+        for name, layer in model.layers.items():
+            statistics = LayerInputs(layer.grid, model.hardware)
+            statistics.add(inputs[name])
+            layer.set_input_range(statistics.ranges())
+
+
 def _inputs_in_words(model: AnalogModel, request: InspectionRequest, inputs: dict[str, Tensor]) -> str:
     most = max(len(x) for x in inputs.values())
     if not request.real_inputs:
-        return f"{most} random inputs (standard normal)"
+        calibrated = "" if model.hardware.input_range == "dynamic" else ", ranges calibrated on them"
+        return f"{most} random inputs (standard normal{calibrated})"
     return f"{most} tokens of {model.loaded.task.config.name}'s validation data"

@@ -18,7 +18,14 @@ class Block:
     inputs: int
     """Word lines that it takes."""
     outputs: int
-    """Bit lines that it takes."""
+    """Bit lines that it takes for weights."""
+    references: int = 0
+    """Reference columns beside them."""
+
+    @property
+    def bit_lines(self) -> int:
+        """All bit lines that it takes."""
+        return self.outputs + self.references
 
 
 @dataclass(frozen=True)
@@ -52,11 +59,11 @@ class _Packer:
     def put(self, block: Block) -> PackedBlock:
         shelf = next((s for s in self.shelves if self._fits(s, block)), None) or self._new_shelf(block.inputs)
         packed = PackedBlock(block, shelf.array, shelf.first_row, shelf.used)
-        shelf.used += block.outputs
+        shelf.used += block.bit_lines
         return packed
 
     def _fits(self, shelf: _Shelf, block: Block) -> bool:
-        return block.inputs <= shelf.inputs and shelf.used + block.outputs <= self.columns
+        return block.inputs <= shelf.inputs and shelf.used + block.bit_lines <= self.columns
 
     def _new_shelf(self, inputs: int) -> _Shelf:
         array = next((index for index, used in enumerate(self.filled) if used + inputs <= self.rows), len(self.filled))
@@ -84,6 +91,6 @@ def pack(blocks: Sequence[Block], rows: int, columns: int) -> list[PackedBlock]:
         the blocks in the same order, each with its position.
     """
     packer = _Packer(rows, columns)
-    order = sorted(range(len(blocks)), key=lambda index: (-blocks[index].inputs, -blocks[index].outputs, index))
+    order = sorted(range(len(blocks)), key=lambda index: (-blocks[index].inputs, -blocks[index].bit_lines, index))
     packed = {index: packer.put(blocks[index]) for index in order}
     return [packed[index] for index in range(len(blocks))]

@@ -18,13 +18,32 @@ from analog_lora_cli.hardware.physics.devices import undefined_times
 from analog_lora_cli.hardware.seeds import derive_seed
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.array import TileArray
-from analog_lora_cli.hardware.tile.converters import DigitalScales
+from analog_lora_cli.hardware.tile.converters import Converters, DigitalScales
 from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.input_scale import FixedRange, InputScale, TokenMaximum
 from analog_lora_cli.hardware.tile.mvm import analog_mvm
 
 CONVERTERS = "converters"
 PROGRAMMING = "programming"
 READ = "read noise"
+SHORT_TERM = "short-term noise"
+IR_DROP = "IR drop"
+ADC = "ADC mismatch"
+STUCK = "stuck devices"
+DEAD = "dead columns"
+
+_KEYS = {
+    SHORT_TERM: ("read_noise_per_product",),
+    IR_DROP: ("ir_drop",),
+    STUCK: ("stuck_low", "stuck_high"),
+    DEAD: ("dead_columns",),
+    ADC: ("adc_gain_mismatch", "adc_offset_mismatch"),
+}
+"""Effects that hardware may lack, with the keys of the configuration that switch them on."""
+_EXACT = (CONVERTERS, SHORT_TERM, IR_DROP)
+"""Effects on exact weights."""
+_PROGRAMMED = (PROGRAMMING, STUCK, DEAD, ADC)
+"""Effects on programmed weights before any read."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +51,9 @@ class Effect:
     """The error with one more effect switched on than before."""
 
     name: str
-    """`converters` (DAC, ADC, output noise; exact weights), `programming`, `read noise`, or a time such as `1y`."""
+    """`converters` (DAC, ADC, output noise; exact weights), `programming`, `read noise`, or a time such as `1y`; where
+    the hardware has them `short-term noise` and `IR drop` after the first of these, `stuck devices`, `dead columns` and
+    `ADC mismatch` after the second."""
     error: float
     """||y - y_exact|| / ||y_exact|| over all tokens, with this and the effects before it; mean over the chips. A time
     has drift and the read noise of that time over `programming`."""
@@ -46,10 +67,24 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class RangeCost:
+    """Cost of one range for all tokens, in place of each token's own."""
+
+    ranges: list[float]
+    """The range of each row of tiles."""
+    beyond: float
+    """Share of the inputs that are beyond the range of their row of tiles, and clipped."""
+    dynamic: float
+    """The error of `converters` with `input_range: dynamic`; mean over the chips."""
+
+
+@dataclass(frozen=True)
 class LayerErrors:
     """The errors of one layer's product."""
 
     effects: list[Effect]
+    input_range: RangeCost | None
+    """Cost of ranges of the inputs; None with `input_range: dynamic`."""
     clipping: float
     """Relative change of the exact product by clipping: ||x W_clipped - x W|| / ||x W||. Not part of the effects, which
     are measured against the clipped weights, because those are what the adapter is trained with."""
@@ -84,13 +119,17 @@ def layer_errors(
     """
     first = first_read(layer.hardware)
     later = [time for time in times if seconds(time) > first]
-    errors = _Errors(layer, x)
+    errors, dynamic = _Errors(layer, x, layer.input_scale), _Errors(layer, x, TokenMaximum())
     for seed in seeds:
-        chip = Chip(seed, {name: layer}, layer.hardware)
-        chip.release()
-        errors.measure(CONVERTERS, seed)
-        chip.hold_programmed()
-        errors.measure(PROGRAMMING, seed)
+        layer.state = None
+        for effect in present(_EXACT, layer.hardware):
+            errors.measure(effect, seed, Converters.of(up_to(effect, layer.hardware)))
+        if layer.input_range is not None:
+            dynamic.measure(CONVERTERS, seed, Converters.of(up_to(CONVERTERS, layer.hardware)))
+        for effect in present(_PROGRAMMED, layer.hardware):
+            chip = Chip(seed, {name: layer}, up_to(effect, layer.hardware))
+            chip.hold_programmed()
+            errors.measure(effect, seed)
         chip.age(first)
         errors.measure(READ, seed)
         for time in later:
@@ -98,13 +137,33 @@ def layer_errors(
             errors.measure(time, seed)
         chip.release()
     clipped = _relative(torch.nn.functional.linear(x, original.detach()), _total(errors.exact))
-    return LayerErrors(errors.effects(), clipped)
+    return LayerErrors(errors.effects(), _range_cost(layer, x, dynamic), clipped)
+
+
+def _range_cost(layer: AnalogLinear, x: Tensor, dynamic: _Errors) -> RangeCost | None:
+    scale = layer.input_scale
+    if not isinstance(scale, FixedRange):
+        return None
+    return RangeCost(scale.range_R.tolist(), scale.beyond(x, layer.grid), dynamic.effects()[0].error)
 
 
 def effect_names(hardware: HardwareConfig, times: Sequence[str]) -> list[str]:
     """The names of the effects that `layer_errors` measures, in its order."""
     first = first_read(hardware)
-    return [CONVERTERS, PROGRAMMING, READ, *(time for time in times if seconds(time) > first)]
+    now = present((*_EXACT, *_PROGRAMMED), hardware)
+    return [*now, READ, *(time for time in times if seconds(time) > first)]
+
+
+def present(effects: Sequence[str], hardware: HardwareConfig) -> list[str]:
+    """Those of the effects that the hardware has."""
+    return [effect for effect in effects if effect not in _KEYS or any(getattr(hardware, key) for key in _KEYS[effect])]
+
+
+def up_to(effect: str, hardware: HardwareConfig) -> HardwareConfig:
+    """The hardware without the effects that come later than this one."""
+    order = [*_EXACT, *_PROGRAMMED]
+    later = [key for after in order[order.index(effect) + 1 :] for key in _KEYS.get(after, ())]
+    return hardware.model_copy(update=dict.fromkeys(later, 0.0))
 
 
 def read_label(hardware: HardwareConfig) -> str:
@@ -118,45 +177,52 @@ class _Errors:
     Args:
         layer: the layer on tiles, as a chip has set it when `measure` is called.
         x: (tokens, in_features).
+        input_scale: scale of the inputs.
     """
 
-    def __init__(self, layer: AnalogLinear, x: Tensor) -> None:
+    def __init__(self, layer: AnalogLinear, x: Tensor, input_scale: InputScale) -> None:
         weight = layer.weight.detach()
         self.layer = layer
         self.x = x
+        self.input_scale = input_scale
         self.exact = [
             torch.nn.functional.linear(x[:, start:stop], weight[:, start:stop]) for start, stop in layer.grid.rows
         ]
         """The exact product of each row of tiles, (tokens, out_features); their sum is the layer's."""
         self._by_effect: dict[str, list[tuple[float, Tensor]]] = {}
 
-    def measure(self, effect: str, seed: int) -> None:
+    def measure(self, effect: str, seed: int, converters: Converters | None = None) -> None:
         """Measure what the layer holds now.
 
         Args:
             effect: the last effect that is switched on.
             seed: the chip's.
+            converters: converters to use; None: the layer's.
         """
         normals = PooledNormal(derive_seed(seed, self.layer.name, effect, "output noise"), self.x.device)
-        products = [self._product(row, normals) for row in range(len(self.exact))]
+        converters = converters or self.layer.converters
+        products = [self._product(row, normals, converters) for row in range(len(self.exact))]
         by_tile = torch.zeros(len(self.layer.grid.rows), len(self.layer.grid.columns), dtype=torch.float64)
         for tile in self.layer.grid:
             columns = slice(*tile.outputs)
             by_tile[tile.row, tile.column] = _relative(self.exact[tile.row][:, columns], products[tile.row][:, columns])
         self._by_effect.setdefault(effect, []).append((_relative(_total(self.exact), _total(products)), by_tile))
 
-    def _product(self, row: int, normals: PooledNormal) -> Tensor:
+    def _product(self, row: int, normals: PooledNormal, converters: Converters) -> Tensor:
         """The analog product of one row of tiles, computed as `AnalogLinear` computes them all."""
         layer, state = self.layer, self.layer.state
         start, stop = layer.grid.rows[row]
         weight = (layer.weight.detach() if state is None else state.weight)[:, start:stop]
         compensation = None if state is None else state.compensation[row : row + 1]
+        offset = None if state is None or state.adc_offset is None else state.adc_offset[row : row + 1]
         tiles = TileArray(
             weight=weight,
             grid=TileGrid(rows=[(0, stop - start)], columns=layer.grid.columns),
-            converters=layer.converters,
-            scales=DigitalScales.of(layer.column_scale[row : row + 1], compensation, layer.converters),
+            converters=converters,
+            scales=DigitalScales.of(layer.column_scale[row : row + 1], compensation, converters),
             compiled=fits_kernels(weight, layer.hardware),
+            input_scale=self.input_scale.of_row(row),
+            adc_offset=offset,
         )
         return analog_mvm(self.x[:, start:stop], tiles, None, normals).output
 
@@ -176,7 +242,7 @@ class _Errors:
                     tiles=torch.stack([tiles for _, tiles in chips]).mean(dim=0).tolist(),
                 )
             )
-            if name in (CONVERTERS, PROGRAMMING, READ):
+            if name in (*_EXACT, *_PROGRAMMED, READ):
                 before = error
         return effects
 

@@ -14,6 +14,7 @@ from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 from analog_lora_cli.models.adapters import add_adapter, load_adapter, load_frozen_head, read_frozen_head
 from analog_lora_cli.models.families import family_of
 from analog_lora_cli.models.fingerprints import fingerprint
+from analog_lora_cli.models.input_ranges import set_input_ranges
 from analog_lora_cli.models.loaded import Head, LoadedModel, ParameterCounts, Programmed
 from analog_lora_cli.models.loading import load_model, load_tokenizer, model_source
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
@@ -23,6 +24,7 @@ from analog_lora_cli.storage.layout import FIRST_ADAPTER, MODEL
 from analog_lora_cli.tasks import make_task
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -33,6 +35,11 @@ class TrainingModel:
     loaded: LoadedModel
     analog: AnalogModel | None
     """The same model with its layers on tiles; None with `method: digital`, which has none there."""
+
+    @property
+    def input_ranges(self) -> dict[str, Tensor]:
+        """The present ranges of the inputs of the layers on tiles, by layer; empty where they have none."""
+        return {} if self.analog is None else self.analog.input_ranges()
 
 
 def load_base(config: Config, base_checkpoint: Checkpoint | None = None) -> LoadedModel:
@@ -81,10 +88,14 @@ def build(base: LoadedModel, base_checkpoint: Checkpoint | None = None, start: s
     # Adapters first: PEFT finds its targets in the plain model, as any other tool would. Then a tile takes the place of
     # each `base_layer`, and the adapter's own computation stays digital.
     loaded = with_adapter(base, base_checkpoint, start) if config.has_adapter else base
+    if base_checkpoint is not None:
+        kept = base_checkpoint.input_ranges(start or FIRST_ADAPTER, config.hardware)
+        loaded = replace(loaded, input_ranges=kept)
     analog = None
     if config.on_tiles:
         noise = TrainingNoise(config.train.seed, rank())
         analog = put_on_tiles(loaded, config.hardware, noise)
+        set_input_ranges(analog, before_training=True)
         if config.trains_base:
             for layer in analog.layers.values():
                 layer.requires_grad_(True)
@@ -136,7 +147,7 @@ def _trained_base(
     config = config.model_copy(update={"hardware": config.hardware.model_copy(update={"clip_sigma": 0.0})})
     loaded = load_plain(config, folder, None, tokenizer)
     _require_hash(loaded.fingerprint.base_sha256, checkpoint.manifest["model_sha256"], folder, checkpoint)
-    return loaded
+    return replace(loaded, input_ranges=checkpoint.input_ranges(adapter, config.hardware))
 
 
 def _adapted_base(
@@ -150,7 +161,8 @@ def _adapted_base(
     same_mapping = _mapping(config) == _mapping(checkpoint.config_of(adapter))
     only = checkpoint.layers_on_chip(adapter, config)
     programmed = Programmed(checkpoint.analog_layers if same_mapping else {}, None if only is None else frozenset(only))
-    return replace(loaded, module=module, programmed=programmed)
+    ranges = checkpoint.input_ranges(adapter, config.hardware)
+    return replace(loaded, module=module, programmed=programmed, input_ranges=ranges)
 
 
 def load_plain(

@@ -75,6 +75,8 @@ class LoadedModel:
     fingerprint: Fingerprint
     parameters: ParameterCounts
     programmed: Programmed = Programmed()
+    input_ranges: Mapping[str, Tensor] = field(default_factory=dict)
+    """(rows of tiles,) by layer on tiles: ranges of its inputs that a checkpoint has for this hardware; else empty."""
 
     @property
     def plain(self) -> PreTrainedModel:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import CheckpointError
@@ -69,6 +69,11 @@ class AnalogModel:
     def program(self, seed: int) -> Chip:
         """A chip with this model's layers on it; valid until their weights change."""
         return Chip(seed, self.layers, self.hardware)
+
+    def input_ranges(self) -> dict[str, Tensor]:
+        """The ranges of the inputs, (rows of tiles,) by layer, on the CPU; empty with `input_range: dynamic`."""
+        ranges = {name: layer.input_range for name, layer in self.layers.items()}
+        return {name: one.detach().abs().cpu() for name, one in ranges.items() if one is not None}
 
     def analog_sha256(self) -> dict[str, str]:
         """sha256 of the present weights of each layer on tiles, by the layer's name."""

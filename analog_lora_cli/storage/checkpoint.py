@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from analog_lora_cli.config.load import differences, dump_config, load_config
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.yaml_file import read_yaml_mapping
 from analog_lora_cli.errors import CheckpointError, ConfigError, UsageError
 from analog_lora_cli.runtime import log as run_log
@@ -22,6 +23,7 @@ from analog_lora_cli.storage.layout import (
     CONFIG,
     FIRST_ADAPTER,
     FROZEN_HEAD_FILE,
+    INPUT_RANGES_FILE,
     LOCK,
     MANIFEST,
     MODEL,
@@ -118,7 +120,12 @@ def _in_use(folder: Path) -> bool:
 
 
 def write_adapter(
-    folder: Path, name: str, model: PeftModel, frozen_head: dict[str, Tensor], config: str | None = None
+    folder: Path,
+    name: str,
+    model: PeftModel,
+    frozen_head: dict[str, Tensor],
+    input_ranges: dict[str, Tensor],
+    config: str | None = None,
 ) -> Path:
     """Store an adapter, head included, as a standard PEFT folder; replaces one of the same name in one step.
 
@@ -127,6 +134,7 @@ def write_adapter(
         name: the adapter's name.
         model: the PEFT model.
         frozen_head: tensors of a head that is frozen and random, by name; may be empty.
+        input_ranges: ranges of the inputs of the layers on tiles, by layer; may be empty.
         config: the adapter's configuration as YAML; None for the first one, whose configuration is the checkpoint's.
     """
     from safetensors.torch import save_file
@@ -136,18 +144,30 @@ def write_adapter(
         model.save_pretrained(str(beside), safe_serialization=True, save_embedding_layers=False)
         if frozen_head:
             save_file(frozen_head, str(beside / FROZEN_HEAD_FILE))
+        if input_ranges:
+            save_file(input_ranges, str(beside / INPUT_RANGES_FILE))
         if config is not None:
             (beside / CONFIG).write_text(config, encoding="utf-8")
         (beside / "README.md").unlink(missing_ok=True)
     return target
 
 
-def write_full_model(folder: Path, model: PreTrainedModel) -> list[str]:
-    """Store the weights of `method: full` as a plain transformers folder; returns its files beside the weights."""
+def write_full_model(folder: Path, model: PreTrainedModel, input_ranges: dict[str, Tensor]) -> list[str]:
+    """Store the weights of `method: full` as a plain transformers folder; returns its files beside the weights.
+
+    Args:
+        folder: the checkpoint folder.
+        model: the model.
+        input_ranges: as for `write_adapter`.
+    """
+    from safetensors.torch import save_file
+
     target = folder / MODEL
     with replacing(target) as beside:
         model.save_pretrained(str(beside), safe_serialization=True)
-    return [f"{MODEL}/{path.name}" for path in sorted(target.glob("*.json"))]
+        if input_ranges:
+            save_file(input_ranges, str(beside / INPUT_RANGES_FILE))
+    return [f"{MODEL}/{path.name}" for path in sorted([*target.glob("*.json"), *target.glob(INPUT_RANGES_FILE)])]
 
 
 def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -232,6 +252,22 @@ class Checkpoint:
             CheckpointError: it is damaged.
         """
         return self.config if adapter == FIRST_ADAPTER else read_config(self.adapter_folder(adapter))
+
+    def input_ranges(self, adapter: str, hardware: HardwareConfig) -> dict[str, Tensor]:
+        """The ranges of the inputs of the layers on tiles that an adapter was trained with.
+
+        Args:
+            adapter: its name; not used with `method: full`.
+            hardware: the hardware to be used.
+
+        Returns:
+            (rows of tiles,) by layer; empty if there are none, or other ranges are asked for than at the training.
+        """
+        from safetensors.torch import load_file
+
+        file = (self.folder / MODEL if self.config.trains_base else self.adapter_folder(adapter)) / INPUT_RANGES_FILE
+        same = hardware.shares_ranges(self.config_of(adapter).hardware)
+        return load_file(str(file)) if same and file.is_file() else {}
 
 
 def trainer_folder(folder: Path, adapter: str) -> Path:

@@ -22,6 +22,7 @@ from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.evaluation.log import MeasurementLog, Measurements, Metrics
 from analog_lora_cli.evaluation.measurement import Measurement, without_chips
 from analog_lora_cli.models.build import build_from
+from analog_lora_cli.models.input_ranges import require_learned_ranges
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.ranks import is_main
@@ -86,8 +87,14 @@ class Subject:
             "hardware": self.hardware(),
             "task": scope.project(config.task, *scope.MEASUREMENT),
             "train": scope.project(config.train, *scope.MEASUREMENT),
-            "data": {role: file_sha256(path) for role, path in files.items() if role != "train"},
+            "data": {role: file_sha256(path) for role, path in files.items() if role != "train" or self.calibrates},
         }
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether the input ranges come from the training data now, not from the checkpoint."""
+        hardware = self.config.hardware
+        return hardware.input_range == "static" and not self.checkpoint.input_ranges(self.adapter, hardware)
 
     def hardware(self) -> dict[str, Any]:
         """Hardware settings that measurements depend on."""
@@ -99,7 +106,8 @@ class Subject:
         """Hashes of the pretrained weights and of what was trained."""
         manifest = self.checkpoint.manifest
         if self.config.trains_base:
-            return {"weights": manifest["model_sha256"]}
+            ranges = manifest["files"].get(f"{layout.MODEL}/{layout.INPUT_RANGES_FILE}")
+            return {"weights": manifest["model_sha256"], **({} if ranges is None else {"input_ranges": ranges})}
         entry = self.checkpoint.entry(self.adapter)
         return {"base_sha256": entry["base_sha256"], "weights": entry["files"]}
 
@@ -172,6 +180,7 @@ def evaluate(
     for drift in drifts:
         check_times(config.hardware, drift.times)
     store.verify_adapter(subject.checkpoint, subject.adapter)
+    require_learned_ranges(config.hardware, subject.checkpoint.input_ranges(subject.adapter, config.hardware))
     if keep:
         check_writable(folder)
     if keep and is_main():

@@ -174,7 +174,7 @@ def _store(model: TrainingModel, folder: Path, training: TrainingResult) -> None
     }
     files = [layout.CONFIG]
     if config.trains_base:
-        files += store.write_full_model(folder, loaded.module)
+        files += store.write_full_model(folder, loaded.module, model.input_ranges)
         manifest["model_sha256"] = weights_sha256(loaded.module, leave_out=set())
     else:
         manifest |= _stored_adapter(model, folder)
@@ -194,7 +194,7 @@ def _store(model: TrainingModel, folder: Path, training: TrainingResult) -> None
 
 def _stored_adapter(model: TrainingModel, folder: Path) -> dict[str, Any]:
     loaded = model.loaded
-    store.write_adapter(folder, layout.FIRST_ADAPTER, loaded.module, dict(loaded.head.frozen))
+    store.write_adapter(folder, layout.FIRST_ADAPTER, loaded.module, dict(loaded.head.frozen), model.input_ranges)
     entry = {
         "task": loaded.config.task.name,
         "base_sha256": loaded.fingerprint.base_sha256,

@@ -116,7 +116,8 @@ def _store(adaptation: Adaptation, model: TrainingModel, training: TrainingResul
         if name in manifest["adapters"]:
             write_manifest(folder, {**manifest, "adapters": adapters})
             shutil.rmtree(folder / "drift" / name, ignore_errors=True)
-        store.write_adapter(folder, name, loaded.module, dict(loaded.head.frozen), dump_config(loaded.config))
+        frozen, ranges = dict(loaded.head.frozen), model.input_ranges
+        store.write_adapter(folder, name, loaded.module, frozen, ranges, dump_config(loaded.config))
         adapters[name] = {**entry, "files": store.adapter_files(folder, name)}
         layers = manifest.get("analog_layers") or layers
         write_manifest(folder, {**manifest, "adapters": adapters, "analog_layers": layers})

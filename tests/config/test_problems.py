@@ -57,6 +57,8 @@ def problems(*overrides: str) -> list[str]:
         ("hardware.dac_bits=-1", "hardware.dac_bits: input should be greater than or equal to 0, got -1"),
         ("hardware.dac_bits=1", "a converter of 1 bit is not possible: use 0 (ideal) or 2 and more bits"),
         ("hardware.g_min=30", "g_min (30.0 uS) must be below g_max (25.0 uS)"),
+        ("hardware.input_range_value=101", "input_range_value: 101 is no percentile: at most 100"),
+        ("hardware.input_range=fixed", "hardware.input_range: expected one of dynamic, static, learned, got 'fixed'"),
         ("adapter.targets=3", "adapter.targets: input should be a valid list, got 3"),
         ("adapter.targets=[]", "adapter.targets: list should have at least 1 item"),
         ("drift.times=[1q]", "drift.times.0: '1q' is not a time: expected a number of seconds, or a number"),
@@ -266,3 +268,19 @@ def test_an_error_about_two_keys_names_the_one_that_was_typed() -> None:
             options=[("--limit", {"task": {"max_eval_samples": 5}})],
         )
     assert "(from --set task.doc_stride=400)" in str(caught.value) and "--limit" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["simulator=aihwkit", "input_range=learned"], "input_range: learned is trained and read by simulator fast"),
+        (["input_range_rule=mse", "input_range_value=3"], "mse has no parameter: leave input_range_value null"),
+    ],
+)
+def test_input_ranges_that_do_not_fit_together(overrides: list[str], message: str) -> None:
+    assert [message in problem for problem in problems(*(f"hardware.{one}" for one in overrides))] == [True]
+
+
+def test_learned_ranges_need_tiles_in_training() -> None:
+    (problem,) = problems("hardware.input_range=learned", "method=digital")
+    assert problem.startswith("hardware.input_range: learned is trained on tiles, and method digital has none")

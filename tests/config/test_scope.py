@@ -23,7 +23,7 @@ def test_what_programs_a_chip() -> None:
     fixed = {key for key in HARDWARE if scope.affects(f"hardware.{key}", "mapping", "clipping", "programming")}
     assert fixed == {
         "layers", "tile_rows", "tile_columns", "clip_sigma", "clip_scope", "device", "device_options", "g_max",
-        "g_min", "converter", "converter_options",
+        "g_min", "converter", "converter_options", "reference_columns",
     }  # fmt: skip
     assert all(scope.reason(f"hardware.{key}") for key in fixed)
     assert scope.sections("programming") == ["model", "method", "hardware"]
@@ -32,7 +32,7 @@ def test_what_programs_a_chip() -> None:
 def test_what_a_measurement_depends_on() -> None:
     config = Config()
     assert HARDWARE - scope.project(config.hardware, *scope.MEASUREMENT).keys() == {
-        "weight_noise", "weight_noise_type", "weight_noise_ramp", "kernels",
+        "weight_noise", "weight_noise_type", "weight_noise_ramp", "kernels", "input_range_decay",
     }  # fmt: skip
     task = config.task.model_dump()
     assert task.keys() - scope.project(config.task, *scope.MEASUREMENT).keys() == {

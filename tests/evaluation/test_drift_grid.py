@@ -24,7 +24,6 @@ from analog_lora_cli.evaluation.log import MeasurementLog
 from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
 from analog_lora_cli.evaluation.thresholds import parse_requirement
 from analog_lora_cli.tasks import Metric, Scores
-from analog_lora_cli.tasks.glue.data import ACCURACY
 from analog_lora_cli.tasks.scores import Column
 from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import train as run_training
@@ -171,16 +170,16 @@ def test_what_makes_numbers_meaningless_is_said() -> None:
     def predictions(*classes: int) -> dict[str, Column]:
         return {"validation.prediction": np.array(classes)}
 
-    chip, truth = Measurement("chip", 0, 0.0), {"validation.label": np.array([0, 1, 1])}
-    nothing = drift_result([ACCURACY], {"accuracy": 60.0}, {}, [], baseline={"accuracy": 60.0},
-                           samples={DIGITAL: predictions(1, 1, 1)}, truth=truth)  # fmt: skip
+    chip = Measurement("chip", 0, 0.0)
+    nothing = drift_result([Metric("accuracy")], {"accuracy": 60.0}, {}, [], baseline={"accuracy": 60.0},
+                           samples={DIGITAL: predictions(1, 1, 1)})  # fmt: skip
     first, second = nothing.warnings
     assert first.startswith("not better than the baseline: accuracy is 60.00") and second.startswith(
         "one answer only: the"
     )
     samples = {DIGITAL: predictions(0, 1, 0), chip: predictions(1, 1, 1)}
-    collapsed = drift_result([ACCURACY], {"accuracy": 90.0}, {chip: {"accuracy": 60.0}}, ["0s"],
-                             baseline={"accuracy": 10.0}, samples=samples, truth=truth)  # fmt: skip
+    collapsed = drift_result([Metric("accuracy")], {"accuracy": 90.0}, {chip: {"accuracy": 60.0}}, ["0s"],
+                             baseline={"accuracy": 60.0}, samples=samples)  # fmt: skip
     assert collapsed.warnings == ["one answer only at 0s: 1 of 1 chips"]
     worse = drift_result([PERPLEXITY], {"perplexity": 9.0}, {}, [], baseline={"perplexity": 8.0})
     assert worse.warnings[0].startswith("not better than the baseline")

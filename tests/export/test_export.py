@@ -18,11 +18,13 @@ from torch import Tensor
 
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.hardware import HardwareConfig
+from analog_lora_cli.errors import UsageError
 from analog_lora_cli.export.conductances import load_model
 from analog_lora_cli.export.export import Exported, export
 from analog_lora_cli.export.request import ExportRequest
 from analog_lora_cli.export.source import Source
 from analog_lora_cli.hardware.physics.chip import Chip
+from analog_lora_cli.models.input_ranges import set_input_ranges
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.workflows.observer import SilentObserver
@@ -44,6 +46,8 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "vera": ("sst2", {"adapter": {"variant": "vera", "rank": 4}}),
     "frozen-head": ("sst2", {"adapter": {"train_head": False}}),
     "frozen-head-squad": ("squad", {"adapter": {"train_head": False, "targets": ["query", "value"]}}),
+    "static": ("sst2", {"hardware": {**HARDWARE, "input_range": "static", "input_range_value": 95.0}}),
+    "learned": ("squad", {"hardware": {**HARDWARE, "input_range": "learned"}}),
     "some-layers": ("sst2", {"hardware": {**HARDWARE, "layers": ["query", "intermediate.dense"]}}),
 }
 
@@ -131,7 +135,9 @@ def export_quietly(checkpoint: Path, kind: str, output: Path, **options: Any) ->
 def on_tiles(checkpoint: Path, **changes: Any) -> AnalogModel:
     """The checkpoint's model on tiles, with other hardware if wanted."""
     loaded = Source.open(checkpoint, "default").build()
-    return put_on_tiles(loaded, loaded.config.hardware.model_copy(update=changes))
+    model = put_on_tiles(loaded, loaded.config.hardware.model_copy(update=changes))
+    set_input_ranges(model)
+    return model
 
 
 def inputs_of(loaded: LoadedModel, task: str) -> Any:
@@ -230,6 +236,30 @@ def test_conductances_of_a_chip_reproduce_its_outputs(exports: Path, tmp_path: P
             expected = logits(analog.loaded.module, inputs)
         actual = logits(load_model(tmp_path / name, output_noise=0.0), inputs)
         assert torch.equal(actual, expected) and not torch.equal(actual, exact)
+
+
+def test_a_chip_with_faults_and_references(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Its conductances reproduce it; aihwkit's tiles could not, and would without a word compute something else."""
+    faults = {"stuck_low": 0.05, "dead_columns": 0.05, "adc_gain_mismatch": 0.1, "adc_offset_mismatch": 0.1}
+    hardware = HARDWARE | {"device": "reram-cmo", "ir_drop": 1.0, "ir_drop_g_ratio": 1e4, **faults}
+    config = make_config("sst2", hardware=hardware, train={"max_steps": 1})
+    run_training(config, tmp_path / "run", SilentObserver(), drift=False)
+    export_quietly(tmp_path / "run", "conductances", tmp_path / "out", chip=11, at="1y")
+    analog = on_tiles(tmp_path / "run", output_noise=0.0)
+    inputs = inputs_of(analog.loaded, "sst2")
+    chip = Chip(11, analog.layers, analog.loaded.config.hardware)
+    with analog.on_chip(chip, 31536000.0):
+        expected = logits(analog.loaded.module, inputs)
+    assert torch.equal(logits(load_model(tmp_path / "out", output_noise=0.0), inputs), expected)
+    readme = (tmp_path / "out" / "README.md").read_text()
+    for part in ("`reference`", "`adc_gain`", "`adc_offset`", "(g - mean(reference) + rounding) / scale"):
+        assert part in readme
+    assert "ADC(adc_gain * (q @ w - ir_drop(q, w)) + output_noise + adc_offset)" in readme
+    with pytest.raises(
+        UsageError, match=r"uses hardware\.reference_columns, hardware\.ir_drop, .*; use --format conductances"
+    ):
+        export_quietly(tmp_path / "run", "aihwkit", tmp_path / "aihwkit")
+    assert not (tmp_path / "aihwkit").exists()
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -106,6 +106,21 @@ def test_tiles_without_limit(make_config: MakeConfig) -> None:
         inspect(Source("it", config), InspectionRequest(pack=True))
 
 
+def test_reference_columns_take_bit_lines_and_devices(make_config: MakeConfig) -> None:
+    """Layers of 32 outputs: with 4 reference columns they need a second tile of 32 bit lines beside the first."""
+    tiles = {"tile_rows": 64, "tile_columns": 32, "layers": ["query"], "device": "reram-cmo"}
+    request = InspectionRequest(pack=True)
+    without, found = (
+        inspect(Source("it", make_config(hardware={**tiles, **more})), request)
+        for more in ({"reference_columns": 0}, {})
+    )
+    layers = found.placement.analog
+    assert found.tiles == 2 * without.tiles == 2 * len(layers)
+    assert without.devices(layers) == without.cells(layers) == found.cells(layers)
+    assert found.devices(layers) == found.cells(layers) + 4 * 32 * found.tiles
+    assert found.arrays > without.arrays
+
+
 def test_shapes_are_kept_until_something_they_depend_on_changes(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,3 +145,75 @@ def test_a_device_without_data_at_0_s_is_read_as_early_as_it_can() -> None:
     assert first_read(hardware) == 1.0
     assert effect_names(hardware, ["1s", "1d"]) == ["converters", "programming", "read noise", "1d"]
     assert first_read(HardwareConfig()) == 0.0
+
+
+def test_the_cost_of_a_range_for_all_tokens() -> None:
+    """Tokens of very different size: a range for the largest is coarse for the small, one for these clips."""
+    weight = weights()
+    x = torch.randn(40, 96, generator=torch.Generator().manual_seed(4)) * torch.logspace(-2, 0, 40)[:, None]
+    costs = []
+    for value in (4.0, 0.4):
+        layer = AnalogLinear(weight, None, HardwareConfig(tile_rows=48, input_range="static"), "layer")
+        layer.set_input_range(torch.tensor([value, 2 * value]))
+        errors = layer_errors("layer", layer, weight, x, [0, 1], TIMES)
+        dynamic = AnalogLinear(weight, None, HardwareConfig(tile_rows=48), "layer")
+        plain = layer_errors("layer", dynamic, weight, x, [0, 1], TIMES)
+        assert plain.input_range is None
+        cost = errors.input_range
+        assert cost is not None
+        assert cost.dynamic == pytest.approx(plain.effects[0].error, rel=1e-6)
+        assert cost.ranges == pytest.approx([value, 2 * value])
+        beyond = torch.cat([x[:, :48].abs() > value, x[:, 48:].abs() > 2 * value]).double().mean()
+        assert cost.beyond == pytest.approx(float(beyond))
+        assert errors.effects[0].error > plain.effects[0].error
+        costs.append(cost.beyond)
+    assert costs[0] < 0.001 < 0.05 < costs[1]
+
+
+FURTHER: dict[str, dict[str, Any]] = {
+    "short-term noise": {"read_noise_per_product": 0.02},
+    "IR drop": {"ir_drop": 1.0, "ir_drop_g_ratio": 1e4},
+    "stuck devices": {"stuck_high": 0.02},
+    "dead columns": {"dead_columns": 0.1},
+    "ADC mismatch": {"adc_gain_mismatch": 0.05, "adc_offset_mismatch": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_an_effect_that_not_all_hardware_has(name: str) -> None:
+    """Alone it is the whole error from its own column on."""
+    quiet = {"device_options": QUIET, "drift_compensation": "none", **IDEAL}
+    errors = by_name(measured(weights(256, 200), **quiet, **FURTHER[name]))
+    names = list(errors)
+    before = names[: names.index(name)]
+    assert max((errors[one] for one in before), default=0.0) < 1e-6
+    assert min(errors[one] for one in names if one not in before) > 0.02
+    assert names == effect_names(HardwareConfig(**FURTHER[name]), TIMES)
+
+
+def test_all_effects_in_their_order() -> None:
+    together = {key: value for keys in FURTHER.values() for key, value in keys.items()}
+    errors = measured(weights(256, 200), **together)
+    assert [effect.name for effect in errors.effects] == [
+        "converters", "short-term noise", "IR drop", "programming", "stuck devices", "dead columns", "ADC mismatch",
+        "read noise", "1d", "1y",
+    ]  # fmt: skip
+    assert all(effect.added > 0 for effect in errors.effects)
+    plain = by_name(measured(weights(256, 200)))
+    assert by_name(errors)["converters"] == plain["converters"]
+    # What an effect adds to the others is what it adds alone, as far as they are independent.
+    dead = by_name(measured(weights(256, 200), dead_columns=0.1))
+    alone = (dead["dead columns"] ** 2 - plain["programming"] ** 2) ** 0.5
+    assert next(e.added for e in errors.effects if e.name == "dead columns") == pytest.approx(alone, rel=0.15)
+
+
+def test_the_last_effect_is_the_whole_chip() -> None:
+    """The error at a time is that of the layer on the chip itself."""
+    hardware = HardwareConfig(output_noise=0.0, stuck_low=0.05, dead_columns=0.1, ir_drop=1.0, ir_drop_g_ratio=1e4)
+    x = torch.randn(40, 96, generator=torch.Generator().manual_seed(4))
+    layer = AnalogLinear(weights(), None, hardware, "layer")
+    error = by_name(layer_errors("layer", layer, weights(), x, [3], ["1y"]))["1y"]
+    Chip(3, {"layer": layer}, hardware).age(365 * 86400.0)
+    with torch.no_grad():
+        exact = functional.linear(x, layer.weight)
+        assert float((layer(x) - exact).norm() / exact.norm()) == pytest.approx(error, rel=1e-4)

@@ -44,12 +44,14 @@ def by_hand(
     tile: tuple[int, int] = (512, 512),
     weight_noise: float = 0.0,
     output_noise: float = 0.0,
+    range_decay: float | None = None,
 ) -> Any:
     """aihwkit's own layer, set up without any code of this project; it maps the weights itself.
 
     Args:
         levels: steps of DAC and ADC.
         tile: rows and columns.
+        range_decay: learn the range of the inputs, with this decay; None: each token's largest input.
     """
     from aihwkit.nn import AnalogLinear as Layer
     from aihwkit.simulator.configs import TorchInferenceRPUConfig
@@ -61,6 +63,10 @@ def by_hand(
     config.mapping.max_input_size, config.mapping.max_output_size = tile
     config.forward.noise_management = NoiseManagementType.ABS_MAX
     config.forward.bound_management = BoundManagementType.NONE
+    if range_decay is not None:
+        config.forward.noise_management = NoiseManagementType.NONE
+        learned = config.pre_post.input_range
+        learned.enable, learned.init_from_data, learned.decay = True, 0, range_decay
     config.forward.inp_res, config.forward.out_res = 1 / levels[0], 1 / levels[1]
     config.forward.out_bound = bound
     config.forward.out_noise = output_noise

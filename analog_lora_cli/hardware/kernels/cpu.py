@@ -94,28 +94,37 @@ def _float_of(_: object, bits: Type) -> tuple[Signature, Callable[..., Value]]:
 # each slice, which is slow in inner loops.
 
 
-@_kernel("void(float32[:, ::1], int64, int64, float32, float32[:, ::1], float32[::1])")
+@_kernel("void(float32[:, ::1], int64, int64, float32, float32, float32[:, ::1], float32[::1])")
 def convert_inputs(
-    x_TI: Floats, start: int, stop: int, step: np.float32, levels_TI: Floats, input_scale_T: Floats
+    x_TI: Floats,
+    start: int,
+    stop: int,
+    step: np.float32,
+    constant: np.float32,
+    levels_TI: Floats,
+    input_scale_T: Floats,
 ) -> None:
-    """`Converters.convert_input` of x[:, start:stop], each token scaled by its own largest magnitude.
+    """`Converters.convert_input` of x[:, start:stop], each token scaled by its own largest magnitude or a constant.
 
     Args:
         x_TI: inputs of all rows of tiles.
         start: first input of the row of tiles.
         stop: the input after the last.
         step: step of the DAC in tile units; 0: ideal.
+        constant: scale of all tokens, beyond which inputs are clipped; 0: each token's largest magnitude.
         levels_TI: (tokens, stop - start), output: inputs in steps of the DAC.
-        input_scale_T: output: each token's largest magnitude.
+        input_scale_T: output: scale of each token.
     """
     for token in prange(x_TI.shape[0]):
         x_I, level_I = x_TI[token, start:stop], levels_TI[token]
-        bits_I = x_I.view(np.int32)
-        # The bits of magnitudes are in the order of the magnitudes, NaN last; maxima of integers are vectorized.
-        largest = np.int32(0)
-        for index in range(len(bits_I)):
-            largest = max(largest, np.int32(bits_I[index] & _MAGNITUDE))
-        magnitude = _float_of(np.int32(largest))
+        magnitude = constant
+        if constant == 0:
+            bits_I = x_I.view(np.int32)
+            # The bits of magnitudes are in the order of the magnitudes, NaN last; maxima of integers are vectorized.
+            largest = np.int32(0)
+            for index in range(len(bits_I)):
+                largest = max(largest, np.int32(bits_I[index] & _MAGNITUDE))
+            magnitude = _float_of(np.int32(largest))
         input_scale_T[token] = magnitude
         # A token of zeros must give zeros, not NaN.
         inverse = _ONE / (_TINY if magnitude < _TINY else magnitude)
@@ -123,6 +132,12 @@ def convert_inputs(
             # Not one product of both factors: see `Converters.convert_input`.
             for index in range(len(level_I)):
                 level_I[index] = np.rint(x_I[index] * inverse / step)
+            if constant > 0:
+                last = np.rint(_ONE / step)
+                for index in range(len(level_I)):
+                    level = level_I[index]
+                    level = last if level > last else level
+                    level_I[index] = -last if level < -last else level
         else:
             for index in range(len(level_I)):
                 value = x_I[index] * inverse

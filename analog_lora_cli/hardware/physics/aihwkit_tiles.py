@@ -46,7 +46,7 @@ def rpu_config(hardware: HardwareConfig) -> TorchInferenceRPUConfig:
 
     config = TorchInferenceRPUConfig()
     config.mapping.max_input_size = hardware.tile_rows
-    config.mapping.max_output_size = hardware.tile_columns
+    config.mapping.max_output_size = hardware.weight_columns
     config.mapping.weight_scaling_omega = 1.0
     config.mapping.weight_scaling_columnwise = True
     config.mapping.learn_out_scaling = False
@@ -56,7 +56,12 @@ def rpu_config(hardware: HardwareConfig) -> TorchInferenceRPUConfig:
     config.forward.inp_bound = 1.0
     config.forward.out_bound = hardware.adc_bound if hardware.adc_bound else -1
     config.forward.out_noise = hardware.output_noise
-    config.forward.noise_management = NoiseManagementType.ABS_MAX
+    dynamic = hardware.input_range == "dynamic"
+    config.forward.noise_management = NoiseManagementType.ABS_MAX if dynamic else NoiseManagementType.NONE
+    # The ranges themselves are set on each tile.
+    config.pre_post.input_range.enable = not dynamic
+    config.pre_post.input_range.learn_input_range = False
+    config.pre_post.input_range.init_from_data = 0
     iterative = hardware.bound_management == "iterative"
     config.forward.bound_management = BoundManagementType.ITERATIVE if iterative else BoundManagementType.NONE
     gaussian = hardware.weight_noise_type == "gaussian" and hardware.weight_noise > 0
@@ -78,6 +83,8 @@ def rpu_description(hardware: HardwareConfig) -> dict[str, dict[str, object]]:
     sections: dict[str, object] = {
         name: _plain_fields(getattr(config, name)) for name in ("mapping", "forward", "modifier")
     }
+    if hardware.input_range != "dynamic":
+        sections["pre_post.input_range"] = _plain_fields(config.pre_post.input_range)
     device = device_class(hardware)
     arguments: dict[str, object] = dict(hardware.device_options)
     if DEVICES[hardware.device].takes_converters:
@@ -129,6 +136,11 @@ class AihwkitLinear(AnalogLinear):
         super().refresh_scales()
         self._write(None)
 
+    def set_input_range(self, range_R: Tensor) -> None:
+        """Use these ranges of the inputs, see `AnalogLinear`."""
+        super().set_input_range(range_R)
+        self._write(self.state)
+
     def forward(self, x: Tensor) -> Tensor:
         """Multiply (..., in_features) to (..., out_features)."""
         if not self.analog:
@@ -155,4 +167,6 @@ class AihwkitLinear(AnalogLinear):
             aihwkit_tile.tile.set_weights(weight[tile.weights] / safe[:, None])
             output_scale = scale if state is None else scale * state.compensation[tile.columns]
             aihwkit_tile.set_scales(output_scale.clone())
+            if self.input_range is not None:
+                aihwkit_tile.set_input_range(float(self.input_range.detach()[tile.row]))
         self._written = state

@@ -28,35 +28,45 @@ class DriftCompensation:
         self.kind = hardware.drift_compensation
         self.converters = Converters.of(hardware)
 
-    def baseline(self, target: Tensor, programmed: Tensor) -> Tensor:
+    def baseline(self, target: Tensor, programmed: Tensor, adc_offset: Tensor | None = None) -> Tensor:
         """The read-out right after programming: one number, or one for each column.
 
         Args:
             target: (columns, rows), in tile units: weights that the tile should hold.
             programmed: weights that it holds.
+            adc_offset: (columns,), in tile units: offset of each column's ADC; None: 0.
         """
-        return self._mean(target) if self.kind == "global-exact" else self.read_out(programmed)
+        return self._mean(target) if self.kind == "global-exact" else self.read_out(programmed, adc_offset)
 
-    def factor(self, baseline: Tensor, drifted: Tensor) -> Tensor | float:
+    def factor(self, baseline: Tensor, drifted: Tensor, adc_offset: Tensor | None = None) -> Tensor | float:
         """The drift-compensation factor of a tile, or one for each column; 1 with compensation `none`.
 
         Args:
             baseline: result of `baseline`.
             drifted: (columns, rows), in tile units: weights that the tile holds now.
+            adc_offset: as for `baseline`.
         """
-        return 1.0 if self.kind == "none" else baseline / self.read_out(drifted)
+        return 1.0 if self.kind == "none" else baseline / self.read_out(drifted, adc_offset)
 
-    def read_out(self, weight: Tensor) -> Tensor:
+    def read_out(self, weight: Tensor, adc_offset: Tensor | None = None) -> Tensor:
         """The mean magnitude of a tile's outputs for each input in turn set to 1, of the tile or of each column.
 
-        Through the same converters and noise as any other product.
+        Through the same converters, noise and other effects as any other product.
 
         Args:
             weight: (columns, rows), in tile units.
+            adc_offset: as for `baseline`.
         """
-        unit = self.converters.output_unit
-        output = self.converters.digitize(weight / unit, PooledNormal(None, weight.device))
-        self.converters.saturate(output)
+        converters, unit, normals = self.converters, self.converters.output_unit, PooledNormal(None, weight.device)
+        if converters.effects.active or adc_offset is not None:
+            levels_TI = torch.eye(weight.shape[1], dtype=weight.dtype) / converters.input_unit
+            steps_IO = weight.t() * (converters.input_unit / unit)
+            offset_O = None if adc_offset is None else adc_offset / unit
+            product = converters.disturbed_product(levels_TI, steps_IO, offset_O, normals)
+            output = converters.convert_output(product).t()
+        else:
+            output = converters.digitize(weight / unit, normals)
+        converters.saturate(output)
         return self._mean(output * unit)
 
     def _mean(self, output: Tensor) -> Tensor:

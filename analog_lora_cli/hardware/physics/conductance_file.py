@@ -14,13 +14,18 @@ COLUMN along its outputs:
                           `g`. `cell.devices` in the JSON lists them.
     rounding              (word lines, bit lines), in uS: remainder of a cell's conductances in float32, which makes
                           the weights bit-identical. Below 1e-6 of g_max: nothing that one could program
+    reference             (word lines, reference columns), in uS, only where tiles have reference columns
     column_scale          (bit lines,), in the unit of the layer's weight: factor of the ADC's result
     compensation          (bit lines,), without unit, only in chip.safetensors: the drift-compensation factor
+    adc_gain, adc_offset  (bit lines,), only in chip.safetensors, and only on hardware with dead columns or mismatch:
+                          factor of the product at the ADC, 0 for a dead column, and addend in tile units
 
-and `LAYER/bias` is (outputs,), digital. In tile units a cell holds
+and `LAYER/bias` is (outputs,), digital; `LAYER/input_range` is (rows of tiles,), in the unit of the layer's inputs,
+unless `hardware.input_range` is `dynamic`. In tile units a cell holds
 
     pairs:   w = (sum_k significance_k (g_plus_k - g_minus_k) + rounding) / scale
-    single:  w = offset + (g + rounding - g_min) / scale
+    single:  w = offset + (g + rounding - g_min) / scale, or with reference columns
+             w = (g - mean(reference) + rounding) / scale
 
 with `scale` (uS for each unit) and `offset` of the tile in the JSON. A weight of the layer is w times its column's
 scale. `AnalogLinear` says how tiles compute.
@@ -29,7 +34,7 @@ scale. `AnalogLinear` says how tiles compute.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,14 +52,22 @@ from analog_lora_cli.hardware.physics.conductance_map import (
     ChipEntry,
     ConductanceMap,
     LayerEntry,
-    TileEntry,
     read_map,
+)
+from analog_lora_cli.hardware.physics.conductance_tensors import (
+    adc_columns,
+    adc_tensors,
+    column_tensors,
+    columns_of_tiles,
+    device_tensors,
+    scale_of_weights,
+    tile_units,
 )
 from analog_lora_cli.hardware.physics.conductances import (
     TileConductances,
-    cell_microsiemens,
     significance_of,
     target_conductances,
+    with_references,
 )
 from analog_lora_cli.hardware.physics.devices import noise_model
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
@@ -93,25 +106,31 @@ def write_layers(
     """
     from safetensors.torch import save_file
 
-    converter = noise_model(hardware).g_converter
-    cell = _cell_entry(converter)
+    converter, references = noise_model(hardware).g_converter, hardware.references
+    cell = _cell_entry(converter, references)
     targets: dict[str, Tensor] = {}
     aged: dict[str, Tensor] = {}
     entries: list[LayerEntry] = []
     if moment is not None:
         moment.chip.age(moment.seconds)
     for name, layer in layers.items():
-        tiles = [target_conductances(converter, weight) for _, weight in tile_weights(layer, torch.float64)]
+        tiles = []
+        for _, weight in tile_weights(layer, torch.float64):
+            tile = target_conductances(converter, with_references(weight, references))
+            tiles.append(replace(tile, weight=weight))
         entry = _layer_entry(name, layer, tiles)
         entries.append(entry)
-        targets |= _device_tensors(entry, tiles, cell)
-        targets |= _column_tensors(entry, "column_scale", layer.column_scale)
+        targets |= device_tensors(entry, tiles, cell)
+        targets |= column_tensors(entry, "column_scale", layer.column_scale)
         if layer.bias is not None:
             targets[f"{name}/bias"] = layer.bias.detach().cpu()
+        if layer.input_range is not None:
+            targets[f"{name}/input_range"] = layer.input_range.detach().abs().cpu()
         if moment is not None:
-            aged |= _device_tensors(entry, moment.chip.conductances(name, moment.seconds), cell)
+            aged |= device_tensors(entry, moment.chip.conductances(name, moment.seconds), cell)
             assert layer.state is not None
-            aged |= _column_tensors(entry, "compensation", layer.state.compensation)
+            aged |= column_tensors(entry, "compensation", layer.state.compensation)
+            aged |= adc_tensors(entry, moment.chip)
     not_finite = [key for key, tensor in (targets | aged).items() if not torch.isfinite(tensor).all()]
     if not_finite:
         raise AnaloraError(
@@ -166,7 +185,7 @@ def read_layers(folder: Path, output_noise: float | None = None) -> dict[str, An
         raise CheckpointError(f"{folder}: tensors and {MAP} do not fit together: {error}") from None
 
 
-def _cell_entry(converter: BaseConductanceConverter) -> CellEntry:
+def _cell_entry(converter: BaseConductanceConverter, references: int) -> CellEntry:
     significance = significance_of(converter)
     if not significance:
         devices = ["g"]
@@ -175,7 +194,11 @@ def _cell_entry(converter: BaseConductanceConverter) -> CellEntry:
     else:
         devices = [f"{sign}_{pair}" for pair in range(len(significance)) for sign in ("g_plus", "g_minus")]
     return CellEntry(
-        devices=devices, significance=significance, g_min=float(converter.g_min), g_max=float(converter.g_max)
+        devices=devices,
+        significance=significance,
+        g_min=float(converter.g_min),
+        g_max=float(converter.g_max),
+        reference_columns=references,
     )
 
 
@@ -199,31 +222,6 @@ def _layer_entry(name: str, layer: AnalogLinear, tiles: list[TileConductances]) 
     }
 
 
-def _prefix(entry: LayerEntry, tile: TileEntry) -> str:
-    return f"{entry['name']}/{tile['row']}.{tile['column']}"
-
-
-def _device_tensors(entry: LayerEntry, tiles: list[TileConductances], cell: CellEntry) -> dict[str, Tensor]:
-    tensors = {}
-    for tile, conductances in zip(entry["tiles"], tiles, strict=True):
-        devices = [device.float() for device in conductances.devices]
-        exact = conductances.weight.double() * conductances.scale
-        if not cell["significance"]:
-            exact += cell["g_min"] - conductances.offset * conductances.scale
-        rounding = (exact - cell_microsiemens(devices, cell["significance"])).float()
-        for kind, tensor in zip([*cell["devices"], "rounding"], [*devices, rounding], strict=True):
-            tensors[f"{_prefix(entry, tile)}/{kind}"] = tensor.t()
-    return tensors
-
-
-def _column_tensors(entry: LayerEntry, kind: str, values: Tensor) -> dict[str, Tensor]:
-    """Cut (rows of tiles, out_features) into the columns of each tile."""
-    return {
-        f"{_prefix(entry, tile)}/{kind}": values[tile["row"], slice(*tile["outputs"])].detach().cpu().clone()
-        for tile in entry["tiles"]
-    }
-
-
 def _tensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
@@ -240,44 +238,19 @@ def _read_layer(
     targets: dict[str, Tensor],
     aged: dict[str, Tensor] | None,
 ) -> AnalogLinear:
-    scales = _columns(entry, "column_scale", targets)
+    scales = columns_of_tiles(entry, "column_scale", targets)
     bias = targets[f"{entry['name']}/bias"] if entry["bias"] else None
     # The product before it is rounded: the weight was divided by its scale in double precision.
-    weight = (_units(entry, cell, targets) * _scale_of_weights(entry, scales.double())).float()
+    weight = (tile_units(entry, cell, targets) * scale_of_weights(entry, scales.double())).float()
     layer = AnalogLinear(weight, bias, hardware, entry["name"])
+    if hardware.input_range != "dynamic":
+        layer.set_input_range(targets[f"{entry['name']}/input_range"])
     if aged is not None:
         # As a chip computes it: rounded, then multiplied.
-        layer.state = TileState(
-            _units(entry, cell, aged).float() * _scale_of_weights(entry, scales), _columns(entry, "compensation", aged)
-        )
+        held = tile_units(entry, cell, aged).float()
+        gain, offset = (adc_columns(entry, kind, aged) for kind in ("adc_gain", "adc_offset"))
+        if gain is not None:
+            held *= scale_of_weights(entry, gain)
+        weight = held * scale_of_weights(entry, scales)
+        layer.state = TileState(weight, columns_of_tiles(entry, "compensation", aged), offset)
     return layer
-
-
-def _columns(entry: LayerEntry, kind: str, tensors: dict[str, Tensor]) -> Tensor:
-    """(rows of tiles, out_features), put together from the columns of each tile: the inverse of `_column_tensors`."""
-    values = torch.zeros(1 + max(tile["row"] for tile in entry["tiles"]), entry["out_features"])
-    for tile in entry["tiles"]:
-        values[tile["row"], slice(*tile["outputs"])] = tensors[f"{_prefix(entry, tile)}/{kind}"]
-    return values
-
-
-def _scale_of_weights(entry: LayerEntry, scales: Tensor) -> Tensor:
-    """The scale of each weight, (out_features, in_features)."""
-    scale_OI = scales.new_zeros(entry["out_features"], entry["in_features"])
-    for tile in entry["tiles"]:
-        outputs = slice(*tile["outputs"])
-        scale_OI[outputs, slice(*tile["inputs"])] = scales[tile["row"], outputs, None]
-    return scale_OI
-
-
-def _units(entry: LayerEntry, cell: CellEntry, tensors: dict[str, Tensor]) -> Tensor:
-    """The weights that the devices hold, (out_features, in_features) in tile units, in double precision."""
-    weight = torch.zeros(entry["out_features"], entry["in_features"], dtype=torch.float64)
-    for tile in entry["tiles"]:
-        prefix = _prefix(entry, tile)
-        devices = [tensors[f"{prefix}/{device}"] for device in cell["devices"]]
-        conductance = cell_microsiemens(devices, cell["significance"]) + tensors[f"{prefix}/rounding"].double()
-        single = 0.0 if cell["significance"] else cell["g_min"]
-        units = tile["offset"] + (conductance - single) / tile["scale"]
-        weight[slice(*tile["outputs"]), slice(*tile["inputs"])] = units.t()
-    return weight

@@ -9,7 +9,8 @@ from typing import TypedDict, cast
 from analog_lora_cli.errors import CheckpointError
 
 FORMAT = "analora-conductances"
-VERSION = 1
+VERSION = 2
+"""1 had no reference columns."""
 MAP = "conductances.json"
 
 
@@ -24,6 +25,8 @@ class CellEntry(TypedDict):
     """Smallest conductance, in uS."""
     g_max: float
     """Largest conductance, in uS."""
+    reference_columns: int
+    """Reference columns of each tile; 0 for pairs."""
 
 
 class TileEntry(TypedDict):
@@ -90,6 +93,8 @@ def read_map(folder: Path) -> ConductanceMap:
         raise CheckpointError(f"{folder / MAP}: cannot be read: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{folder / MAP}: not an export of conductances")
-    if content.get("version") != VERSION:
+    if content.get("version") == 1:
+        content["cell"]["reference_columns"] = content["hardware"]["reference_columns"] = 0
+    elif content.get("version") != VERSION:
         raise CheckpointError(f"{folder / MAP}: version {content.get('version')}, expected {VERSION}")
     return cast(ConductanceMap, content)

@@ -51,7 +51,31 @@ def target_conductances(converter: BaseConductanceConverter, weight: Tensor) -> 
     return _tile(devices, parameters, weight)
 
 
-def on_scale_of(target: TileConductances, drifted: TileConductances, g_min: float) -> TileConductances:
+def cell_weights(tile: TileConductances, significance: list[float], g_min: float) -> Tensor:
+    """The weights in tile units that the conductances of a tile stand for, (columns, rows) in double precision."""
+    single = 0.0 if significance else g_min
+    return tile.offset + (cell_microsiemens(tile.devices, significance) - single) / tile.scale
+
+
+def with_references(target: Tensor, references: int) -> Tensor:
+    """Targets of a tile with those of its reference columns, which stand for a weight of zero.
+
+    Args:
+        target: (columns, rows), in tile units.
+        references: number of reference columns.
+
+    Returns:
+        (columns + references, rows).
+    """
+    return torch.cat([target, target.new_zeros(references, target.shape[1])]) if references else target
+
+
+def less_references(weight: Tensor, references: int) -> Tensor:
+    """Weights after the mean current of the reference columns was subtracted; the inverse of `with_references`."""
+    return weight[:-references] - weight[-references:].mean(dim=0) if references else weight
+
+
+def on_scale_of(scale: float, offset: float, drifted: TileConductances, g_min: float) -> TileConductances:
     """Bring conductances that aihwkit computed to the scale of the programming.
 
     aihwkit turns weights into conductances anew before it lets them drift, and maps the largest weight of the tile,
@@ -60,14 +84,15 @@ def on_scale_of(target: TileConductances, drifted: TileConductances, g_min: floa
     stay what they were.
 
     Args:
-        target: targets of the same tile.
+        scale: uS for each tile unit at the programming.
+        offset: single device: weight at g_min at the programming, in tile units.
         drifted: conductances that aihwkit computed.
         g_min: conductance of a zero weight, in uS.
     """
-    ratio = target.scale / drifted.scale
-    shift = (drifted.offset - target.offset) * target.scale
+    ratio = scale / drifted.scale
+    shift = (drifted.offset - offset) * scale
     devices = [g_min + (device.double() - g_min) * ratio + shift for device in drifted.devices]
-    return TileConductances(devices, target.scale, target.offset, drifted.weight)
+    return TileConductances(devices, scale, offset, drifted.weight)
 
 
 def cell_microsiemens(devices: list[Tensor], significance: list[float]) -> Tensor:

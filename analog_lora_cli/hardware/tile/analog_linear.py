@@ -14,6 +14,7 @@ from analog_lora_cli.hardware.tile.converters import Converters, DigitalScales
 from analog_lora_cli.hardware.tile.effective_weights import EffectiveWeights
 from analog_lora_cli.hardware.tile.grid import TileGrid
 from analog_lora_cli.hardware.tile.handles import register_layer
+from analog_lora_cli.hardware.tile.input_scale import FixedRange, InputScale, TokenMaximum
 from analog_lora_cli.hardware.tile.mapping import column_scales
 from analog_lora_cli.hardware.tile.operator import product
 from analog_lora_cli.hardware.tile.state import TileState
@@ -23,6 +24,11 @@ from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 def _refresh_scales(layer: nn.Module, _keys: object) -> None:
     assert isinstance(layer, AnalogLinear)
     layer.refresh_scales()
+
+
+def _leave_out_ranges(_module: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: object) -> None:
+    """Ranges are a setting of the hardware: the weights are those of a plain model, which has none."""
+    state.pop(f"{prefix}input_range", None)
 
 
 class AnalogLinear(nn.Linear):
@@ -35,6 +41,8 @@ class AnalogLinear(nn.Linear):
         z = q @ (weight / s).T            in the memory
         y = ADC(z + output_noise * xi)    adc_bits, over [-adc_bound, adc_bound]
         output += a * s * compensation * y
+
+    With `hardware.input_range` static or learned, a is one range of the row of tiles and x is clipped to [-a, a].
 
     In training the weights carry Gaussian noise of `weight_noise * s` per column, drawn once a forward pass. The
     gradient treats both converters as the identity inside their range (straight-through estimator) and `a` as a
@@ -50,6 +58,8 @@ class AnalogLinear(nn.Linear):
     """
 
     column_scale: Tensor
+    input_range: Tensor | None
+    """(rows of tiles,): ranges of the inputs, see `set_input_range`; None: dynamic, or not set yet."""
 
     def __init__(
         self,
@@ -73,12 +83,14 @@ class AnalogLinear(nn.Linear):
         in place: backward passes compute with the state of their forward pass."""
         # Not persistent: it follows from the weights, and is computed anew when they are loaded.
         self.register_buffer("column_scale", torch.empty(0), persistent=False)
+        self.register_buffer("input_range", None, persistent=False)
         self._scales: tuple[Tensor, Tensor | None, DigitalScales] | None = None
         """Digital scales after the column scales and compensation factors that they were computed from."""
         self.handle = register_layer(self)
         """The layer's number for `operator`."""
         self.set_hardware(hardware)
         self.register_load_state_dict_post_hook(_refresh_scales)
+        self.register_state_dict_post_hook(_leave_out_ranges)
 
     def set_hardware(self, hardware: HardwareConfig) -> None:
         """Use other converters, noise or tile sizes from now on; returns to the exact weights.
@@ -91,7 +103,41 @@ class AnalogLinear(nn.Linear):
         self.converters = Converters.of(hardware)
         self.grid = TileGrid.of(self.out_features, self.in_features, hardware)
         self.state = None
+        if self.input_range is not None and not self._fits(self.input_range):
+            self._register_range(None)
         self.refresh_scales()
+
+    @property
+    def input_scale(self) -> InputScale:
+        """The scale of the inputs: each token's own, or the ranges as they are now."""
+        if self.hardware.input_range == "dynamic":
+            return TokenMaximum()
+        assert self.input_range is not None
+        return FixedRange(self.input_range.detach().abs())
+
+    def set_input_range(self, range_R: Tensor) -> None:
+        """Use these ranges of the inputs; with `learned` they become a parameter that is trained.
+
+        Args:
+            range_R: (rows of tiles,), positive.
+
+        Raises:
+            ValueError: another number of ranges, or one that is not positive.
+        """
+        if not self._fits(range_R) or not bool((range_R > 0).all()):
+            raise ValueError(f"{self.name}: expected {len(self.grid.rows)} positive input ranges, got {range_R}")
+        own = range_R.detach().to(self.weight.device, torch.float32, copy=True)
+        self._register_range(nn.Parameter(own) if self.hardware.input_range == "learned" else own)
+
+    def _fits(self, range_R: Tensor) -> bool:
+        return self.hardware.input_range != "dynamic" and range_R.shape == (len(self.grid.rows),)
+
+    def _register_range(self, range_R: Tensor | None) -> None:
+        del self.input_range
+        if isinstance(range_R, nn.Parameter):
+            self.register_parameter("input_range", range_R)
+        else:
+            self.register_buffer("input_range", range_R, persistent=False)
 
     def refresh_scales(self) -> None:
         """Compute the column scales anew; needed whenever the weights have changed."""
@@ -113,16 +159,22 @@ class AnalogLinear(nn.Linear):
         """Multiply (..., in_features) to (..., out_features)."""
         if not self.analog:
             return functional.linear(x, self.weight, self.bias)
+        if self.input_range is None and self.hardware.input_range != "dynamic":
+            raise RuntimeError(f"{self.name}: its input ranges must be set first")
         dtype = _autocast_dtype(x)
         if torch.compiler.is_compiling():
             # The operator learns here what the backward pass will need: inside it autograd is off.
             # Attributes of the state are inputs of the graph: another chip does not compile it again.
-            chip = (None, None) if self.state is None else (self.state.weight, self.state.compensation)
+            state = self.state
+            chip = (None, None, None) if state is None else (state.weight, state.compensation, state.adc_offset)
             gradients = torch.is_grad_enabled()
             trained = gradients and self.weight.requires_grad
-            result: Tensor = product(x, self.weight, self.bias, *chip, self.handle, dtype, gradients, trained)[0]
+            result: Tensor = product(
+                x, self.weight, self.bias, *chip, self.input_range, self.handle, dtype, gradients, trained
+            )[0]
         else:
-            result = _AnalogProduct.apply(x, self.weight, self.bias, EffectiveWeights.now(self), dtype)
+            effective = EffectiveWeights.now(self)
+            result = _AnalogProduct.apply(x, self.weight, self.bias, self.input_range, effective, dtype)
         return result
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -152,28 +204,32 @@ class _AnalogProduct(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
+        input_range: Tensor | None,
         effective: EffectiveWeights,
         dtype: torch.dtype | None,
     ) -> Tensor:
-        needs_x, needs_weight, *_ = ctx.needs_input_grad
-        needs = GradientNeeds(inputs=needs_weight, saturation=needs_x or needs_weight)
+        needs_x, needs_weight, _, needs_range, *_ = ctx.needs_input_grad
+        needs = GradientNeeds(inputs=needs_weight, saturation=needs_x or needs_weight or needs_range)
         result = effective.mvm(x, bias, dtype, needs)
         ctx.effective = effective
         ctx.input_dtype = x.dtype
         ctx.inputs = result.inputs
-        ctx.save_for_backward(*result.saturated)  # type: ignore[arg-type]
+        ctx.save_for_backward(None if input_range is None else x, *result.saturated)  # type: ignore[arg-type]
         return result.output.to(dtype or x.dtype)
 
     @staticmethod
     def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = gradients
-        effective, saturated = ctx.effective, ctx.saved_tensors
-        needs_x, _, needs_bias, *_ = ctx.needs_input_grad
-        grad_x = effective.input_gradient(grad, saturated).to(ctx.input_dtype) if needs_x else None
+        effective, (x, *saturated) = ctx.effective, ctx.saved_tensors
+        needs_x, _, needs_bias, needs_range, *_ = ctx.needs_input_grad
+        grad_x = grad_range = None
+        if needs_x or needs_range:
+            grad_x, grad_range = effective.input_and_range_gradients(x, grad, saturated)
+            grad_x = grad_x.to(ctx.input_dtype)
         grad_weight = None if ctx.inputs is None else effective.weight_gradient(grad, saturated, ctx.inputs)
         dtype = effective.layer.weight.dtype
         grad_bias = grad.reshape(-1, grad.shape[-1]).to(dtype).sum(dim=0) if needs_bias else None
-        return grad_x, grad_weight, grad_bias, None, None
+        return grad_x, grad_weight, grad_bias, grad_range if needs_range else None, None, None
 
 
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:

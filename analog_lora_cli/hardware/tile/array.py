@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from analog_lora_cli.hardware.tile.converters import Converters, DigitalScales
 from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.input_scale import InputScale, TokenMaximum
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,14 @@ class TileArray:
     scales: DigitalScales
     compiled: bool
     """Use the loops of `kernels.cpu` where they support what is asked for."""
+    input_scale: InputScale = field(default_factory=TokenMaximum)
+    adc_offset: Tensor | None = None
+    """(rows of tiles, out_features): offset of each column's ADC, in tile units; None: 0."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but noise of a fixed size comes between the product and its ADC."""
+        return self.adc_offset is None and not self.converters.effects.active
 
 
 @dataclass(frozen=True)

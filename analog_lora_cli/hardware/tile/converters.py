@@ -12,6 +12,7 @@ from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.random import PooledNormal
+from analog_lora_cli.hardware.tile.product_effects import ProductEffects
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Converters:
     """Standard deviation of the noise before the ADC, in tile units."""
     iterative: bool
     """Repeat the product of a saturated token with halved inputs."""
+    effects: ProductEffects
+    """Effects on a product that depend on its inputs and weights."""
 
     @classmethod
     def of(cls, hardware: HardwareConfig) -> Converters:
@@ -42,6 +45,7 @@ class Converters:
             adc_bound=hardware.adc_bound or float("inf"),
             output_noise=hardware.output_noise,
             iterative=hardware.bound_management == "iterative" and hardware.adc_bound > 0,
+            effects=ProductEffects.of(hardware),
         )
 
     @property
@@ -85,6 +89,31 @@ class Converters:
             noise = normals.draw(*output.shape, dtype=output.dtype)
             output.add_(noise, alpha=self.noise_steps)
         return self.convert_output(output)
+
+    def disturbed_product(
+        self, levels_TI: Tensor, weight_IO: Tensor, offset_O: Tensor | None, normals: PooledNormal
+    ) -> Tensor:
+        """The product with all that comes before the ADC's rounding, in its steps: `effects`, noise and offset.
+
+        Args:
+            levels_TI: inputs in steps of the DAC.
+            weight_IO: change of the output by an input of one step, in steps of the ADC.
+            offset_O: offset of each column's ADC, in its steps; None: 0.
+            normals: source of the noise.
+        """
+        output_TO = levels_TI @ weight_IO
+        variance: Tensor | float = self.noise_steps**2
+        if self.effects.active:
+            q_TI, tile_IO = levels_TI * self.input_unit, weight_IO * (self.output_unit / self.input_unit)
+            if self.effects.ir_drop:
+                output_TO.sub_(self.effects.loss(q_TI, tile_IO), alpha=1.0 / self.output_unit)
+            if self.effects.read_noise:
+                # One normal stands for the sum of two.
+                variance = variance + self.effects.noise_variance(q_TI, tile_IO) / self.output_unit**2
+        if isinstance(variance, Tensor) or variance:
+            noise_TO = normals.draw(*output_TO.shape, dtype=output_TO.dtype)
+            output_TO.add_(noise_TO.mul_(variance**0.5))
+        return output_TO if offset_O is None else output_TO.add_(offset_O)
 
     def convert_output(self, output: Tensor) -> Tensor:
         """Round to the levels of the ADC, in place; the bound is left to the caller."""

@@ -46,7 +46,8 @@ def mvm_of_rows(
     for row, (start, stop) in enumerate(grid.rows):
         levels_TI, input_scale_T = x_TI.new_empty(len(x), stop - start), x_TI.new_empty(len(x))
         step = np.float32(converters.dac_step)
-        kernels.convert_inputs(x, start, stop, step, levels_TI.numpy(), input_scale_T.numpy())
+        constant = np.float32(tiles.input_scale.constant(row))
+        kernels.convert_inputs(x, start, stop, step, constant, levels_TI.numpy(), input_scale_T.numpy())
         # The first row of tiles is computed where the sum will be: no pass over the outputs of its own.
         product_TO = torch.mm(levels_TI, tiles.weight[:, start:stop].t(), out=y_TO if row == 0 else None)
         mask_TO = np.empty(product_TO.shape, dtype=np.bool_) if needs.saturation else _NO_MASK

@@ -14,6 +14,7 @@ from torch import Tensor
 from analog_lora_cli.hardware.kernels.choice import fits_kernels
 from analog_lora_cli.hardware.kernels.random import PooledNormal
 from analog_lora_cli.hardware.tile.array import GradientNeeds, MvmResult, TileArray
+from analog_lora_cli.hardware.tile.input_scale import InputScale
 from analog_lora_cli.hardware.tile.mvm import analog_mvm
 from analog_lora_cli.hardware.tile.state import TileLayer, TileState
 from analog_lora_cli.hardware.tile.training_noise import LayerNoise
@@ -31,11 +32,12 @@ class EffectiveWeights:
     state: TileState | None
     """None: the exact weights."""
     noise: LayerNoise
+    input_scale: InputScale
 
     @classmethod
     def now(cls, layer: TileLayer) -> EffectiveWeights:
         """The weights of the present forward pass."""
-        return cls(layer, layer.state, present_noise(layer))
+        return cls(layer, layer.state, present_noise(layer), layer.input_scale)
 
     @torch.no_grad()
     def weight(self) -> Tensor:
@@ -59,7 +61,8 @@ class EffectiveWeights:
         """The layer's product, see `analog_mvm`."""
         layer, weight_OI = self.layer, self.weight()
         scales, compiled = layer.digital_scales(self.compensation), fits_kernels(weight_OI, layer.hardware)
-        tiles = TileArray(weight_OI, layer.grid, layer.converters, scales, compiled)
+        offset = None if self.state is None else self.state.adc_offset
+        tiles = TileArray(weight_OI, layer.grid, layer.converters, scales, compiled, self.input_scale, offset)
         return analog_mvm(x, tiles, bias, PooledNormal(self.noise.output_seed, x.device), needs, dtype)
 
     @property
@@ -80,7 +83,7 @@ class EffectiveWeights:
             yield partial_TO if mask_TO is None else partial_TO.masked_fill(mask_TO, 0)
 
     def input_gradient(self, grad: Tensor, saturated: Sequence[Tensor | None]) -> Tensor:
-        """The straight-through gradient of the input, (..., in_features).
+        """The straight-through gradient of the converters' input, (..., in_features); see also `InputScale`.
 
         Args:
             grad: (..., out_features).
@@ -92,6 +95,20 @@ class EffectiveWeights:
         for (start, stop), partial_TO in zip(self.layer.grid.rows, partials, strict=True):
             torch.mm(partial_TO, weight_OI[:, start:stop].to(partial_TO.dtype), out=result_TI[:, start:stop])
         return result_TI.reshape(*grad.shape[:-1], weight_OI.shape[1])
+
+    def input_and_range_gradients(
+        self, x: Tensor | None, grad: Tensor, saturated: Sequence[Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
+        """The gradients of the layer's input, (..., in_features), and of its input ranges, see `InputScale`.
+
+        Args:
+            x: (..., in_features), the input; None without input ranges.
+            grad: (..., out_features).
+            saturated: as for `partial_gradients`.
+        """
+        converted, grid = self.input_gradient(grad, saturated), self.layer.grid
+        range_R = self.input_scale.range_gradient(x, converted, grid, self.layer.hardware.input_range_decay)
+        return self.input_scale.input_gradient(x, converted, grid), range_R
 
     def weight_gradient(
         self, grad: Tensor, saturated: Sequence[Tensor | None], inputs: Sequence[Sequence[Tensor]]

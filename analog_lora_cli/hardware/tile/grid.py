@@ -70,7 +70,7 @@ class TileGrid:
         """The grid of a layer of this shape on this hardware."""
         return cls(
             rows=split_evenly(in_features, hardware.tile_rows),
-            columns=split_evenly(out_features, hardware.tile_columns),
+            columns=split_evenly(out_features, hardware.weight_columns),
         )
 
     @cached_property

@@ -14,6 +14,7 @@ from torch import Tensor
 from analog_lora_cli.hardware.kernels.random import PooledNormal
 from analog_lora_cli.hardware.tile.array import GradientNeeds, MvmResult, TileArray
 from analog_lora_cli.hardware.tile.converters import Converters
+from analog_lora_cli.hardware.tile.input_scale import InputScale
 
 MAX_HALVINGS_FACTOR = 1000.0
 MAX_HALVINGS_STEPS = 0.25
@@ -48,7 +49,7 @@ def analog_mvm(
     # In its final shape from the beginning: a view made in here could not be changed in place, as AdaLoRA does.
     result = torch.empty(*x.shape[:-1], weight_OI.shape[0], dtype=weight_OI.dtype, device=weight_OI.device)
     y_TO = result.view(-1, weight_OI.shape[0])
-    if tiles.compiled and dtype in (None, weight_OI.dtype) and not converters.iterative:
+    if tiles.compiled and dtype in (None, weight_OI.dtype) and not converters.iterative and tiles.plain:
         # Here, because numba cannot be loaded everywhere.
         from analog_lora_cli.hardware.tile.cpu_mvm import mvm_of_rows
 
@@ -63,7 +64,9 @@ def analog_mvm(
         for first, last in groups:
             step_OI = weight_OI[first:last, start:stop] * tiles.scales.weight_scale[row, first:last, None]
             output_scale_O = tiles.scales.output_scale[row, first:last]
-            group = _Group(step_OI.to(dtype or weight_OI.dtype), output_scale_O, converters)
+            offset_O = None if tiles.adc_offset is None else tiles.adc_offset[row, first:last] / converters.output_unit
+            product_OI = step_OI.to(dtype or weight_OI.dtype)
+            group = _Group(product_OI, output_scale_O, converters, tiles.input_scale, row, offset_O)
             target_TO = y_TO[:, first:last]
             # The first row of tiles starts from the bias, the others add to the sum so far.
             addend = target_TO if row else (None if bias is None else bias[first:last])
@@ -84,6 +87,11 @@ class _Group:
     output_scale_O: Tensor
     """The digital scale after the ADC, by its steps."""
     converters: Converters
+    input_scale: InputScale
+    row: int
+    """Row of tiles."""
+    offset_O: Tensor | None
+    """Offset of each column's ADC, in its steps; None: 0."""
 
     def multiply(
         self, x_TI: Tensor, target_TO: Tensor, addend: Tensor | None, normals: PooledNormal, needs: GradientNeeds
@@ -125,7 +133,7 @@ class _Group:
     def _digitize(self, x_TI: Tensor, normals: PooledNormal) -> tuple[Tensor, Tensor, Tensor]:
         """Digitized outputs in steps of the ADC, not yet limited; each token's scale; inputs in steps of the DAC."""
         converters = self.converters
-        input_scale_T1 = x_TI.abs().amax(dim=1, keepdim=True)
+        x_TI, input_scale_T1 = self.input_scale.scaled(x_TI, self.row)
         levels_TI = converters.convert_input(x_TI, input_scale_T1)
         output_TO = self._multiply_once(levels_TI, normals)
         if converters.iterative:
@@ -147,6 +155,9 @@ class _Group:
     def _multiply_once(self, levels_TI: Tensor, normals: PooledNormal) -> Tensor:
         """Product, noise and ADC, in steps of the ADC, not yet limited."""
         converters, weight_IO = self.converters, self.weight_OI.t()
+        if converters.effects.active or self.offset_O is not None:
+            output_TO = converters.disturbed_product(levels_TI, weight_IO.to(levels_TI.dtype), self.offset_O, normals)
+            return converters.convert_output(output_TO)
         if converters.output_noise and weight_IO.dtype == levels_TI.dtype:
             # The product is added to the noise in place, which saves a pass over the outputs.
             noise_TO = normals.draw(len(levels_TI), weight_IO.shape[1], dtype=levels_TI.dtype)

@@ -14,6 +14,7 @@ from torch.autograd.function import FunctionCtx
 from analog_lora_cli.hardware.tile.array import GradientNeeds
 from analog_lora_cli.hardware.tile.effective_weights import EffectiveWeights, present_noise
 from analog_lora_cli.hardware.tile.handles import layer_of
+from analog_lora_cli.hardware.tile.input_scale import FixedRange, InputScale, TokenMaximum
 from analog_lora_cli.hardware.tile.state import TileLayer, TileState
 from analog_lora_cli.hardware.tile.training_noise import LayerNoise
 
@@ -25,6 +26,8 @@ def product(
     bias: Tensor | None,
     chip_weight: Tensor | None,
     compensation: Tensor | None,
+    adc_offset: Tensor | None,
+    input_range: Tensor | None,
     handle: int,
     dtype: torch.dtype | None,
     find_saturated: bool,
@@ -38,6 +41,8 @@ def product(
         bias: (out_features,) or None.
         chip_weight: weight of the chip's state; None: exact weights.
         compensation: drift-compensation factors of the chip's state.
+        adc_offset: offsets of its ADCs; None: 0.
+        input_range: (rows of tiles,), ranges of the inputs; None: each token's own.
         handle: number of the layer, see `handles`.
         dtype: type that autocast asks for; None: no autocast.
         find_saturated: whether any gradient will be needed.
@@ -52,7 +57,8 @@ def product(
         strength: standard deviation of the weight noise, float64 on the CPU.
     """
     layer = layer_of(handle)
-    effective = EffectiveWeights(layer, _state(chip_weight, compensation), present_noise(layer))
+    state = _state(chip_weight, compensation, adc_offset)
+    effective = EffectiveWeights(layer, state, present_noise(layer), _input_scale(input_range))
     result = effective.mvm(x, bias, dtype, GradientNeeds(inputs=keep_inputs, saturation=find_saturated))
     tokens = x.numel() // x.shape[-1]
     saturated = x.new_empty(0, dtype=torch.bool)
@@ -75,6 +81,8 @@ def _(
     bias: Tensor | None,
     chip_weight: Tensor | None,
     compensation: Tensor | None,
+    adc_offset: Tensor | None,
+    input_range: Tensor | None,
     handle: int,
     dtype: torch.dtype | None,
     find_saturated: bool,
@@ -97,39 +105,52 @@ def _input_columns(layer: TileLayer) -> int:
     return len(layer.grid.columns) if layer.converters.iterative else 1
 
 
-def _state(chip_weight: Tensor | None, compensation: Tensor | None) -> TileState | None:
-    return None if chip_weight is None or compensation is None else TileState(chip_weight, compensation)
+def _state(
+    chip_weight: Tensor | None, compensation: Tensor | None, adc_offset: Tensor | None = None
+) -> TileState | None:
+    return None if chip_weight is None or compensation is None else TileState(chip_weight, compensation, adc_offset)
+
+
+def _input_scale(input_range: Tensor | None) -> InputScale:
+    return TokenMaximum() if input_range is None else FixedRange(input_range.detach().abs())
 
 
 @torch.library.custom_op("analora::input_gradient", mutates_args=())
 def input_gradient(
     grad: Tensor,
+    x: Tensor | None,
     chip_weight: Tensor | None,
     compensation: Tensor | None,
+    input_range: Tensor | None,
     saturated: Tensor,
     seed: Tensor,
     strength: Tensor,
     handle: int,
     dtype: torch.dtype,
-) -> Tensor:
-    """The straight-through gradient of the input of `product`."""
+) -> tuple[Tensor, Tensor]:
+    """The straight-through gradients of the input of `product` and of its input ranges."""
     noise = LayerNoise(strength.item(), int(seed.item()))
-    effective = EffectiveWeights(layer_of(handle), _state(chip_weight, compensation), noise)
-    return effective.input_gradient(grad, list(saturated)).to(dtype)
+    state, input_scale = _state(chip_weight, compensation), _input_scale(input_range)
+    effective = EffectiveWeights(layer_of(handle), state, noise, input_scale)
+    grad_x, grad_range = effective.input_and_range_gradients(x, grad, list(saturated))
+    return grad_x.to(dtype), grad_range
 
 
 @input_gradient.register_fake
 def _(
     grad: Tensor,
+    x: Tensor | None,
     chip_weight: Tensor | None,
     compensation: Tensor | None,
+    input_range: Tensor | None,
     saturated: Tensor,
     seed: Tensor,
     strength: Tensor,
     handle: int,
     dtype: torch.dtype,
-) -> Tensor:
-    return grad.new_empty(*grad.shape[:-1], layer_of(handle).weight.shape[1], dtype=dtype)
+) -> tuple[Tensor, Tensor]:
+    grad_range = grad.new_empty(0) if input_range is None else torch.empty_like(input_range)
+    return grad.new_empty(*grad.shape[:-1], layer_of(handle).weight.shape[1], dtype=dtype), grad_range
 
 
 @torch.library.custom_op("analora::weight_gradient", mutates_args=())
@@ -145,7 +166,7 @@ def weight_gradient(
     layer = layer_of(handle)
     columns = [min(column, len(inputs) - 1) for column in range(len(layer.grid.columns))]
     by_tile = [[inputs[column][:, start:stop] for column in columns] for start, stop in layer.grid.rows]
-    effective = EffectiveWeights(layer, _state(chip_weight, compensation), LayerNoise())
+    effective = EffectiveWeights(layer, _state(chip_weight, compensation), LayerNoise(), TokenMaximum())
     return effective.weight_gradient(grad, list(saturated), by_tile)
 
 
@@ -171,24 +192,42 @@ class _Context(FunctionCtx):
     saved_tensors: tuple[Tensor, ...]
 
 
-_Inputs = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, int, torch.dtype | None, bool, bool]
+_Inputs = tuple[
+    Tensor,
+    Tensor,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+    int,
+    torch.dtype | None,
+    bool,
+    bool,
+]
 """Arguments of `product`."""
 
 
 def _setup(ctx: _Context, inputs: _Inputs, output: tuple[Tensor, ...]) -> None:
-    x, weight, _, chip_weight, compensation, ctx.handle, *_ = inputs
+    x, weight, _, chip_weight, compensation, _, input_range, ctx.handle, *_ = inputs
     ctx.input_dtype, ctx.weight_dtype = x.dtype, weight.dtype
-    ctx.save_for_backward(chip_weight, compensation, *output[1:])  # type: ignore[arg-type]
+    saved_x = None if input_range is None else x
+    ctx.save_for_backward(saved_x, chip_weight, compensation, input_range, *output[1:])  # type: ignore[arg-type]
 
 
 def _backward(ctx: _Context, grad: Tensor, *_grads: Tensor) -> tuple[Tensor | None, ...]:
-    chip_weight, compensation, saturated, inputs, seed, strength = ctx.saved_tensors
-    needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
-    chip = (grad, chip_weight, compensation, saturated)
-    grad_x = input_gradient(*chip, seed, strength, ctx.handle, ctx.input_dtype) if needs_x else None
-    grad_weight = weight_gradient(*chip, inputs, ctx.handle) if needs_weight else None
+    x, chip_weight, compensation, input_range, saturated, inputs, seed, strength = ctx.saved_tensors
+    needs_x, needs_weight, needs_bias, _, _, _, needs_range, *_ = ctx.needs_input_grad
+    chip = (chip_weight, compensation)
+    grad_x = grad_range = None
+    if needs_x or needs_range:
+        grad_x, grad_range = input_gradient(
+            grad, x, *chip, input_range, saturated, seed, strength, ctx.handle, ctx.input_dtype
+        )
+    grad_weight = weight_gradient(grad, *chip, saturated, inputs, ctx.handle) if needs_weight else None
     grad_bias = grad.reshape(-1, grad.shape[-1]).to(ctx.weight_dtype).sum(dim=0) if needs_bias else None
-    return grad_x, grad_weight, grad_bias, None, None, None, None, None, None
+    grads_of_numbers = (None,) * 4
+    return grad_x, grad_weight, grad_bias, None, None, None, grad_range if needs_range else None, *grads_of_numbers
 
 
 product.register_autograd(_backward, setup_context=_setup)

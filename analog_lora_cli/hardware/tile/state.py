@@ -10,6 +10,7 @@ from torch import Tensor
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.tile.converters import Converters, DigitalScales
 from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.input_scale import InputScale
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 
 
@@ -18,9 +19,12 @@ class TileState:
     """State of the devices of one layer at one moment, as a chip sets it."""
 
     weight: Tensor
-    """(out_features, in_features): the programmed and drifted weights, in the unit of the layer's weight."""
+    """(out_features, in_features): the programmed and drifted weights times the gains of their columns' ADCs, in the
+    unit of the layer's weight."""
     compensation: Tensor
     """(rows of tiles, out_features): the drift-compensation factors, without unit."""
+    adc_offset: Tensor | None = None
+    """(rows of tiles, out_features): offset of each column's ADC, in tile units; None: 0."""
 
 
 class MappedLayer(Protocol):
@@ -45,6 +49,10 @@ class TileLayer(MappedLayer, Protocol):
     hardware: HardwareConfig
     converters: Converters
     noise: TrainingNoise | None
+
+    @property
+    def input_scale(self) -> InputScale:
+        """The scale of the inputs of each row of tiles."""
 
     def digital_scales(self, compensation: Tensor | None) -> DigitalScales:
         """The digital numbers around the tiles."""

@@ -9,10 +9,29 @@ from rich.table import Table
 
 from analog_lora_cli.inspection.grouping import name_note, row_name, rows_of
 from analog_lora_cli.inspection.inspect import Inspection
-from analog_lora_cli.inspection.tile_errors import CONVERTERS, PROGRAMMING, READ, effect_names, read_label
+from analog_lora_cli.inspection.tile_errors import (
+    ADC,
+    CONVERTERS,
+    DEAD,
+    IR_DROP,
+    PROGRAMMING,
+    READ,
+    SHORT_TERM,
+    STUCK,
+    effect_names,
+    read_label,
+)
 from analog_lora_cli.models.placement import PlacedLayer
 from analog_lora_cli.runtime import console
 
+_FURTHER = {
+    SHORT_TERM: ("short", "read noise of each product"),
+    IR_DROP: ("IR", "drop along the bit lines"),
+    STUCK: ("stuck", "devices at g_min and g_max for good"),
+    DEAD: ("dead", "columns without current"),
+    ADC: ("ADC", "gains and offsets that differ"),
+}
+"""Effects that hardware may lack: headings and meanings of the table of their own."""
 FRAGILE = 1.5
 """A layer is marked when its error exceeds the median of all layers by this factor."""
 
@@ -56,6 +75,7 @@ def error_table(inspection: Inspection, show_all: bool) -> Table:
     """The error of each kind of layer, effect after effect, the most fragile first."""
     drift, hardware = inspection.config.drift, inspection.config.hardware
     names = effect_names(hardware, drift.times)
+    shown = [index for index, name in enumerate(names) if name not in _FURTHER]
     headings = {CONVERTERS: "conv", PROGRAMMING: "+prog", READ: "+read"}
     rows = [
         row for row in rows_of(inspection.placement, show_all) if all(layer.name in inspection.errors for layer in row)
@@ -64,11 +84,12 @@ def error_table(inspection: Inspection, show_all: bool) -> Table:
     chips = f"{drift.chips} chips" if drift.chips > 1 else f"chip {drift.seed}"
     table = console.table(
         "Error of the matrix-vector product in percent, most fragile first", "layers", "clip",
-        *(headings.get(name, name) for name in names), *([] if show_all else ["worst"]),
+        *(headings.get(names[index], names[index]) for index in shown), *([] if show_all else ["worst"]),
         caption=f"{name_note(inspection.placement)}"
         "||y - y_exact|| / ||y_exact|| over all tokens; each column adds an effect:\n"
         f"DAC, ADC and output noise; programming; read noise (at {read_label(hardware)});\n"
         f"drift with its compensation ({hardware.drift_compensation})\n"
+        f"{_included(names)}"
         "clip: change of y_exact by clipping; not in the others, which are\n"
         f"against the clipped weights; {'' if show_all else f'worst: layer and error at {names[-1]}; '}!: more than\n"
         f"{FRAGILE:g} times the median of all layers\n"
@@ -80,7 +101,7 @@ def error_table(inspection: Inspection, show_all: bool) -> Table:
         errors = [inspection.errors[layer.name] for layer in row]
         worst = max(row, key=lambda layer: inspection.errors[layer.name].worst)
         fragile = inspection.errors[worst.name].worst > limit
-        means = [fmean(one.effects[index].error for one in errors) for index in range(len(names))]
+        means = [fmean(one.effects[index].error for one in errors) for index in shown]
         numbers = [_percent(value) for value in (fmean(one.clipping for one in errors), *means)]
         mark = "!" if fragile else " "
         if show_all:
@@ -89,6 +110,34 @@ def error_table(inspection: Inspection, show_all: bool) -> Table:
             numbers.append(f"{_where(worst)} {_percent(inspection.errors[worst.name].worst)}{mark}")
         table.add_row(row_name(row, inspection.placement), *numbers, style="bold red" if fragile else None)
     return table
+
+
+def further_table(inspection: Inspection, show_all: bool) -> Table | None:
+    """The part of each effect in the error that not all hardware has; None without any."""
+    names = effect_names(inspection.config.hardware, inspection.config.drift.times)
+    further = [index for index, name in enumerate(names) if name in _FURTHER]
+    if not further:
+        return None
+    meanings = "\n".join(f"{heading}: {text}" for heading, text in (_FURTHER[names[index]] for index in further))
+    table = console.table(
+        "Parts of further effects in that error, in percent", "layers",
+        *(_FURTHER[names[index]][0] for index in further),
+        caption=f"{name_note(inspection.placement)}"
+        f"sqrt(e^2 - e_before^2), the error e with and before this effect\n{meanings}",
+        collapse_padding=True,
+    )  # fmt: skip
+    for row in rows_of(inspection.placement, show_all):
+        errors = [inspection.errors[layer.name] for layer in row if layer.name in inspection.errors]
+        if errors:
+            parts = [fmean(one.effects[index].added for one in errors) for index in further]
+            table.add_row(row_name(row, inspection.placement), *map(_percent, parts))
+    return table
+
+
+def _included(names: list[str]) -> str:
+    """Line of the caption about effects that have no column."""
+    headings = [_FURTHER[name][0] for name in names if name in _FURTHER]
+    return f"included from where they act, see the next table: {', '.join(headings)}\n" if headings else ""
 
 
 def _percent(value: float) -> str:

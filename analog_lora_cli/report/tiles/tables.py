@@ -29,7 +29,7 @@ def tile_table(inspection: Inspection, show_all: bool) -> Table:
             str(len(row)),
             "x".join(map(str, first.shape)),
             f"{first.tiles[0]}x{first.tiles[1]}",
-            short(inspection.cells(row) * inspection.devices_per_weight),
+            short(inspection.devices(row)),
             f"{inspection.utilisation(row):.1%}",
             "-" if ranks == [0] else "..".join(map(str, dict.fromkeys((ranks[0], ranks[-1])))),
             short(sum(layer.adapter_parameters for layer in row)),
@@ -72,15 +72,17 @@ def totals_table(inspection: Inspection) -> Table:
     table.add_row(
         "tiles", f"{inspection.tiles}{_size(inspection)}, {inspection.utilisation(analog):.1%} of their cells used"
     )
+    hardware = inspection.config.hardware
     if inspection.packed is not None:
-        hardware = inspection.config.hardware
         saved = inspection.tiles - inspection.arrays
         used = cells / (inspection.arrays * hardware.tile_rows * hardware.tile_columns)
         table.add_row(
             "shared", f"{inspection.arrays} arrays, {used:.1%} used: {saved} fewer ({saved / inspection.tiles:.1%})"
         )
     each = inspection.devices_per_weight
-    table.add_row("devices", f"{cells * each:,}, {each} for each weight ({inspection.config.hardware.converter_name})")
+    table.add_row("devices", f"{inspection.devices(analog):,}, {each} for each weight ({hardware.converter_name})")
+    if hardware.references:
+        table.add_row("references", f"{hardware.references} columns of each tile, their devices counted above")
     table.add_row("on tiles", f"{cells:,} of {total:,} parameters ({cells / total:.1%})")
     table.add_row("digital", f"{total - cells:,} parameters of the base")
     variant = inspection.config.adapter.variant

@@ -27,6 +27,7 @@ from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.converters import Converters
 from analog_lora_cli.hardware.tile.cpu_mvm import noisy_weights
 from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.input_scale import FixedRange
 from analog_lora_cli.hardware.tile.mapping import column_scales
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 
@@ -64,10 +65,25 @@ def test_inputs_are_converted_as_by_torch(tokens: int, width: int, bits: int, se
     converters = Converters.of(HardwareConfig(dac_bits=bits))
     levels, factor = torch.empty(tokens, width - start), torch.empty(tokens)
     step = np.float32(converters.dac_step)
-    cpu_kernels.convert_inputs(x.numpy(), start, width, step, levels.numpy(), factor.numpy())
+    cpu_kernels.convert_inputs(x.numpy(), start, width, step, np.float32(0), levels.numpy(), factor.numpy())
     magnitude = x[:, start:].abs().amax(dim=1)
     assert same_bits(factor, magnitude)
     assert same_bits(levels, converters.convert_input(x[:, start:], magnitude[:, None]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 700), st.sampled_from([0, 2, 8, 12]), st.sampled_from([0.05, 0.7, 9.0]), st.integers(0, 999))
+def test_inputs_with_a_range_are_converted_as_by_torch(width: int, bits: int, limit: float, seed: int) -> None:
+    x = numbers(5, width, seed=seed, special=seed % 2 == 1)
+    converters, scale = Converters.of(HardwareConfig(dac_bits=bits)), FixedRange(torch.tensor([limit]))
+    levels, factor = torch.empty(5, width), torch.empty(5)
+    step, constant = np.float32(converters.dac_step), np.float32(scale.constant(0))
+    cpu_kernels.convert_inputs(x.numpy(), 0, width, step, constant, levels.numpy(), factor.numpy())
+    clipped, magnitude = scale.scaled(x, 0)
+    assert torch.equal(factor[:, None], magnitude)
+    expected = converters.convert_input(clipped, magnitude)
+    # An ideal DAC's clipped inputs: limit * (1 / limit) is 1 up to rounding.
+    assert same_bits(levels, expected) if bits else torch.allclose(levels, expected, rtol=2e-7, equal_nan=True)
 
 
 @settings(max_examples=60, deadline=None)
@@ -111,6 +127,15 @@ def test_noisy_weights_are_those_of_torch(shape: tuple[int, int], tile_rows: int
     for index, (start, stop) in enumerate(grid.rows):
         expected[:, start:stop] *= (scales[index] * np.float32(0.067))[:, None]
     assert torch.equal(noisy_weights(weight, 0.067, scales, grid, PooledNormal(5, CPU)), expected + weight)
+
+
+def test_layers_with_ranges() -> None:
+    hardware = HardwareConfig(tile_rows=97, adc_bound=3.0, input_range="static", output_noise=0.0)
+    layer = AnalogLinear(numbers(60, 250, seed=1), numbers(60, seed=2), hardware, "layer")
+    layer.set_input_range(torch.tensor([0.5, 1.0, 5.0]))
+    (y, grad), (torch_y, torch_grad) = both_ways(layer, numbers(40, 250, seed=3))
+    assert torch.equal((y - torch_y).abs() > 1e-5, torch.zeros_like(y, dtype=torch.bool))
+    assert torch.allclose(grad, torch_grad, atol=1e-5)
 
 
 def both_ways(layer: AnalogLinear, x: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -30,6 +30,10 @@ CELLS: dict[str, dict[str, Any]] = {
     },
     "single-device": {"converter": "single-device"},
     "reram-cmo": {"device": "reram-cmo"},
+    "no-references": {"device": "reram-cmo", "reference_columns": 0},
+    "faults": {"stuck_low": 0.05, "stuck_high": 0.02, "dead_columns": 0.1, "adc_gain_mismatch": 0.1},
+    "faulty-single": {"device": "reram-cmo", "stuck_high": 0.1, "adc_offset_mismatch": 0.3},
+    "faulty-n-pair": {"converter": "n-pair", "converter_options": {"f_lst": [0.5, 1.0, 3.0]}, "stuck_low": 0.1},
     "hermes": {"device": "hermes"},
     "reram-wan2022": {"device": "reram-wan2022"},
     "per-column": {"drift_compensation": "per-column"},
@@ -68,6 +72,9 @@ def test_reading_back_gives_the_same_bits(cell: str, seconds: float | None, tmp_
             assert back[name].state is not None
             assert torch.equal(back[name].state.weight, layer.state.weight)
             assert torch.equal(back[name].state.compensation, layer.state.compensation)
+            offset = layer.state.adc_offset
+            assert (offset is None) == (back[name].state.adc_offset is None)
+            assert offset is None or torch.equal(back[name].state.adc_offset, offset)
         with torch.no_grad():
             assert torch.equal(back[name](x), layer(x))
     assert (tmp_path / CHIP).exists() == (seconds is not None)
@@ -92,7 +99,13 @@ def test_the_targets_by_hand(tmp_path: Path) -> None:
     assert torch.equal(tensors["encoder.0.dense/bias"], layer.bias)
     assert tensors[f"{prefix}/rounding"].abs().max() < 1e-6 * 21.0
     content = json.loads((tmp_path / MAP).read_text())
-    assert content["cell"] == {"devices": ["g_plus", "g_minus"], "significance": [1.0], "g_min": 1.0, "g_max": 21.0}
+    assert content["cell"] == {
+        "devices": ["g_plus", "g_minus"],
+        "significance": [1.0],
+        "g_min": 1.0,
+        "g_max": 21.0,
+        "reference_columns": 0,
+    }
     (tile,) = [t for t in content["layers"][0]["tiles"] if (t["row"], t["column"]) == (1, 1)]
     assert tile["inputs"] == [30, 60] and tile["outputs"] == [17, 34] and tile["scale"] == pytest.approx(20.0)
 
@@ -123,6 +136,32 @@ def test_programming_errors_of_a_chip_are_those_of_the_device(tmp_path: Path) ->
     # aihwkit hands the sum of both devices' errors on: 1.0555 uS, and the half of 0.2635 uS that is above zero.
     expected = (1.05538**2 + 0.26348**2 * (0.5 - 1 / (2 * torch.pi))) ** 0.5
     assert float(error.std()) == pytest.approx(expected, rel=0.02)
+
+
+def test_an_export_of_the_first_version_has_no_reference_columns(tmp_path: Path) -> None:
+    layers, hardware = make(count=1, device="reram-cmo", reference_columns=0)
+    write_layers(tmp_path, layers, hardware)
+    content = json.loads((tmp_path / MAP).read_text())
+    del content["cell"]["reference_columns"], content["hardware"]["reference_columns"]
+    (tmp_path / MAP).write_text(json.dumps({**content, "version": 1}))
+    for name, layer in read_layers(tmp_path).items():
+        assert torch.equal(layer.weight, layers[name].weight)
+        assert layer.hardware.references == 0
+
+
+def test_stuck_devices_and_references_in_the_file(tmp_path: Path) -> None:
+    layers, hardware = make(count=1, device="reram-cmo", stuck_high=0.1, reference_columns=2)
+    write_layers(tmp_path, layers, hardware, ChipMoment(Chip(5, layers, hardware), DAY))
+    targets, held = load_file(str(tmp_path / TARGETS)), load_file(str(tmp_path / CHIP))
+    (tile,) = [
+        t for t in json.loads((tmp_path / MAP).read_text())["layers"][0]["tiles"] if (t["row"], t["column"]) == (1, 1)
+    ]
+    prefix = "encoder.0.dense/1.1"
+    zero = 9.0 - tile["offset"] * tile["scale"]  # The conductance of a weight of zero.
+    assert targets[f"{prefix}/reference"].shape == (30, 2)
+    assert torch.allclose(targets[f"{prefix}/reference"], torch.tensor(zero), atol=1e-4)
+    stuck = (held[f"{prefix}/g"] - 88.199997).abs() < 1e-4
+    assert 0.05 < stuck.double().mean() < 0.15
 
 
 def test_a_chip_is_aged_once_for_all_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,13 +198,13 @@ def test_damaged_files(tmp_path: Path) -> None:
     write_layers(tmp_path, layers, hardware)
     content = json.loads((tmp_path / MAP).read_text())
     for changed, message in (
-        ({**content, "version": 2}, "version 2, expected 1"),
+        ({**content, "version": 3}, "version 3, expected 2"),
         ({**content, "format": "x"}, "not an export of conductances"),
         ({**content, "layers": [{**content["layers"][0], "out_features": 7}]}, "do not fit together"),
         ({**content, "layers": None}, "do not fit together"),
         ({**content, "hardware": {"adc_bits": "many"}}, "do not fit together"),
         ({key: content[key] for key in content if key != "chip"}, "do not fit together: 'chip'"),
-        ({key: content[key] for key in content if key != "version"}, "version None, expected 1"),
+        ({key: content[key] for key in content if key != "version"}, "version None, expected 2"),
     ):
         (tmp_path / MAP).write_text(json.dumps(changed))
         with pytest.raises(CheckpointError, match=message):

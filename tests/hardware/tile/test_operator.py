@@ -88,6 +88,27 @@ def test_trained_weights(hardware: dict[str, Any], on_chip: bool) -> None:
         assert torch.equal(found[1][name], expected), name
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("kind", ["static", "learned"])
+@pytest.mark.parametrize("hardware", [{}, {"tile_columns": 3, "bound_management": "iterative", "adc_bound": 0.5}])
+def test_input_ranges(kind: str, hardware: dict[str, Any], autocast: bool) -> None:
+    noise = TrainingNoise(1)
+    network = Network(noise, **hardware, input_range=kind, input_range_decay=0.1).train()
+    network.first.set_input_range(torch.tensor([0.5, 3.5]))
+    network.second.set_input_range(torch.tensor([0.4, 0.8]))
+    ranges = [layer.input_range for layer in (network.first, network.second)]
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    found = []
+    for call in (network, compiled):
+        noise.begin_step(1)
+        noise.begin_forward()
+        results = gradients(call, network, autocast)
+        found.append([*results, *(one.grad for one in ranges if one is not None and one.grad is not None)])
+    assert len(found[0]) == (5 if kind == "learned" else 3)
+    for plain, fast in zip(*found, strict=True):
+        assert torch.equal(plain, fast) and plain.abs().sum() > 0
+
+
 @pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("between", ["forward", "step", "chip"])
 def test_another_forward_before_the_backward_changes_no_gradient(trained: bool, between: str) -> None:

@@ -20,7 +20,8 @@ from analog_lora_cli.inspection.files import inspection_csv, inspection_json
 from analog_lora_cli.inspection.inspect import Inspection, InspectionRequest, inspect
 from analog_lora_cli.inspection.source import Source
 from analog_lora_cli.report.tiles.latency import latency_table
-from analog_lora_cli.report.tiles.quality import error_table, statistics_table
+from analog_lora_cli.report.tiles.quality import error_table, further_table, statistics_table
+from analog_lora_cli.report.tiles.ranges import range_table
 from analog_lora_cli.report.tiles.tables import digital_table, short, tile_table, totals_table
 
 MakeConfig = Callable[..., Config]
@@ -72,6 +73,20 @@ def test_all_tables_fit(width: int, every: bool, measured: Inspection, mobileber
     shown(error_table(measured, every), width)
 
 
+def test_the_cost_of_input_ranges(make_config: MakeConfig) -> None:
+    hardware = {"input_range": "static", "input_range_value": 90.0, "tile_rows": 24}
+    config = make_config(hardware=hardware, drift={"chips": 1, "times": ["1d", "1y", "10y"]})
+    inspection = inspect(Source("tiny", config), InspectionRequest(errors=True, real_inputs=True))
+    for every in (False, True):
+        lines = shown(range_table(inspection, every), 80)
+        *_, beyond, dynamic, static = row(lines, "0.intermediate" if every else "*.intermediate")
+        assert 5 < float(beyond.removesuffix("%")) < 15
+        assert float(static) > 1.5 * float(dynamic)
+    content = inspection_json(inspection)["layers"][0]["errors"]["input_range"]
+    assert len(content["ranges"]) == 2 and 0.05 < content["beyond"] < 0.15
+    assert "inputs_beyond_range" in inspection_csv(inspection).splitlines()[0]
+
+
 def test_kinds_of_layers_with_their_sums(mobilebert: Inspection) -> None:
     lines = shown(tile_table(mobilebert, show_all=False), 100)
     expected = ["*.ffn.*.output.dense", "72", "128x512", "1x1", "9.44M", "25.0%", "8", "369k"]
@@ -119,6 +134,18 @@ def test_the_most_fragile_layer_comes_first_and_is_marked(measured: Inspection) 
     changed = Inspection(**{**vars(measured), "errors": {**measured.errors, worst: broken}})
     marked = [line for line in shown(error_table(changed, show_all=True), 120) if "200.0!" in line]
     assert len(marked) == 1 and worst.endswith(marked[0].split()[0])
+
+
+def test_effects_that_not_all_hardware_has(measured: Inspection, make_config: MakeConfig) -> None:
+    assert further_table(measured, show_all=False) is None
+    keys = ("read_noise_per_product", "ir_drop", "stuck_low", "dead_columns", "adc_offset_mismatch")
+    config = make_config(hardware={"layers": ["query"], **dict.fromkeys(keys, 0.1)}, drift={"times": ["10y"]})
+    found = inspect(Source("tiny", config), InspectionRequest(errors=True))
+    table = further_table(found, show_all=True)
+    assert table is not None
+    lines = shown(table, 80)
+    assert row(lines, "layers") == ["layers", "short", "IR", "stuck", "dead", "ADC"]
+    assert "short, IR, stuck, dead, ADC" in " ".join(shown(error_table(found, show_all=True), 80))
 
 
 def test_json_is_complete_and_plain(measured: Inspection) -> None:

@@ -1,0 +1,111 @@
+"""Input ranges of the layers on tiles: those of a checkpoint, or calibrated on training data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from analog_lora_cli.config.sections.hardware import HardwareConfig
+from analog_lora_cli.errors import UsageError
+from analog_lora_cli.hardware.tile.calibration import LayerInputs
+from analog_lora_cli.models.tiling import AnalogModel
+from analog_lora_cli.runtime import processes
+from analog_lora_cli.tasks import make_task
+
+_BATCH = 8
+"""Sequences that are run at a time."""
+
+
+def set_input_ranges(model: AnalogModel, before_training: bool = False) -> None:
+    """Give each layer the ranges of its inputs; nothing with `input_range: dynamic`.
+
+    Args:
+        model: the model; ranges that its checkpoint has for this hardware are taken, others are calibrated.
+        before_training: whether a training follows, so that learned ranges may start from calibrated ones.
+
+    Raises:
+        UsageError: learned ranges are asked for, and the checkpoint has none for this hardware.
+        DataError, HubError: the training data cannot be read.
+        AnaloraError: the inputs of a layer are not finite.
+    """
+    if model.hardware.input_range == "dynamic":
+        return
+    ranges = model.loaded.input_ranges
+    if not ranges.keys() >= model.layers.keys():
+        if not before_training:
+            require_learned_ranges(model.hardware, {})
+        ranges = calibrated_ranges(model)
+        if before_training:  # Outside a training each process may have another part of the measurements, or none.
+            ranges = processes.gather(ranges)[0]
+    for name, layer in model.layers.items():
+        layer.set_input_range(ranges[name])
+
+
+def require_learned_ranges(hardware: HardwareConfig, ranges: Mapping[str, Tensor]) -> None:
+    """Check that learned ranges are there where they are asked for.
+
+    Args:
+        hardware: the hardware to be used.
+        ranges: those that the checkpoint has for it.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if hardware.input_range == "learned" and not ranges:
+        raise UsageError(
+            "hardware.input_range: learned ranges come from a training, and this one has none for these tiles; "
+            "use static, which is calibrated, or train with learned"
+        )
+
+
+@torch.no_grad()
+def calibrated_ranges(model: AnalogModel) -> dict[str, Tensor]:
+    """Calibrate the ranges on training data, while the model computes digitally; padding does not count.
+
+    The samples are drawn by `train.seed`: the same in each process and at each call. The model's mode is left as it is.
+
+    Args:
+        model: the model, with its tokenizer.
+
+    Returns:
+        (rows of tiles,) by layer, on the CPU.
+    """
+    loaded, config = model.loaded, model.loaded.config
+    asked = model.hardware.input_range_samples
+    samples = min(asked, config.task.max_train_samples or asked)
+    task = make_task(config.task.model_copy(update={"max_train_samples": samples}), config.train.seed)
+    features, collate = task.train_features(loaded.tokenizer), task.collator(loaded.tokenizer)
+    inputs = {name: LayerInputs(layer.grid, model.hardware) for name, layer in model.layers.items()}
+    device, training = next(loaded.module.parameters()).device, loaded.module.training
+    loaded.module.eval()
+    with model.digital():
+        for start in range(0, len(features), _BATCH):
+            rows = range(start, min(start + _BATCH, len(features)))
+            batch = {name: tensor.to(device) for name, tensor in collate([features[row] for row in rows]).items()}
+            with _counting(model.layers, inputs, batch["attention_mask"].bool()):
+                loaded.module(**batch)
+    loaded.module.train(training)
+    return {name: one.ranges() for name, one in inputs.items()}
+
+
+@contextmanager
+def _counting(layers: Mapping[str, nn.Module], inputs: Mapping[str, LayerInputs], mask: Tensor) -> Iterator[None]:
+    """Count the inputs of all layers inside the block, without those of padding.
+
+    Args:
+        layers: the layers by name.
+        inputs: statistics of each.
+        mask: (sequences, tokens), true where a token is no padding.
+    """
+
+    def hook(name: str, x: Tensor) -> None:
+        inputs[name].add(x[mask] if x.shape[:2] == mask.shape else x)
+
+    with ExitStack() as hooks:
+        for name, layer in layers.items():
+            handle = layer.register_forward_pre_hook(lambda _, arguments, name=name: hook(name, arguments[0]))
+            hooks.callback(handle.remove)
+        yield
