@@ -64,14 +64,15 @@ def _drift(source: Source) -> str:
 def _drift_table(source: Source, result: dict[str, Any]) -> str:
     metric = result["metric"]
     headline = Metric(metric, result["unit"], result["higher_is_better"])
-    draws = result["converters_only_draws"][metric]
+    plain = {"mean": result["converters_only"][metric], "std": None, "ci95": None}
+    draws = result.get("converters_only_draws", {}).get(metric, plain)
     rows = [
-        f"| digital | {result['digital'][metric]:.2f} | | {_interval(result['digital_ci95'][metric])} | |",
+        f"| digital | {result['digital'][metric]:.2f} | | {_interval(result.get('digital_ci95', {}).get(metric))} | |",
         f"| converters only | {draws['mean']:.2f} | {_number(draws['std'])} | {_interval(draws['ci95'])} | |",
     ]
     for time in result["times"]:
         one = time["metrics"][metric]
-        interval = _interval(one["ci95"] or one["ci95_chips"])
+        interval = _interval(one["ci95"] or one.get("ci95_chips"))
         rows.append(
             f"| {time['label']} | {one['mean']:.2f} | {_number(one['std'])} | {interval} | {one['worst']:.2f} |"
         )
@@ -85,7 +86,7 @@ def _drift_table(source: Source, result: dict[str, Any]) -> str:
     )
     other = [f"`{key}: {value}`" for key, value in measured.items() if hardware.get(key) != value]
     changed = f" Measured with other hardware than trained for: {', '.join(other)}." if other else ""
-    warnings = "".join(f"\n\n**Warning: {warning}.**" for warning in result["warnings"])
+    warnings = "".join(f"\n\n**Warning: {warning}.**" for warning in result.get("warnings", []))
     return f"""\
 ## Over drift
 
