@@ -16,6 +16,7 @@ from analog_lora_cli.evaluation.bootstrap import Array, Clusters, simultaneous
 from analog_lora_cli.evaluation.log import Measurements, Metrics
 from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
 from analog_lora_cli.evaluation.statistics import MetricOverChips, Statistics, Summary
+from analog_lora_cli.hardware.physics.compensation import coarse_read_out
 from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.tasks.scores import PREDICTION, Columns
 
@@ -137,6 +138,9 @@ class DriftResult:
                 )
         if self.constant_answers(DIGITAL):
             found.append("one answer only: the digital model gives the same answer to every sample")
+        compensation = coarse_read_out(self.hardware)
+        if self.chips and compensation is not None:
+            found.append(compensation)
         for label in self.times:
             chips = self._readings_at(label)
             constant = [chip for chip, readings in chips.items() if all(map(self.constant_answers, readings))]

@@ -38,7 +38,7 @@ def test_a_preset_for_the_same_task_adds_only_what_it_says_itself(base: Config) 
     assert (config.train.max_steps, config.drift.chips) == (360, 4), "not those of the preset's parent"
     assert config.task.train_file == "squad.json"
     assert config.reference is None, "the published numbers were for other hardware"
-    reference = adaptation_config(load_config("squad-lora"), "adapt-6bit", None, []).reference
+    reference = adaptation_config(load_config("squad-lora"), "adapt-6bit-paper", None, []).reference
     assert reference is not None and reference.before == {"f1": {"10y": 60.81}}
 
 

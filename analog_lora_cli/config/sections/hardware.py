@@ -11,7 +11,7 @@ from analog_lora_cli.config.effects import Affects, Unit
 from analog_lora_cli.config.registry import OneOf
 from analog_lora_cli.config.section import Section
 
-Compensation = Literal["none", "global", "global-exact", "per-column"]
+Compensation = Literal["none", "global", "global-exact", "per-column", "least-squares", "least-squares-per-column"]
 _CUT = Affects("mapping", "training", reason="says how the weights are cut into tiles")
 _CLIP = Affects("clipping", "training", reason="says how the programmed weights were clipped")
 _CONDUCTANCES = Affects("programming", "training", reason="decides the programmed conductances")
@@ -151,8 +151,11 @@ class HardwareConfig(Section):
     none, the current of a zero weight is known and never ages, as in aihwkit."""
 
     drift_compensation: Annotated[Compensation, Affects("read", "training")] = "global"
-    """Digital rescaling of each tile against drift, from a read-out of all its rows: `none`, `global` (one factor a
-    tile), `global-exact` (the same, against the ideal weights), `per-column` (one factor an output)."""
+    """Digital rescaling of each tile against drift. aihwkit's kinds compare read-outs of single weights, one product
+    for each row: `global` (one factor a tile), `global-exact` (the same, against the ideal weights), `per-column` (one
+    an output); biased where an ADC step exceeds 0.1 of the largest weight, so below 8 bits. `least-squares` and
+    `least-squares-per-column` fit the products of 128 random vectors on all rows to the exact ones, at any resolution.
+    `none`: 1."""
 
     read_noise_per_product: Annotated[float, _READ, Unit("tile units")] = Field(default=0.0, ge=0)
     """Short-term read noise of the devices, drawn anew in each product, in training and evaluation; 0: none. Standard
@@ -259,6 +262,7 @@ class HardwareConfig(Section):
     def beyond_aihwkit(self) -> list[str]:
         """Keys in use that aihwkit's torch tiles have nothing for."""
         used = ["reference_columns"] if self.references else []
+        used += ["drift_compensation"] if self.drift_compensation.startswith("least-squares") else []
         return used + [key for key in dict.fromkeys((*_IN_THE_PRODUCT, *FAULTS)) if getattr(self, key)]
 
     @property

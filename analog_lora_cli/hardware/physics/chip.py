@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.random import one_thread
-from analog_lora_cli.hardware.physics.compensation import DriftCompensation
+from analog_lora_cli.hardware.physics.compensation import Baseline, DriftCompensation
 from analog_lora_cli.hardware.physics.conductances import (
     RecordingConverter,
     TileConductances,
@@ -44,8 +44,8 @@ class _ProgrammedTile:
     faults: TileFaults
     drift_parameters: list[Tensor]
     """Drift exponents, one tensor for each conductance of the cell."""
-    baseline: Tensor
-    """The drift read-out right after programming: one number, or one for each column."""
+    baseline: Baseline
+    """What the drift compensation keeps of the tile."""
 
 
 class Chip:
@@ -76,7 +76,7 @@ class Chip:
         self._converter = self._model.g_converter
         self._significance = significance_of(self._converter)
         self._model.g_converter = self._recorder = RecordingConverter(self._converter)
-        self._compensation = DriftCompensation(hardware)
+        self._compensation = DriftCompensation.of(hardware)
         self._tiles = {name: self._program_layer(name, layer) for name, layer in layers.items()}
 
     def age(self, seconds: float, read: int = 0) -> None:
@@ -164,7 +164,9 @@ class Chip:
                 weight, drift_parameters = self._model.apply_programming_noise(wanted)
                 assert self._recorder.last is not None
                 scale, offset = self._recorder.last.scale, self._recorder.last.offset
-                programmed = _ProgrammedTile(parts, scale, offset, weight, faults, drift_parameters, torch.empty(0))
+                programmed = _ProgrammedTile(
+                    parts, scale, offset, weight, faults, drift_parameters, Baseline(torch.empty(0))
+                )
                 baseline = self._compensation.baseline(target, self._before_any_read(programmed), faults.offset)
             tiles.append(replace(programmed, baseline=baseline))
         self._recorder.last = None

@@ -1,24 +1,54 @@
-"""Drift compensation: the read-out of a tile's outputs, and the digital factors that follow from it."""
+"""Drift compensation: read-outs of a tile, and the digital factors that follow from them.
+
+Axes of tensors by suffix: M probes, I inputs of a row of tiles, O outputs of a tile.
+"""
 
 from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.random import PooledNormal
+from analog_lora_cli.hardware.seeds import derive_seed
 from analog_lora_cli.hardware.tile.converters import Converters
 
 SMALLEST_READ_OUT = 1e-4
 """Lower limit of a drift read-out in tile units, as in aihwkit, so that the factor stays finite."""
 
 
-class DriftCompensation:
+PROBES = 128
+"""Products of one read-out with `least-squares`."""
+PROBE_SIZE = 0.25
+"""Root mean square of the exact products of the probes, relative to the bound of the ADC."""
+FITS = 0.75
+"""Largest exact product that counts, relative to the bound: what noise enlarges must not saturate."""
+COARSE_SPREAD = 0.8
+"""Root mean square of the outputs, in steps of the ADC, below which rounding biases a sum of products."""
+CORRECTIONS = 8
+"""Iterations against that bias; each leaves a small part of it."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the compensation keeps of a tile from its programming."""
+
+    read_out: Tensor
+    """What later read-outs are compared with, in tile units."""
+    level: float = 1.0
+    """Magnitude of the inputs, in tile units."""
+
+
+class DriftCompensation(ABC):
     """`hardware.drift_compensation` on one tile after the other.
 
-    factor = read-out at programming / read-out now; aihwkit's GlobalDriftCompensation, with and without exact
-    reference, and PerColumnDriftCompensation. The noise of a read-out comes from torch's default generator, which the
-    caller seeds for each tile and time.
+    A read-out goes through the same converters, noise and other effects as any other product. Its noise comes from
+    torch's default generator, which the caller seeds for each tile and time.
 
     Args:
         hardware: kind of compensation, and the converters that a read-out goes through.
@@ -28,30 +58,154 @@ class DriftCompensation:
         self.kind = hardware.drift_compensation
         self.converters = Converters.of(hardware)
 
-    def baseline(self, target: Tensor, programmed: Tensor, adc_offset: Tensor | None = None) -> Tensor:
-        """The read-out right after programming: one number, or one for each column.
+    @staticmethod
+    def of(hardware: HardwareConfig) -> DriftCompensation:
+        """The compensation that the configuration names."""
+        return (LeastSquares if hardware.drift_compensation.startswith("least-squares") else ReadOutRatio)(hardware)
+
+    @abstractmethod
+    def baseline(self, target: Tensor, programmed: Tensor, adc_offset: Tensor | None = None) -> Baseline:
+        """What is kept of a tile for its later factors.
 
         Args:
             target: (columns, rows), in tile units: weights that the tile should hold.
             programmed: weights that it holds.
             adc_offset: (columns,), in tile units: offset of each column's ADC; None: 0.
         """
-        return self._mean(target) if self.kind == "global-exact" else self.read_out(programmed, adc_offset)
 
-    def factor(self, baseline: Tensor, drifted: Tensor, adc_offset: Tensor | None = None) -> Tensor | float:
-        """The drift-compensation factor of a tile, or one for each column; 1 with compensation `none`.
+    @abstractmethod
+    def factor(self, baseline: Baseline, drifted: Tensor, adc_offset: Tensor | None = None) -> Tensor | float:
+        """The drift-compensation factor of a tile, or one for each column.
 
         Args:
             baseline: result of `baseline`.
             drifted: (columns, rows), in tile units: weights that the tile holds now.
             adc_offset: as for `baseline`.
         """
-        return 1.0 if self.kind == "none" else baseline / self.read_out(drifted, adc_offset)
+
+
+class LeastSquares(DriftCompensation):
+    """The factor with which a tile's products come closest to the exact ones, over all columns or for each.
+
+    PROBES vectors X on all rows at once, of random signs and the magnitude a; Y0 = X W^T is the exact product with the
+    target weights W, computed digitally, Y what the ADCs give:
+
+        factor = <Y0, Y0> / <Y0, Y>        over products with |Y0| <= FITS of the ADC's bound
+
+    a makes the root mean square of Y0 a quarter of the bound, and is at most 1: with all rows on, outputs use the ADC's
+    range, where single weights use a few of its steps. Between two levels of the DAC each input takes one of both at
+    random. A read-out costs PROBES products a tile, in place of one for each row.
+
+    Noise does not bias the factor, because it does not depend on Y0. Nor does rounding, while outputs spread over more
+    than COARSE_SPREAD steps; below, <Y0, Y> is compared with its expectation after rounding, see `_rounded`.
+    """
+
+    def baseline(self, target: Tensor, programmed: Tensor, adc_offset: Tensor | None = None) -> Baseline:
+        """The exact products, (PROBES, columns)."""
+        signs_MI, _ = _random(target.shape[1])
+        size = float((signs_MI @ target.t()).square().mean().sqrt())
+        level = min(1.0, PROBE_SIZE * self.converters.adc_bound / size) if size > 0 else 1.0
+        return Baseline(self._probes(level, target.shape[1]) @ target.t() * self.converters.input_unit, level)
+
+    def factor(self, baseline: Baseline, drifted: Tensor, adc_offset: Tensor | None = None) -> Tensor | float:
+        """<Y0, Y0> / <Y0, Y>; 1 where nothing is left of a column."""
+        output_MO = self._products(self._probes(baseline.level, drifted.shape[1]), drifted, adc_offset)
+        fits_MO = baseline.read_out.abs() <= FITS * self.converters.adc_bound
+        exact_MO, output_MO = baseline.read_out * fits_MO, output_MO * fits_MO
+        over = (0,) if self.kind == "least-squares-per-column" else (0, 1)
+        power, together = exact_MO.square().sum(dim=over), (exact_MO * output_MO).sum(dim=over)
+        known = together > SMALLEST_READ_OUT * power
+        gain = torch.where(known, together / power, 1.0)
+        size = (gain * exact_MO).square().mean(dim=over).sqrt()
+        if self.converters.adc_step and bool((size[known] < COARSE_SPREAD * self.converters.adc_step).any()):
+            for _ in range(CORRECTIONS):
+                expected = (exact_MO * self._rounded(gain * exact_MO, output_MO, over)).sum(dim=over)
+                gain = torch.where(known & (expected > 0), gain * together / expected, gain)
+        return torch.where(known, 1 / gain, 1.0)
+
+    def _rounded(self, product_MO: Tensor, output_MO: Tensor, over: tuple[int, ...]) -> Tensor:
+        """Expectation of noisy products after the ADC's rounding, in tile units.
+
+        Rounding x + n to multiples of d, with n normal of standard deviation s, adds on average (Fourier series of the
+        rounding error; Widrow and Kollar, "Quantization Noise", 2008)
+
+            d / pi sum_k (-1)^k / k sin(2 pi k x / d) exp(-2 (pi k s / d)^2)
+
+        s is what remains of the residual beside the variance of rounding, d^2 / 12.
+
+        Args:
+            product_MO: x, the expected products before rounding.
+            output_MO: measured outputs.
+            over: dimensions with one s.
+        """
+        step = self.converters.adc_step
+        residual = (output_MO - product_MO).square().mean(dim=over, keepdim=True)
+        variance = (residual / step**2 - 1 / 12).clamp(min=0)
+        phase_MO, total_MO = product_MO * (2 * math.pi / step), product_MO.clone()
+        for k in range(1, 4):
+            damping = torch.exp(-2 * (math.pi * k) ** 2 * variance)
+            total_MO += (step * (-1) ** k / (math.pi * k)) * damping * torch.sin(k * phase_MO)
+        return total_MO
+
+    def _probes(self, level: float, rows: int) -> Tensor:
+        """(PROBES, rows): the probes in steps of the DAC."""
+        signs_MI, uniform_MI = _random(rows)
+        steps = level / self.converters.input_unit
+        return signs_MI * (steps if not self.converters.dac_step else torch.floor(steps + uniform_MI))
+
+    def _products(self, levels_MI: Tensor, weight: Tensor, adc_offset: Tensor | None) -> Tensor:
+        """(probes, columns) in tile units, as the ADCs give them."""
+        converters, unit = self.converters, self.converters.output_unit
+        steps_IO = weight.t() * (converters.input_unit / unit)
+        offset_O = None if adc_offset is None else adc_offset / unit
+        normals = PooledNormal(None, weight.device)
+        output_MO = converters.convert_output(converters.disturbed_product(levels_MI, steps_IO, offset_O, normals))
+        converters.saturate(output_MO)
+        return output_MO * unit
+
+
+COARSE = 0.1
+"""ADC step in tile units beyond which a read-out of single weights is biased."""
+
+
+def coarse_read_out(hardware: HardwareConfig) -> str | None:
+    """Sentence on a drift compensation that the ADC is too coarse for; None if it is not."""
+    step = Converters.of(hardware).adc_step
+    if step <= COARSE or not hardware.drift_compensation.startswith(("global", "per-column")):
+        return None
+    return (
+        f"biased drift compensation: `{hardware.drift_compensation}` reads single weights, and one step of the ADC is "
+        f"{step:.2g} of the largest; hardware.drift_compensation=least-squares has no such bias"
+    )
+
+
+@lru_cache(maxsize=8)
+def _random(rows: int) -> tuple[Tensor, Tensor]:
+    """Signs +-1 and numbers in [0, 1), each (PROBES, rows): the same for all tiles of as many rows."""
+    generator = torch.Generator().manual_seed(derive_seed("drift probes", rows))
+    signs = torch.randint(2, (PROBES, rows), generator=generator).mul_(2).sub_(1).float()
+    return signs, torch.rand(PROBES, rows, generator=generator)
+
+
+class ReadOutRatio(DriftCompensation):
+    """The ratio of two read-outs of single weights, at programming and now; 1 with compensation `none`.
+
+    Formula: aihwkit's GlobalDriftCompensation, with and without exact reference, and PerColumnDriftCompensation. An
+    ADC whose steps are not much smaller than the weights rounds those that drifted to 0, and the factor comes out too
+    large: at 6 bits and a bound of 12 by a third after ten years.
+    """
+
+    def baseline(self, target: Tensor, programmed: Tensor, adc_offset: Tensor | None = None) -> Baseline:
+        """The read-out right after programming: one number, or one for each column."""
+        exact = self.kind == "global-exact"
+        return Baseline(self._mean(target) if exact else self.read_out(programmed, adc_offset))
+
+    def factor(self, baseline: Baseline, drifted: Tensor, adc_offset: Tensor | None = None) -> Tensor | float:
+        """Read-out at programming / read-out now."""
+        return 1.0 if self.kind == "none" else baseline.read_out / self.read_out(drifted, adc_offset)
 
     def read_out(self, weight: Tensor, adc_offset: Tensor | None = None) -> Tensor:
         """The mean magnitude of a tile's outputs for each input in turn set to 1, of the tile or of each column.
-
-        Through the same converters, noise and other effects as any other product.
 
         Args:
             weight: (columns, rows), in tile units.
