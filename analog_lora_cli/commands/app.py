@@ -315,14 +315,17 @@ def fit_device(
 ) -> None:
     """Fit a memory device's programming noise, drift and read noise to measured conductances.
 
-    One row is one read of one device, columns in any order: device (its name), target_uS (conductance it was
-    programmed to), time_s (seconds after programming), measured_uS (conductance read). Lines that begin with # are
-    comments, other columns are not used.
+    One row is one read of one device. Columns, in any order: device (its name),
+    target_uS (conductance it was programmed to), time_s (seconds after
+    programming), measured_uS (conductance read). Lines that begin with # are
+    comments; other columns are not used.
 
-    Needed: 4 levels above 0 uS, 20 devices at each level, 3 reads of each device at different times, the last one 10
-    times later than the first. Reads at 5 times and more, a level at 0 uS and 100 devices a level give better fits.
+    Needed: 4 levels above 0 uS, 20 devices at each level, 3 reads of each device
+    at different times, the last 10 times later than the first. Better: a level
+    at 0 uS, 100 devices a level, 8 reads of each over days.
 
-    The file then is a device: --set hardware.device=FILE. A checkpoint keeps the constants, not the file's name.
+    The file is then a device: --set hardware.device=FILE. A checkpoint keeps the
+    constants, and needs the file no more.
     """
     from analog_lora_cli.commands import fit_device as command
     from analog_lora_cli.workflows.fit_device import FitRequest

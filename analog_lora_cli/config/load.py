@@ -188,7 +188,7 @@ def _with_device_file(layers: Layers) -> Layers:
     for source, layer in layers:
         hardware = _section(layer, "hardware")
         device = hardware.get("device")
-        if device is not None:
+        if device not in (None, FITTED):
             below, result = [], [_without_fitted_device(*each) for each in result]
         if isinstance(device, str) and device.endswith(SUFFIXES):
             try:

@@ -45,8 +45,7 @@ def device_plot(fit: DeviceFit, measurements: Measurements, path: Path, title: s
         _draw_law(axes[0, 0], fit, fit.programming, programming_noise, "programming noise (uS)", logarithmic=False)
         _draw_law(axes[0, 1], fit, fit.drift_mean, mean, "drift exponent, mean")
         _draw_law(axes[0, 2], fit, fit.drift_spread, spread, "drift exponent, spread among devices")
-        _draw_law(axes[1, 0], fit, fit.read_noise, relative_read_noise, "read noise Q, relative")
-        axes[1, 0].set_yscale("log")
+        _draw_law(axes[1, 0], fit, fit.read_noise, relative_read_noise, "read noise Q, relative to the conductance")
         _draw_decay(axes[1, 1], fit, measurements)
         _draw_programmed(axes[1, 2], fit, measurements)
         axes[0, 0].legend(fontsize=8)
@@ -68,6 +67,7 @@ def _draw_law(axes: Axes, fit: DeviceFit, points: Points, law: Law, label: str, 
     )  # fmt: skip
     if logarithmic:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("conductance (uS)")
     axes.set_title(label, fontsize=10)
@@ -96,8 +96,10 @@ def _draw_decay(axes: Axes, fit: DeviceFit, measurements: Measurements) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("time after programming (s)")
+    axes.set_ylim(bottom=axes.get_ylim()[0] / 5)  # Room for the legend.
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_title("mean conductance (uS)", fontsize=10)
-    axes.legend(fontsize=7, ncols=2)
+    axes.legend(fontsize=8, ncols=3, loc="lower center")
     axes.grid(alpha=0.3)
 
 

@@ -13,10 +13,10 @@ from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.fit_device import Fitted
 
 _PARTS = {
-    "programming_noise_uS": "programming noise (uS)",
-    "drift_mean": "drift exponent, mean",
-    "drift_spread": "drift exponent, spread",
-    "read_noise": "read noise, relative",
+    "programming_noise_uS": "programming",
+    "drift_mean": "drift, mean",
+    "drift_spread": "drift, spread",
+    "read_noise": "read noise",
 }
 _NAMES = {"[0]": "constant", "[1]": "x g", "[2]": "x g^2", "slope": "slope in ln(g)", "exponent": "exponent of 1/g"}
 
@@ -27,14 +27,13 @@ def print_fit(fitted: Fitted, path: Path) -> None:
     lowest = fit.drift_mean.g_uS.min()
     unread = [f"{level:g}" for level in data.levels if 0 < level < lowest]
     remarks = [
-        f"g: conductance / g_max, here {fit.constants.g_max_uS:g} uS, for pcm {PCM.g_max_uS:g} uS; first read at "
-        f"{fit.constants.t_0_s:g} s. 95 %: devices resampled.",
-        f"min and max: the laws stay constant beyond the levels that they were fitted to, from {lowest:g} uS on.",
+        f"g: conductance / g_max, here {fit.constants.g_max_uS:g} uS, for pcm {PCM.g_max_uS:g} uS",
+        f"first read: {fit.constants.t_0_s:g} s after programming; 95 %: devices resampled",
+        "programming: standard deviation in uS; drift: exponent, among devices",
+        f"min, max: of the law over the levels that it was fitted to, from {lowest:g} uS on",
     ]
     if unread:
-        remarks.append(
-            f"Reads scatter by more than {MOST_SCATTER:.0%} at {', '.join(unread)} uS: for programming noise only."
-        )
+        remarks.append(f"{', '.join(unread)} uS: reads scatter by over {MOST_SCATTER:.0%}, for programming noise only")
     table = console.table(
         f"{escape(path.name)}: {len(data.names):,} devices, {len(data.levels)} levels, {data.rows:,} reads",
         "quantity", "constant", "fitted", "95 %", "pcm",

@@ -164,7 +164,7 @@ def _constants(
         drift_spread=spread,
         read_noise=read_noise,
     )
-    programming = _programming(lines, levels, known)
+    programming = _programming(lines, levels, float(used.min()), known)
     constants = known.model_copy(update={"programming_noise_uS": _polynomial(programming, g_max)})
     return constants, programming, mean_points, spread_points, read_points
 
@@ -231,7 +231,7 @@ def _read_law(points: Points, g_max: float) -> ReadNoise:
     return ReadNoise(factor=float(np.exp(intercept)), exponent=exponent, max=largest)
 
 
-def _programming(lines: _Lines, levels: Floats, known: DeviceConstants) -> Points:
+def _programming(lines: _Lines, levels: Floats, lowest: float, known: DeviceConstants) -> Points:
     """Standard deviation of the programming error at each level, in uS."""
     rows = []
     for level in levels:
@@ -240,10 +240,12 @@ def _programming(lines: _Lines, levels: Floats, known: DeviceConstants) -> Point
         relative = np.array([max(level, float(np.median(measured[weight > 0]))) / known.g_max_uS])
         mean, spread = (float(law_values(law, relative)[0]) for law in (known.drift_mean, known.drift_spread))
         q = max(float(relative_read_noise(known, relative)[0]), 1e-6)
-        # Inverse of Q^2 L(t)^2 + spread^2 x x': noise of the reads, and the exponent, known up to its spread.
+        # Below the levels whose drift was fitted its mean is uncertain too: early reads count more.
+        unknown = spread if level >= lowest else float(np.hypot(spread, mean / 2))
+        # Inverse of Q^2 L(t)^2 + unknown^2 x x': noise of the reads, and the exponent.
         inverse = weight / q**2
         b, c = (inverse * x).sum(1), (inverse * x * x).sum(1)
-        solved = inverse - inverse * x * (spread**2 * b / (1 + spread**2 * c))[:, None]
+        solved = inverse - inverse * x * (unknown**2 * b / (1 + unknown**2 * c))[:, None]
         precision = solved.sum(1)
         at_first = measured * np.exp(mean * x - 0.5 * (spread * x) ** 2)
         programmed = (solved * at_first).sum(1) / precision
