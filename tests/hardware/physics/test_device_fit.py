@@ -87,7 +87,7 @@ class TestPcm:
 
 
 def test_another_device_is_told_from_pcm() -> None:
-    """Twice the drift, three times its spread, another read noise, up to 60 uS, and reads at each device's own times."""
+    """Twice the drift, three times its spread, up to 60 uS, reads missing here and there."""
     own = DeviceConstants.model_validate(
         PCM.model_dump()
         | {
