@@ -301,7 +301,7 @@ def explain_key(
     "fit-device",
     epilog=_examples(
         "analora fit-device measurements.csv --output my-device.yaml",
-        "analora train --preset quickstart --set hardware.device=my-device.yaml",
+        "analora fit-device measurements.csv --output my-device.yaml --overwrite",
     ),
 )
 def fit_device(
