@@ -297,6 +297,42 @@ def explain_key(
     command.run(key)
 
 
+@app.command(
+    "fit-device",
+    epilog=_examples(
+        "analora fit-device measurements.csv --output my-device.yaml",
+        "analora fit-device measurements.csv --output my-device.yaml --overwrite",
+    ),
+)
+def fit_device(
+    measurements: options.Measurements,
+    output: options.DeviceFile,
+    plot: options.FitPlot = None,
+    t_read: options.ReadDuration = 250e-9,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Fit a memory device's programming noise, drift and read noise to measured conductances.
+
+    One row is one read of one device. Columns, in any order: device (its name),
+    target_uS (conductance it was programmed to), time_s (seconds after
+    programming), measured_uS (conductance read). Lines that begin with # are
+    comments; other columns are not used.
+
+    Needed: 4 levels above 0 uS, 20 devices at each level, 3 reads of each device
+    at different times, the last 10 times later than the first. Better: a level
+    at 0 uS, 100 devices a level, 8 reads of each over days.
+
+    The file is then a device: --set hardware.device=FILE. A checkpoint keeps the
+    constants, and needs the file no more.
+    """
+    from analog_lora_cli.commands import fit_device as command
+    from analog_lora_cli.workflows.fit_device import FitRequest
+
+    command.run(FitRequest(measurements=measurements, output=output, plot=plot, t_read=t_read, overwrite=overwrite))
+
+
 @app.command(epilog=_examples("analora doctor"))
 def doctor(quiet: options.Quiet = False, debug: options.Debug = False) -> None:
     """Check the installation: torch, GPU, aihwkit's extension, torchvision, hub."""

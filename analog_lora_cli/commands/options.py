@@ -207,6 +207,21 @@ Json = Annotated[Path | None, _result("--json", metavar="FILE", help="Write ever
 Csv = Annotated[Path | None, _result("--csv", metavar="FILE", help="Write one line for each layer.")]
 Plot = Annotated[Path | None, _result("--plot", metavar="FILE", help="Draw the tiles, as PNG.")]
 
+Measurements = Annotated[
+    Path, typer.Argument(metavar="MEASUREMENTS", help="CSV file with columns device,target_uS,time_s,measured_uS.")
+]
+ReadDuration = Annotated[
+    float,
+    _measurement("--t-read", metavar="SECONDS", help="Duration of one read: read noise accumulates from there on."),
+]
+DeviceFile = Annotated[
+    Path, _result("--output", metavar="FILE", help="Device file, ending in .yaml: then a hardware.device.")
+]
+FitPlot = Annotated[
+    Path | None,
+    _result("--plot", metavar="FILE", help="Picture of the fits, as PNG; default: beside the device file."),
+]
+
 Resume = Annotated[bool, _behaviour("--resume", metavar="", help="Continue what was interrupted.")]
 Overwrite = Annotated[bool, _behaviour("--overwrite", metavar="", help="Replace what exists.")]
 MeasureAnew = Annotated[

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from analog_lora_cli.config.device_file import check_constants
 from analog_lora_cli.config.registry import Registry
 
 Converter = Literal["single-pair", "dual-pair", "n-pair", "custom-pair", "single-device"]
@@ -12,12 +14,12 @@ Converter = Literal["single-pair", "dual-pair", "n-pair", "custom-pair", "single
 
 @dataclass(frozen=True)
 class Device:
-    """A memory device, as one of aihwkit's noise models characterizes it."""
+    """A memory device, as a noise model characterizes it."""
 
     name: str
     description: str
     noise_model: str
-    """Dotted path of aihwkit's class: programming noise, drift and read noise."""
+    """Dotted path of the class, aihwkit's or one in its form: programming noise, drift and read noise."""
     g_min: float = 0.0
     """Conductance of a zero weight in uS that the model's constants belong to (aihwkit's default)."""
     g_max: float = 25.0
@@ -26,6 +28,64 @@ class Device:
     """Mapping of a weight to conductances, unless the configuration names another."""
     takes_converters: bool = True
     """Whether another converter can be chosen."""
+
+    @property
+    def in_aihwkit(self) -> bool:
+        """Whether aihwkit alone, without this package, has the noise model."""
+        return self.noise_model.startswith("aihwkit.")
+
+    def conductance_range(self, options: Mapping[str, object]) -> tuple[float, float]:
+        """Conductances of a zero and of the largest weight in uS that the constants belong to.
+
+        Args:
+            options: `hardware.device_options`.
+        """
+        return self.g_min, self.g_max
+
+    def check(self, options: Mapping[str, object], g_max: float) -> None:
+        """Check the device's constants as far as that needs no aihwkit.
+
+        Args:
+            options: `hardware.device_options`.
+            g_max: conductance of the largest weight in uS.
+
+        Raises:
+            ValueError: they are wrong.
+        """
+
+
+class FittedDevice(Device):
+    """A device whose constants are all in `hardware.device_options`, from a device file."""
+
+    def conductance_range(self, options: Mapping[str, object]) -> tuple[float, float]:
+        """From 0 to the largest conductance that was measured, in uS.
+
+        Raises:
+            ValueError: the constants are wrong, or there are none.
+        """
+        if not options:
+            raise ValueError(
+                f"device {self.name} is what a device file becomes: name the file that `analora fit-device` wrote, "
+                "such as device: DEVICE.yaml"
+            )
+        return self.g_min, check_constants(options).g_max_uS
+
+    def check(self, options: Mapping[str, object], g_max: float) -> None:
+        """Check the constants, and that no device is programmed beyond what was measured.
+
+        Raises:
+            ValueError: they are wrong.
+        """
+        _, measured = self.conductance_range(options)
+        if g_max > measured:
+            raise ValueError(
+                f"g_max ({g_max:g} uS) is above the largest conductance that the device file was fitted to "
+                f"({measured:g} uS): lower it, or measure up to it"
+            )
+
+
+FITTED = "fitted"
+"""Name that stands in a configuration for a device file once it was read."""
 
 
 DEVICES: Registry[Device] = Registry("device")
@@ -57,6 +117,11 @@ for _device in (
         "custom-drift",
         "phase-change memory with a drift law of its own in hardware.device_options",
         f"{_NOISE}.pcm.CustomDriftPCMLikeNoiseModel",
+    ),
+    FittedDevice(
+        FITTED,
+        "a device of one's own: hardware.device names the file that `analora fit-device` wrote",
+        "analog_lora_cli.hardware.physics.fitted_noise.FittedNoiseModel",
     ),
 ):
     DEVICES.register([_device.name], _device)

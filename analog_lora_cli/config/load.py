@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from analog_lora_cli.config import scope
+from analog_lora_cli.config.device_file import SUFFIXES, read_device_file
+from analog_lora_cli.config.devices import FITTED
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.presets import preset_path
 from analog_lora_cli.config.problems import problems, training_problems
@@ -86,6 +88,7 @@ def assemble(layers: Layers, file: Path | None = None) -> Config:
     Raises:
         ConfigError: all problems.
     """
+    layers = _with_device_file(layers)
     config = _stacked(layers, file)
     published = _published(layers)
     if len(published) < len(layers) and _other_conditions(config, _stacked(published, None)):
@@ -173,6 +176,37 @@ def _without_other_kinds(layers: Layers, registry: SectionRegistry, file: Path |
             layer = {**layer, registry.section: section}
         result.append((source, layer))
     return result
+
+
+def _with_device_file(layers: Layers) -> Layers:
+    """The layers with the constants of a device file in place of its name, so that a checkpoint does not need the file.
+
+    The constants lie below all layers: any of them can be set. Those of a device that a layer above replaces go.
+    """
+    below: Layers = []
+    result: Layers = []
+    for source, layer in layers:
+        hardware = _section(layer, "hardware")
+        device = hardware.get("device")
+        if device not in (None, FITTED):
+            below, result = [], [_without_fitted_device(*each) for each in result]
+        if isinstance(device, str) and device.endswith(SUFFIXES):
+            try:
+                constants = read_device_file(Path(device))
+            except ConfigError as error:
+                raise ConfigError([f"hardware.device: {text} (from {source})" for text in error.problems]) from None
+            below = [(source, {"hardware": {"device_options": constants.model_dump(mode="json")}})]
+            layer = {**layer, "hardware": {**hardware, "device": FITTED}}
+        result.append((source, layer))
+    return [*below, *result]
+
+
+def _without_fitted_device(source: str, layer: Layer) -> tuple[str, Layer]:
+    hardware = _section(layer, "hardware")
+    if hardware.get("device") != FITTED:
+        return source, layer
+    others = {key: value for key, value in hardware.items() if key not in ("device", "device_options")}
+    return source, {**layer, "hardware": others}
 
 
 def _section(layer: Layer, name: str) -> Layer:

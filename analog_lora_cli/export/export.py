@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from analog_lora_cli.config.devices import DEVICES
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.times import seconds, time_label
 from analog_lora_cli.errors import UsageError
@@ -60,11 +61,12 @@ def export(request: ExportRequest, stage: Callable[[str], None]) -> Exported:
             f"--format peft: {request.checkpoint} was trained with method full, which has no adapter; "
             "--format merged, conductances and aihwkit work"
         )
+    hardware = source.config.hardware
     if request.format == "aihwkit":
-        _refuse_beyond_aihwkit(request, source.config.hardware)
+        _refuse_beyond_aihwkit(request, hardware)
     chip = None
     if request.chip is not None and request.at is not None:
-        check_times(source.config.hardware, [time_label(request.at)], "--at")
+        check_times(hardware, [time_label(request.at)], "--at")
         chip = (request.chip, seconds(request.at))
     check_output(request.output, request.overwrite)
     if request.repository is not None:
@@ -90,6 +92,11 @@ def export(request: ExportRequest, stage: Callable[[str], None]) -> Exported:
 
 
 def _refuse_beyond_aihwkit(request: ExportRequest, hardware: HardwareConfig) -> None:
+    if not DEVICES[hardware.device].in_aihwkit:
+        raise UsageError(
+            f"--format aihwkit: aihwkit has no noise model that takes the constants of hardware.device "
+            f"{hardware.device}; --format conductances writes targets, and with --chip and --at a chip of this device"
+        )
     keys = [f"hardware.{key}" for key in hardware.beyond_aihwkit]
     if keys:
         raise UsageError(

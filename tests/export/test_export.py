@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from analog_lora_cli.config.device_file import PCM
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import UsageError
@@ -334,6 +336,17 @@ def test_the_loader_builds_the_same_aihwkit_configuration(options: dict[str, Any
     names = {"none": "NoneType", "global": "GlobalDriftCompensation"}
     expected_name = names.get(hardware.drift_compensation, "GlobalDriftCompensationWithExactReference")
     assert type(built.drift_compensation).__name__ == expected_name
+
+
+def test_a_device_that_aihwkit_does_not_have_is_refused(
+    tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config("sst2", hardware={"device": "fitted", "device_options": PCM.model_dump()})
+    source = SimpleNamespace(config=config, has_adapter=True)
+    monkeypatch.setattr(Source, "open", lambda folder, adapter: source)
+    with pytest.raises(UsageError, match="--format aihwkit: aihwkit has no noise model .* hardware.device fitted"):
+        export_quietly(tmp_path, "aihwkit", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_loader_refuses_what_is_not_aihwkits(exports: Path) -> None:

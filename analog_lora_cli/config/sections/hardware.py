@@ -122,7 +122,8 @@ class HardwareConfig(Section):
         OneOf(DEVICES),
         Affects("programming", "training", "cost", reason="is the memory that holds the weights"),
     ] = "pcm"
-    """Noise model of the memory device, aihwkit's: programming noise, drift and read noise."""
+    """Noise model of the memory device, aihwkit's: programming noise, drift and read noise; or a file of
+    `analora fit-device` (its name ends in .yaml), whose constants then stand in `device_options`."""
 
     device_options: Annotated[
         dict[str, Any], Affects("programming", "read", "training", reason="describes the memory that holds the weights")
@@ -228,6 +229,7 @@ class HardwareConfig(Section):
                 raise ValueError(
                     f"{missing[0]}: aihwkit's torch tile has none; use simulator: fast, or {missing[0]}: 0"
                 )
+        DEVICES[self.device].check(self.device_options, g_max)
         return self
 
     @property
@@ -268,8 +270,8 @@ class HardwareConfig(Section):
     @property
     def conductance_range(self) -> tuple[float, float]:
         """Smallest and largest conductance in uS."""
-        device = DEVICES[self.device]
-        return (device.g_min if self.g_min is None else self.g_min, device.g_max if self.g_max is None else self.g_max)
+        g_min, g_max = DEVICES[self.device].conductance_range(self.device_options)
+        return (g_min if self.g_min is None else self.g_min, g_max if self.g_max is None else self.g_max)
 
     @property
     def converter_name(self) -> Converter:

@@ -19,6 +19,7 @@ import pytest
 import torch
 from scipy import stats
 
+from analog_lora_cli.config.device_file import PCM
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
@@ -40,6 +41,7 @@ DEVICES: dict[str, dict[str, Any]] = {
     "reram-cmo": {},
     "reram-wan2022": {},
     "state-independent": {},
+    "fitted": {"device_options": PCM.model_dump()},
 }
 QUIET_READS = {"read_noise_scale": 0.0}
 
