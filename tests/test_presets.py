@@ -25,12 +25,11 @@ ABLATIONS = [
 RUNS = [
     "squad-lora",
     "squad-hwa",
-    "adapt-6bit",
     "adapt-6bit-paper",
     *(f"glue-{t}-lora" for t in GLUE),
     *(f"squad-lora-{a}" for a in ABLATIONS),
 ]
-OWN = ["quickstart", "adapt-aged-chip", "smoke-squad-lora", "smoke-squad-hwa", "smoke-glue-lora"]
+OWN = ["quickstart", "adapt-6bit", "adapt-aged-chip", "smoke-squad-lora", "smoke-squad-hwa", "smoke-glue-lora"]
 
 
 def tiny_variant(config: Config, folder: Path, files: dict[str, str]) -> Config:
