@@ -24,7 +24,7 @@ def drift_json(result: DriftResult) -> dict[str, object]:
         "digital": result.digital,
         "digital_ci95": {name: result.digital_interval(name) for name in result.digital},
         "converters_only": result.converters_only,
-        "converters_only_draws": {name: result.over_draws(name).statistics() for name in result.digital},
+        "converters_only_draws": {name: _over_draws(result, name) for name in result.digital},
         "hardware": result.hardware.model_dump(mode="json"),
         "chips": result.chips,
         "training_seeds": result.training_seeds,
@@ -33,6 +33,11 @@ def drift_json(result: DriftResult) -> dict[str, object]:
         "gaussian": None,
         "reference": result.reference,
     }
+
+
+def _over_draws(result: DriftResult, metric: str) -> dict[str, object]:
+    statistics = result.over_draws(metric).statistics()
+    return {"ci95_draws" if key == "ci95_chips" else key: value for key, value in statistics.items()}
 
 
 def _time_json(result: DriftResult, label: str) -> dict[str, object]:

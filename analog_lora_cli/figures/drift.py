@@ -29,7 +29,9 @@ def drift_plot(result: DriftResult, path: Path, title: str) -> None:
     """
     with _figure(path) as axes:
         several = len(result.chips) > 1
-        name = "mean of the chips, 95 % interval" if several else f"chip {result.chips[0]}"
+        known = result.summary(result.metric, result.times[0])["ci95"] is not None
+        over = "chips and samples" if known else "chips"
+        name = f"mean of {len(result.chips)} chips, 95 % interval over {over}" if several else f"chip {result.chips[0]}"
         title = f"{title}\n! {result.warnings[0].partition(':')[0]}" if result.warnings else title
         _draw_result(axes, result, "tab:blue", name)
         axes.axhline(result.digital[result.metric], color="black", linestyle="--", linewidth=1.2, label="digital")
