@@ -60,6 +60,22 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _fits_half_precision(self) -> Config:
+        if self.model.dtype == "float32":
+            return self
+        if self.trains_base:
+            raise ValueError(
+                f"model.dtype: {self.model.dtype} with method full: its weights are too coarse for the steps of an "
+                "optimizer; use model.dtype=float32, with train.bf16=true to compute in half precision"
+            )
+        if self.hardware.simulator == "aihwkit":
+            raise ValueError(
+                f"model.dtype: {self.model.dtype} with hardware.simulator aihwkit: its tiles compute in float32 only; "
+                "use model.dtype=float32, or hardware.simulator=fast"
+            )
+        return self
+
     @property
     def trains_base(self) -> bool:
         """Whether the weights on tiles are trained themselves: `method: full`."""

@@ -16,7 +16,7 @@ from analog_lora_cli.evaluation.log import MeasurementLog, Measurements, Metrics
 from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement, without_chips
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.physics.devices import undefined_times
-from analog_lora_cli.hardware.seeds import derive_seed
+from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
 from analog_lora_cli.models.input_ranges import set_input_ranges
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
@@ -150,5 +150,7 @@ class _Bench:
 def _output_noise_of(measurement: Measurement) -> Iterator[None]:
     """Seed the output noise with the measurement's key, so that it does not depend on what was drawn before."""
     with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
-        torch.manual_seed(derive_seed("output noise", measurement.key()))
+        seed = derive_seed("output noise", measurement.key())
+        torch.manual_seed(seed)
+        seed_generator(torch.default_generator, seed)
         yield

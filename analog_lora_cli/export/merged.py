@@ -17,6 +17,7 @@ def write_merged(source: Source, folder: Path) -> Description:
         CheckpointError: the base is another one than at the training.
     """
     loaded, placement = build_digital(source)
+    loaded.module.float()  # In half precision most of an adapter would be rounded away.
     model = loaded.module.merge_and_unload(safe_merge=True) if source.has_adapter else loaded.plain
     model.save_pretrained(str(folder))
     write_tokenizer(folder, loaded.tokenizer)
@@ -26,7 +27,7 @@ def write_merged(source: Source, folder: Path) -> Description:
         title=f"{source.base_name} for {source.config.task.name}, {'merged' if source.has_adapter else 'trained'}",
         library="transformers",
         text=f"A plain transformers model, {how}. Its outputs are those of analora's digital evaluation, but for the "
-        "rounding of float32.",
+        f"rounding of {source.config.model.dtype}.",
         code=f"""\
 import torch
 from transformers import {kind}, AutoTokenizer

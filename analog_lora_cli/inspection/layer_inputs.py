@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from analog_lora_cli.evaluation.evaluator import Evaluator
-from analog_lora_cli.hardware.seeds import derive_seed
+from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.models.tiling import AnalogModel
 
@@ -21,7 +21,8 @@ def random_inputs(layers: Mapping[str, AnalogLinear], tokens: int, seed: int) ->
     """Standard normal inputs for each layer: (tokens, in_features)."""
     inputs = {}
     for name, layer in layers.items():
-        generator = torch.Generator().manual_seed(derive_seed(seed, name, "input"))
+        generator = torch.Generator()
+        seed_generator(generator, derive_seed(seed, name, "input"))
         inputs[name] = torch.randn(tokens, layer.in_features, generator=generator)
     return inputs
 

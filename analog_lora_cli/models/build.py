@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from analog_lora_cli.config import scope
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import CheckpointError, UsageError
@@ -184,7 +186,7 @@ def load_plain(
 
     task = make_task(config.task, config.train.seed)
     set_seed(config.train.seed)
-    model, new_parameters = load_model(task, source, revision)
+    model, new_parameters = load_model(task, source, revision, getattr(torch, config.model.dtype))
     family = family_of(model.config)
     if tokenizer is not None:
         _check_lengths(config, source, model, tokenizer)

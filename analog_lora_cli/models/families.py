@@ -1,11 +1,9 @@
-"""Families of architectures: their heads, the type of their weights, their padding."""
+"""Families of architectures: their heads, their padding."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
-
-import torch
 
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.models.modules import is_inside
@@ -20,8 +18,6 @@ class Family(ABC):
     Tied weights stay digital in each, see `placement.decide`.
     """
 
-    dtype: torch.dtype
-    """Type that pretrained weights are loaded in."""
     padding_side: str
     """Side on which short sequences of a batch are padded: `left` or `right`."""
 
@@ -55,7 +51,6 @@ class Family(ABC):
 class Encoder(Family):
     """BERT and its kin: a task head beside the pretrained body, new in each task."""
 
-    dtype = torch.float32
     padding_side = "right"
 
     def includes(self, config: PretrainedConfig) -> bool:

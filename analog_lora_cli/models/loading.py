@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
 from analog_lora_cli.config.sections.model import ModelConfig
 from analog_lora_cli.errors import HubError, UsageError
@@ -59,8 +60,16 @@ def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokeni
     return tokenizer
 
 
-def load_model(task: Task, source: str, revision: str | None = None) -> tuple[PreTrainedModel, list[str]]:
-    """The pretrained model with the task's head, in the type of its family.
+def load_model(
+    task: Task, source: str, revision: str | None = None, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, list[str]]:
+    """The pretrained model with the task's head.
+
+    Args:
+        task: task that says which head.
+        source: folder or hub id.
+        revision: revision of a repository on the hub.
+        dtype: type of the weights. The head is in float32 all the same, because it is trained.
 
     Returns:
         the model, and the names of the parameters that the pretrained weights do not have: the new head.
@@ -76,7 +85,7 @@ def load_model(task: Task, source: str, revision: str | None = None) -> tuple[Pr
             source,
             config=config,
             revision=revision,
-            dtype=family.dtype,
+            dtype=dtype,
             output_loading_info=True,
             ignore_mismatched_sizes=False,
         )
@@ -89,7 +98,20 @@ def load_model(task: Task, source: str, revision: str | None = None) -> tuple[Pr
     missing = [name for name in new_parameters if not family.may_be_new(name, heads)]
     if missing:
         raise UsageError(_missing_body(source, task, config, missing))
+    if dtype != torch.float32:
+        for name in heads:
+            _compute_in_float32(model.get_submodule(name))
     return model, new_parameters
+
+
+def _compute_in_float32(head: nn.Module) -> None:
+    head.float()
+    for module in head.modules():
+        module.register_forward_pre_hook(_float_inputs)
+
+
+def _float_inputs(module: nn.Module, inputs: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple(x.float() if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs)
 
 
 def load_config(task: Task, source: str, revision: str | None = None) -> PretrainedConfig:

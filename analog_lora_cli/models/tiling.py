@@ -142,10 +142,10 @@ def replace_linear_layers(
 
 @torch.no_grad()
 def clip_in_place(layers: Mapping[str, AnalogLinear]) -> None:
-    """Clip the weights of trained layers again and take new column scales from them."""
+    """Clip the weights of trained layers again, in the present tile units, and take new column scales from them."""
     for layer in layers.values():
         hardware = layer.hardware
-        clipped, _ = clip_weight(layer.weight, layer.grid, hardware.clip_sigma, hardware.clip_scope)
+        clipped, _ = clip_weight(layer.weight, layer.grid, hardware.clip_sigma, hardware.clip_scope, layer.column_scale)
         layer.weight.copy_(clipped)
         layer.refresh_scales()
 

@@ -14,7 +14,7 @@ from analog_lora_cli.models.build import TrainingModel
 from analog_lora_cli.training.callbacks.adalora import AdaLoraBudget
 from analog_lora_cli.training.callbacks.chips import ChipEachStep, ChipInTheLoop
 from analog_lora_cli.training.callbacks.noise import WeightNoiseSchedule
-from analog_lora_cli.training.callbacks.reclip import ReclipWeights
+from analog_lora_cli.training.callbacks.tile_units import StepInTileUnits
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -50,7 +50,7 @@ def additions(model: TrainingModel, arguments: TrainingArguments, aged_chip: tup
     if analog is not None and aged_chip is not None:
         callbacks.append(ChipInTheLoop(analog.layers, hardware, *aged_chip))
     if analog is not None and config.trains_base:
-        callbacks.append(ReclipWeights(analog.layers))
+        callbacks.append(StepInTileUnits(analog.layers))
     if not config.has_adapter:
         return Additions(callbacks)
     variant = _variant_additions(config.adapter, model.loaded.module, arguments)

@@ -112,7 +112,7 @@ def test_adalora_spreads_its_budget_over_the_steps_of_the_training(make_config: 
     [
         ({}, ["WeightNoiseSchedule"]),
         ({"hardware": {"weight_noise_type": "device"}}, ["WeightNoiseSchedule", "ChipEachStep"]),
-        ({"method": "full"}, ["WeightNoiseSchedule", "ReclipWeights"]),
+        ({"method": "full"}, ["WeightNoiseSchedule", "StepInTileUnits"]),
         ({"method": "digital"}, []),
         ({"method": "digital", "adapter": {"variant": "adalora"}}, ["AdaLoraBudget"]),
     ],

@@ -93,8 +93,8 @@ class HardwareConfig(Section):
     """Standard deviation of the Gaussian noise before the ADC, in tile units, in training and evaluation."""
 
     weight_noise: Annotated[float, Affects("training")] = Field(default=0.067, ge=0)
-    """Standard deviation of the training noise on the weights, relative to the tile's largest weight; one draw per
-    forward pass. Only in training."""
+    """Standard deviation of the training noise on the weights, relative to the largest weight of each column of a
+    tile; one draw per forward pass. Only in training."""
 
     weight_noise_type: Annotated[Literal["gaussian", "device"], Affects("training")] = "gaussian"
     """`gaussian`: `weight_noise`, as in the paper; `device`: each step programs a new chip of the configured `device`

@@ -155,8 +155,8 @@ class AihwkitLinear(AnalogLinear):
         return output if self.bias is None else output + self.bias
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AihwkitLinear:
+        self.simulated._apply(fn)  # First, because the weights are written onto it again.
         super()._apply(fn, recurse)
-        self.simulated._apply(fn)
         return self
 
     def _write(self, state: TileState | None) -> None:

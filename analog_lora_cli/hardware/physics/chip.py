@@ -24,7 +24,7 @@ from analog_lora_cli.hardware.physics.conductances import (
 )
 from analog_lora_cli.hardware.physics.devices import noise_model
 from analog_lora_cli.hardware.physics.faults import TileFaults
-from analog_lora_cli.hardware.seeds import derive_seed
+from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
 from analog_lora_cli.hardware.tile.mapping import tile_weights
 from analog_lora_cli.hardware.tile.state import MappedLayer, TileState
 
@@ -95,7 +95,8 @@ class Chip:
         No chip can be read so; it shows what programming alone does.
         """
         for name, layer in self.layers.items():
-            weight, scales = torch.empty_like(layer.weight, device="cpu"), layer.column_scale.cpu()
+            scales = layer.column_scale.cpu()
+            weight = torch.empty_like(layer.weight, device="cpu", dtype=scales.dtype)
             for tile, programmed in zip(layer.grid, self._tiles[name], strict=True):
                 weight[tile.weights] = self._before_any_read(programmed) * scales[tile.columns][:, None]
             device = layer.weight.device
@@ -174,7 +175,8 @@ class Chip:
 
     @torch.no_grad()
     def _aged_layer(self, name: str, layer: MappedLayer, seconds: float, read: int) -> TileState:
-        weight, scales = torch.empty_like(layer.weight, device="cpu"), layer.column_scale.cpu()
+        scales = layer.column_scale.cpu()
+        weight = torch.empty_like(layer.weight, device="cpu", dtype=scales.dtype)
         compensation = torch.ones_like(scales)
         for tile, programmed in zip(layer.grid, self._tiles[name], strict=True):
             with self._reading(programmed, seconds, read) as held:
@@ -236,7 +238,7 @@ def seeded(*parts: object) -> Iterator[None]:
     normals take the time.
     """
     state = torch.get_rng_state()
-    torch.default_generator.manual_seed(derive_seed(*parts))
+    seed_generator(torch.default_generator, derive_seed(*parts))
     try:
         with one_thread():
             yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
@@ -46,8 +48,8 @@ class AnalogLinear(nn.Linear):
 
     In training the weights carry Gaussian noise of `weight_noise * s` per column, drawn once a forward pass. The
     gradient treats both converters as the identity inside their range (straight-through estimator) and `a` as a
-    constant. Formula: aihwkit's torch tile (`AnalogMVM`) with ABS_MAX noise management; a token of zeros gives
-    exactly 0 here.
+    constant. Weights and inputs in half precision are computed with in float32. Formula: aihwkit's torch tile
+    (`AnalogMVM`) with ABS_MAX noise management; a token of zeros gives exactly 0 here.
 
     Args:
         weight: (out_features, in_features), already clipped.
@@ -176,6 +178,17 @@ class AnalogLinear(nn.Linear):
             effective = EffectiveWeights.now(self)
             result = _AnalogProduct.apply(x, self.weight, self.bias, self.input_range, effective, dtype)
         return result
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AnalogLinear:
+        """Move or convert the layer, its chip's state included; scales and state are never in half precision."""
+        super()._apply(fn, recurse)
+        self.refresh_scales()
+        if self.state is not None:
+            tensors = {
+                name: tensor.to(self.column_scale) for name, tensor in vars(self.state).items() if tensor is not None
+            }
+            self.state = TileState(**tensors)
+        return self
 
     def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__(state)

@@ -14,6 +14,10 @@ from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.random import PooledNormal
 from analog_lora_cli.hardware.tile.product_effects import ProductEffects
 
+MOST_BITS: dict[torch.dtype | None, int] = {torch.bfloat16: 9, torch.float16: 11}
+"""Bits of the finest converters that a product in half precision is good enough for: it has 8 and 11 significant
+bits, the sign not counted. An ideal converter is finer than any."""
+
 
 @dataclass(frozen=True)
 class Converters:
@@ -62,6 +66,17 @@ class Converters:
     def noise_steps(self) -> float:
         """Standard deviation of the noise before the ADC, in its steps."""
         return self.output_noise / self.output_unit
+
+    def product_type(self, dtype: torch.dtype | None) -> torch.dtype | None:
+        """Type of the products under autocast; None: that of the weights, because `dtype` is too coarse.
+
+        Levels of a converter are whole numbers, which half precision tells apart up to a number of bits only.
+        """
+        if dtype not in MOST_BITS:
+            return dtype
+        levels = 2.0 ** MOST_BITS[dtype] - 1.0
+        steps = self.dac_step, self.adc_step / self.adc_bound
+        return dtype if all(step and 2.0 / step < levels for step in steps) else None
 
     def convert_input(self, x_TI: Tensor, input_scale_T1: Tensor) -> Tensor:
         """x / input_scale in steps of the DAC, a new tensor.

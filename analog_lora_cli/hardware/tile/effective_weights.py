@@ -6,6 +6,7 @@ Axes of tensors by suffix: T tokens, I inputs (of all rows of tiles, or of one),
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -41,8 +42,9 @@ class EffectiveWeights:
 
     @torch.no_grad()
     def weight(self) -> Tensor:
-        """(out_features, in_features), in the unit of the layer's weight."""
+        """(out_features, in_features), in the unit of the layer's weight and the type of its column scales."""
         exact_OI = self.layer.weight.detach() if self.state is None else self.state.weight
+        exact_OI = exact_OI.to(self.layer.column_scale.dtype)
         if self.noise.strength == 0:
             return exact_OI
         grid, scale_RO = self.layer.grid, self.layer.column_scale
@@ -63,7 +65,10 @@ class EffectiveWeights:
         scales, compiled = layer.digital_scales(self.compensation), fits_kernels(weight_OI, layer.hardware)
         offset = None if self.state is None else self.state.adc_offset
         tiles = TileArray(weight_OI, layer.grid, layer.converters, scales, compiled, self.input_scale, offset)
-        return analog_mvm(x, tiles, bias, PooledNormal(self.noise.output_seed, x.device), needs, dtype)
+        normals = PooledNormal(self.noise.output_seed, x.device)
+        # Autocast would round a product in float32 too.
+        with torch.autocast(x.device.type, enabled=False) if dtype else nullcontext():
+            return analog_mvm(x, tiles, bias, normals, needs, layer.converters.product_type(dtype))
 
     @property
     def compensation(self) -> Tensor | None:
@@ -121,16 +126,16 @@ class EffectiveWeights:
             inputs: inputs of the `MvmResult`.
         """
         grad_TO, grid = grad.reshape(-1, grad.shape[-1]), self.layer.grid
-        result_OI = torch.zeros_like(self.layer.weight)
+        result_OI = torch.zeros_like(self.layer.weight, dtype=self.layer.column_scale.dtype)
         for row, partial_TO in enumerate(self.partial_gradients(grad_TO, saturated)):
             for input_TI, (first, last) in zip(inputs[row], grid.columns, strict=True):
                 tile_OI = partial_TO[:, first:last].to(input_TI.dtype).t() @ input_TI
                 result_OI[first:last, slice(*grid.rows[row])] = tile_OI
-        return result_OI
+        return result_OI.to(self.layer.weight.dtype)
 
 
 def present_noise(layer: TileLayer) -> LayerNoise:
-    """The noise of a layer in the present forward pass."""
+    """The noise of a layer in its next call in the present forward pass; counts the call."""
     if layer.noise is None:
         return LayerNoise()
     return layer.noise.of_layer(layer.name, layer.hardware, layer.training)

@@ -23,9 +23,11 @@ def column_scales(weight: Tensor, grid: TileGrid) -> Tensor:
         grid: the layer's tiles.
 
     Returns:
-        (rows of tiles, out_features), in the unit of the weight.
+        (rows of tiles, out_features), in the unit of the weight; float32 for weights in half precision. Their type is
+        that which tiles compute in.
     """
-    return torch.stack([weight[:, start:stop].abs().amax(dim=1) for start, stop in grid.rows])
+    scales = torch.stack([weight[:, start:stop].abs().amax(dim=1) for start, stop in grid.rows])
+    return scales.to(torch.promote_types(weight.dtype, torch.float32))
 
 
 def tile_weights(layer: MappedLayer, dtype: torch.dtype | None = None) -> Iterator[tuple[TileSlice, Tensor]]:
@@ -33,13 +35,24 @@ def tile_weights(layer: MappedLayer, dtype: torch.dtype | None = None) -> Iterat
 
     Args:
         layer: layer on tiles.
-        dtype: type to compute in; None: that of the weights.
+        dtype: type to compute in; None: that of the column scales.
     """
+    dtype = dtype or layer.column_scale.dtype
     weight, scales = layer.weight.detach().cpu().to(dtype), layer.column_scale.cpu().to(dtype)
     for tile in layer.grid:
         scale = scales[tile.columns][:, None]
         safe = torch.where(scale > 0, scale, torch.ones_like(scale))
         yield tile, weight[tile.weights] / safe
+
+
+def weight_units(layer: MappedLayer) -> Tensor:
+    """The magnitude that counts as 1 in tile units for each weight, (out_features, in_features).
+
+    It is 1 in a column of zeros.
+    """
+    scale = torch.where(layer.column_scale > 0, layer.column_scale, torch.ones_like(layer.column_scale))
+    rows = zip(scale, layer.grid.rows, strict=True)
+    return torch.cat([scale[:, None].expand(-1, stop - start) for scale, (start, stop) in rows], dim=1)
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,9 @@ class Clipping:
 
 
 @torch.no_grad()
-def clip_weight(weight: Tensor, grid: TileGrid, sigma: float, scope: str) -> tuple[Tensor, Clipping]:
+def clip_weight(
+    weight: Tensor, grid: TileGrid, sigma: float, scope: str, scales: Tensor | None = None
+) -> tuple[Tensor, Clipping]:
     """Clip a weight matrix at a number of standard deviations.
 
     `column`: each column of a tile at sigma times its own standard deviation (arXiv 2411.17367: "each channel").
@@ -66,6 +81,7 @@ def clip_weight(weight: Tensor, grid: TileGrid, sigma: float, scope: str) -> tup
         grid: the layer's tiles.
         sigma: number of standard deviations; 0 leaves the weights as they are.
         scope: `column` or `tile`.
+        scales: (rows of tiles, out_features), the column scales that tile units refer to; None: those of the weight.
 
     Returns:
         the clipped weight, a new tensor, and the effect of the clipping.
@@ -76,7 +92,7 @@ def clip_weight(weight: Tensor, grid: TileGrid, sigma: float, scope: str) -> tup
     for tile in grid:
         block = clipped[tile.weights]
         if scope == "tile":
-            scale = block.abs().amax(dim=1, keepdim=True)
+            scale = block.abs().amax(dim=1, keepdim=True) if scales is None else scales[tile.columns][:, None]
             units = block / torch.where(scale > 0, scale, torch.ones_like(scale))
             bound = (units.double().std() if units.numel() > 1 else units.new_zeros(())) * sigma * scale
         else:

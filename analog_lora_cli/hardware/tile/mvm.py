@@ -45,6 +45,7 @@ def analog_mvm(
     """
     weight_OI, grid, converters = tiles.weight, tiles.grid, tiles.converters
     needs = needs or GradientNeeds()
+    bias = None if bias is None else bias.to(weight_OI.dtype)
     x_TI = x.reshape(-1, x.shape[-1]).to(weight_OI.dtype)
     # In its final shape from the beginning: a view made in here could not be changed in place, as AdaLoRA does.
     result = torch.empty(*x.shape[:-1], weight_OI.shape[0], dtype=weight_OI.dtype, device=weight_OI.device)

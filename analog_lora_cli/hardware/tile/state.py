@@ -20,7 +20,7 @@ class TileState:
 
     weight: Tensor
     """(out_features, in_features): the programmed and drifted weights times the gains of their columns' ADCs, in the
-    unit of the layer's weight."""
+    unit of the layer's weight and the type of its column scales."""
     compensation: Tensor
     """(rows of tiles, out_features): the drift-compensation factors, without unit."""
     adc_offset: Tensor | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
@@ -36,12 +37,25 @@ class LayerNoise:
     """Seed of the noise before the ADC; None: torch's default generator decides."""
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A moment of a training between two calls of layers."""
+
+    step: int
+    forward_pass: int
+    strength: float
+    rollout: NoiseDraw | None
+    calls: Mapping[str, int]
+    """Calls of each layer in the forward pass so far."""
+
+
 class TrainingNoise:
     """Source of the training noise of all layers of a model, which counts steps and forward passes.
 
     The weight noise of a layer is a function of (seed, step, forward pass of the step, layer): the same on every
     rank, because all ranks simulate one chip, the same when a run resumes, and the same when gradient checkpointing
-    computes a layer again. The output noise also depends on the rank, because ranks see different samples.
+    computes a layer again. The output noise also depends on the rank, because ranks see different samples, and on the
+    call, where a forward pass calls a layer more than once: its chip is the same then, its products are not.
 
     A backward pass uses the draw of its own forward pass, whatever forward passes came between. Gradient checkpointing,
     which computes layers again in the backward pass, does so with `checkpoint_contexts` as torch's `context_fn`.
@@ -62,15 +76,19 @@ class TrainingNoise:
         self.strength = 1.0
         """Multiplies the weight noise; a schedule may change it from step to step."""
         self._rollout: NoiseDraw | None = None
+        self._calls: Counter[str] = Counter()
+        """Calls of each layer in the present forward pass."""
 
     def begin_step(self, step: int) -> None:
         """Start an optimizer step."""
         self.step = step
         self.forward_pass = 0
+        self._calls.clear()
 
     def begin_forward(self) -> None:
         """Start a forward pass of the whole model."""
         self.forward_pass += 1
+        self._calls.clear()
 
     @property
     def draw(self) -> NoiseDraw:
@@ -108,29 +126,29 @@ class TrainingNoise:
         return nullcontext(), _Recall(self)
 
     @property
-    def moment(self) -> tuple[int, int, float, NoiseDraw | None]:
-        """Step, forward pass, strength and rollout: all that the noise depends on besides seed and rank.
-
-        May be set to an earlier value.
-        """
-        return self.step, self.forward_pass, self.strength, self._rollout
+    def moment(self) -> Moment:
+        """All that the noise depends on besides seed and rank; may be set to an earlier value."""
+        return Moment(self.step, self.forward_pass, self.strength, self._rollout, self._calls.copy())
 
     @moment.setter
-    def moment(self, moment: tuple[int, int, float, NoiseDraw | None]) -> None:
-        self.step, self.forward_pass, self.strength, self._rollout = moment
+    def moment(self, moment: Moment) -> None:
+        self.step, self.forward_pass, self.strength = moment.step, moment.forward_pass, moment.strength
+        self._rollout, self._calls = moment.rollout, Counter(moment.calls)
 
     def of_layer(self, name: str, hardware: HardwareConfig, training: bool) -> LayerNoise:
-        """The noise of a layer in the present forward pass.
+        """The noise of a layer in its next call in the present forward pass; counts the call.
 
         Args:
             name: name of the layer.
             hardware: hardware of the layer.
             training: whether the layer is in training mode; if not, it has weight noise in rollouts only.
         """
-        draw = self.draw
-        output_seed = (
-            derive_seed(self.seed, self.step, self.forward_pass, "output", name, self.rank) if training else None
-        )
+        draw, output_seed = self.draw, None
+        if training:
+            # The first call has no number.
+            call = [self._calls[name]] if name in self._calls else []
+            output_seed = derive_seed(self.seed, self.step, self.forward_pass, "output", name, self.rank, *call)
+            self._calls[name] += 1
         if hardware.weight_noise_type != "gaussian" or not (training or self._rollout):
             return LayerNoise(output_seed=output_seed)
         weight_seed = derive_seed(self.seed, draw.step, draw.number, "weight", name)
