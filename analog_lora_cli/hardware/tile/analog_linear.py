@@ -187,7 +187,7 @@ class AnalogLinear(nn.Linear):
             tensors = {
                 name: tensor.to(self.column_scale) for name, tensor in vars(self.state).items() if tensor is not None
             }
-            self.state = TileState(**tensors)
+            self.state = TileState(**{name: tensor.to(self.column_scale) for name, tensor in present.items()})
         return self
 
     def __setstate__(self, state: dict[str, object]) -> None:
