@@ -184,9 +184,7 @@ class AnalogLinear(nn.Linear):
         super()._apply(fn, recurse)
         self.refresh_scales()
         if self.state is not None:
-            tensors = {
-                name: tensor.to(self.column_scale) for name, tensor in vars(self.state).items() if tensor is not None
-            }
+            present = {name: tensor for name, tensor in vars(self.state).items() if tensor is not None}
             self.state = TileState(**{name: tensor.to(self.column_scale) for name, tensor in present.items()})
         return self
 

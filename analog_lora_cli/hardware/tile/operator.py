@@ -65,7 +65,7 @@ def product(
     if find_saturated:
         no_mask = torch.zeros(tokens, weight.shape[0], dtype=torch.bool, device=x.device)
         saturated = torch.stack([no_mask if mask is None else mask for mask in result.saturated])
-    inputs = layer.column_scale.new_empty(0)
+    inputs = weight.new_empty(0, dtype=layer.column_scale.dtype)
     if result.inputs is not None:
         columns = range(_input_columns(layer))
         inputs = torch.stack([torch.cat([row[column] for row in result.inputs], dim=1) for column in columns])
@@ -94,7 +94,7 @@ def _(
     return (
         x.new_empty(*x.shape[:-1], weight.shape[0], dtype=dtype or x.dtype),
         x.new_empty(mask_shape, dtype=torch.bool),
-        layer.column_scale.new_empty(input_shape),
+        weight.new_empty(input_shape, dtype=layer.column_scale.dtype),
         torch.empty((), dtype=torch.int64),
         torch.empty((), dtype=torch.float64),
     )
