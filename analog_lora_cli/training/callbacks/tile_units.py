@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 class StepInTileUnits(StatefulCallback):
     """`method: full`: the optimizer sees weights and gradients in tile units, as aihwkit's does.
 
-    So a step of Adam changes a weight by the learning rate times its column scale, and weight decay, momentum and the
-    norm at which gradients are clipped count in tile units too. After the step the weights are clipped and mapped
-    again, as in the paper. Everywhere else they are in their own unit. As a context manager it converts the gradients,
-    where they arise: before they are accumulated, averaged over processes, and clipped.
+    The weights are divided by their column scales, and so are the gradients (aihwkit divides the gradient of a tile's
+    weights by the scale squared). A step of Adam then changes a weight by the learning rate times its column scale, a
+    step of SGD as without tiles; the norm at which gradients are clipped is that of the divided ones. After the step
+    the weights are clipped and mapped again, as in the paper. Everywhere else they are in their own unit.
+
+    As a context manager it converts the gradients where they arise: before they are accumulated, averaged over
+    processes, and clipped.
 
     Args:
         layers: the layers on tiles, by name.
@@ -64,4 +67,4 @@ class StepInTileUnits(StatefulCallback):
 
 
 def _in_tile_units(layer: AnalogLinear) -> Callable[[Tensor], Tensor]:
-    return lambda gradient: gradient * weight_units(layer)
+    return lambda gradient: gradient / weight_units(layer)
