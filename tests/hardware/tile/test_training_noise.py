@@ -257,3 +257,72 @@ def test_gradient_checkpointing_changes_nothing() -> None:
         assert plain is not None and recomputed is not None
         assert plain.abs().sum() > 0
         assert torch.equal(plain, recomputed)
+
+
+class Twice(nn.Module):
+    """A layer that is called twice in one forward pass, as ALBERT's are."""
+
+    def __init__(self, noise: TrainingNoise) -> None:
+        super().__init__()
+        square = torch.randn(20, 20, generator=torch.Generator().manual_seed(2))
+        self.layer = AnalogLinear(square, None, HardwareConfig(adc_bits=0), "layer", noise).train()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layer(x), self.layer(x)
+
+
+def test_each_call_has_output_noise_of_its_own_and_the_same_weights() -> None:
+    noise = TrainingNoise(1)
+    model = Twice(noise)
+    noise.begin_step(1)
+    noise.begin_forward()
+    first, second = model(X)
+    assert (first != second).double().mean() > 0.9
+    model.layer.set_hardware(HardwareConfig(adc_bits=0, output_noise=0.0))
+    assert torch.equal(*model(X))
+    model.layer.set_hardware(HardwareConfig(adc_bits=0))
+    noise.begin_forward()
+    again = model(X)
+    noise.begin_step(1)
+    noise.begin_forward()
+    assert torch.equal(model(X)[0], first) and not torch.equal(again[1], second)
+
+
+def test_calls_are_counted_the_same_in_a_checkpointed_block() -> None:
+    """A layer before, inside and after the block: computed again, the block's calls have their own numbers."""
+    seen: list[list[Tensor]] = []
+    for checkpointed in (False, True):
+        noise = TrainingNoise(1)
+        model, outputs = Twice(noise), []
+        noise.begin_step(1)
+        noise.begin_forward()
+
+        def block(x: Tensor, model: Twice = model, outputs: list[Tensor] = outputs) -> Tensor:
+            first, second = model(x)
+            outputs.append(second.detach())
+            return torch.tanh(first * second)
+
+        x = X.clone().requires_grad_(True)
+        hidden = model.layer(x)
+        options = {"use_reentrant": False, "context_fn": noise.checkpoint_contexts}
+        hidden = checkpoint(block, hidden, **options) if checkpointed else block(hidden)
+        hidden = model.layer(hidden)
+        hidden.square().sum().backward()
+        assert len(outputs) == 1 + checkpointed and torch.equal(outputs[0], outputs[-1])
+        assert x.grad is not None
+        seen.append([hidden.detach(), x.grad])
+    assert all(torch.equal(one, other) for one, other in zip(*seen, strict=True))
+
+
+def test_calls_are_counted_the_same_under_torch_compile() -> None:
+    results = []
+    for compiled in (False, True):
+        noise = TrainingNoise(1)
+        model = Twice(noise)
+        noise.begin_step(1)
+        noise.begin_forward()
+        torch._dynamo.reset()
+        call = torch.compile(model, backend="aot_eager", fullgraph=True) if compiled else model
+        results.append(call(X))
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+    assert not torch.equal(*results[1])
