@@ -117,6 +117,8 @@ def layer_errors(
         seeds: the chips.
         times: after programming; those that are not after the first read are left out.
     """
+    dtype = layer.column_scale.dtype
+    layer, original, x = layer.to(dtype), original.to(dtype), x.to(dtype)
     first = first_read(layer.hardware)
     later = [time for time in times if seconds(time) > first]
     errors, dynamic = _Errors(layer, x, layer.input_scale), _Errors(layer, x, TokenMaximum())
