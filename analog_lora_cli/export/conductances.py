@@ -69,7 +69,7 @@ def load_model(folder: Path | str, output_noise: float | None = None) -> PreTrai
     """Build the model of an export of conductances: analog layers from the conductances, the rest digital.
 
     Nothing but the folder is needed. The weights, and so the outputs, are bit-identical to those of the checkpoint's
-    model, or of the chip if the export has one.
+    model, or of the chip if the export has one; all of it is computed in float32, also where `model.dtype` was not.
 
     Args:
         folder: an export of the format `conductances`.

@@ -17,7 +17,6 @@ def write_merged(source: Source, folder: Path) -> Description:
         CheckpointError: the base is another one than at the training.
     """
     loaded, placement = build_digital(source)
-    loaded.module.float()  # In half precision most of an adapter would be rounded away.
     model = loaded.module.merge_and_unload(safe_merge=True) if source.has_adapter else loaded.plain
     model.save_pretrained(str(folder))
     write_tokenizer(folder, loaded.tokenizer)

@@ -90,13 +90,15 @@ def build_digital(source: Source) -> tuple[LoadedModel, Placement | None]:
     """The model whose outputs are those of the tool's digital evaluation, from plain linear layers.
 
     With `method: lora` the weights are the clipped ones, which the adapter was trained for; with `method: digital`
-    they are the base's own.
+    they are the base's own. In float32, because in half precision most of an adapter would be rounded away.
 
     Returns:
         the model, and the placement with the change by clipping; None without clipping.
     """
     loaded = source.build()
-    return loaded, clip_weights(loaded) if source.has_adapter and source.config.on_tiles else None
+    placement = clip_weights(loaded) if source.has_adapter and source.config.on_tiles else None
+    loaded.module.float()
+    return loaded, placement
 
 
 def clip_weights(loaded: LoadedModel) -> Placement:

@@ -32,6 +32,8 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
         raise ConfigError(problems)
     values = config.train.model_dump()
     _refuse_sharding(values)
+    if config.on_tiles:
+        _refuse_reentrant(values)
     if values["report_to"]:
         _require_reporters(values["report_to"])
     else:
@@ -70,6 +72,19 @@ def _refuse_sharding(values: dict[str, object]) -> None:
                     "it whole. "
                     f"Take the key out, and {name} out of accelerate's configuration; to save memory: "
                     "train.gradient_checkpointing=true, a smaller batch, train.bf16=true"
+                ]
+            )
+
+
+def _refuse_reentrant(values: dict[str, object]) -> None:
+    # Its second computation of a layer cannot be told from a second call, which has noise of its own.
+    for kind in ("gradient", "activation"):
+        options = values.get(f"{kind}_checkpointing_kwargs")
+        if values.get(f"{kind}_checkpointing") and isinstance(options, dict) and options.get("use_reentrant"):
+            raise ConfigError(
+                [
+                    f"train.{kind}_checkpointing_kwargs: use_reentrant true would compute layers on tiles again with "
+                    "other noise; leave it out, or use method digital"
                 ]
             )
 

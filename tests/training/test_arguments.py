@@ -16,3 +16,10 @@ def test_the_first_step_is_logged_unless_the_user_says_otherwise(
     section: dict[str, bool], expected: bool, make_config: Callable[..., Config], tmp_path: Path
 ) -> None:
     assert training_arguments(make_config(train=section), tmp_path).logging_first_step is expected
+
+
+def test_reentrant_checkpointing_needs_no_tiles(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    train = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
+    with pytest.raises(ConfigError, match=r"gradient_checkpointing_kwargs: use_reentrant true .*method digital"):
+        training_arguments(make_config(train=train), tmp_path)
+    assert training_arguments(make_config(method="digital", train=train), tmp_path).gradient_checkpointing_kwargs
