@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.errors import ConfigError
 from analog_lora_cli.training.arguments import training_arguments
 
 
