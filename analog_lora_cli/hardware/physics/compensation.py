@@ -15,7 +15,7 @@ from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.random import PooledNormal
-from analog_lora_cli.hardware.seeds import derive_seed
+from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
 from analog_lora_cli.hardware.tile.converters import Converters
 
 SMALLEST_READ_OUT = 1e-4
@@ -182,7 +182,8 @@ def coarse_read_out(hardware: HardwareConfig) -> str | None:
 @lru_cache(maxsize=8)
 def _random(rows: int) -> tuple[Tensor, Tensor]:
     """Signs +-1 and numbers in [0, 1), each (PROBES, rows): the same for all tiles of as many rows."""
-    generator = torch.Generator().manual_seed(derive_seed("drift probes", rows))
+    generator = torch.Generator()
+    seed_generator(generator, derive_seed("drift probes", rows))
     signs = torch.randint(2, (PROBES, rows), generator=generator).mul_(2).sub_(1).float()
     return signs, torch.rand(PROBES, rows, generator=generator)
 
