@@ -24,6 +24,10 @@ class UsageError(AnaloraError):
     exit_code = EXIT_USAGE
 
 
+class BusyError(UsageError):
+    """Another process is writing to the same folder."""
+
+
 class ConfigError(UsageError):
     """One or more problems in a configuration, all of them in one report.
 

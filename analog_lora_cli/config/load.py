@@ -131,7 +131,7 @@ def _other_conditions(config: Config, published: Config) -> bool:
 
 
 def _is_condition(key: str) -> bool:
-    if key.partition(".")[0] not in ("model", "task", "hardware") or scope.affects(key, "numerics"):
+    if key.partition(".")[0] not in ("method", "model", "task", "hardware") or scope.affects(key, "numerics"):
         return False
     return scope.affects(key, *scope.MEASUREMENT, "data", "architecture", "training")
 

@@ -15,7 +15,7 @@ from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.bootstrap import Array, Clusters, simultaneous
 from analog_lora_cli.evaluation.log import Measurements, Metrics
 from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
-from analog_lora_cli.evaluation.statistics import MetricOverChips, Statistics, Summary
+from analog_lora_cli.evaluation.statistics import MetricOverChips, Statistics, Summary, wider
 from analog_lora_cli.hardware.physics.compensation import coarse_read_out
 from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.tasks.scores import PREDICTION, Columns
@@ -197,8 +197,10 @@ class DriftResult:
             together = _together(rows)
             for label, row in rows.items():
                 worst = self.metrics[metric].worst(row.values.tolist())
+                own = row.statistics()
+                every = wider(together[label], own["ci95"]) if together else None
                 summaries[metric, label] = Summary(
-                    **row.statistics(), ci95_all_times=together.get(label), components=row.components(), worst=worst
+                    **own, ci95_all_times=every, components=row.components(), worst=worst
                 )
         return summaries
 

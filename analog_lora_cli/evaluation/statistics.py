@@ -17,7 +17,7 @@ class Components(TypedDict):
     """Standard deviations of a metric by their cause, in its unit; None: unknown."""
 
     chip: float | None
-    """Between chips, without the share of their readings; needs two chips."""
+    """Between chips; needs two. Without the share of their readings, if those are known apart."""
     read: float | None
     """Between readings of one chip: read noise and output noise; needs two readings."""
     samples: float | None
@@ -88,7 +88,7 @@ class MetricOverChips:
     @cached_property
     def deviations(self) -> Deviations | None:
         """Deviations of the mean with other chips and samples; None if either is unknown."""
-        if len(self.values) < 2 or self.over_samples is None:
+        if len(self.values) < 2 or self.over_samples is None or self.clusters < 2:
             return None
         return Deviations({self.way: over_members(self.way, self.values), SAMPLES: self.deviations_over_samples})
 
@@ -115,8 +115,10 @@ class MetricOverChips:
 
         std = float(self.values.std(ddof=1))
         half = float(t.ppf(0.975, count - 1)) * std / math.sqrt(count)
-        wide = None if self.deviations is None else self.deviations.interval(mean)
-        return Statistics(mean=mean, std=std, ci95=wide, ci95_chips=[mean - half, mean + half], values=values)
+        over_chips = [mean - half, mean + half]
+        # Two or three chips give the bootstrap few values: never narrower than Student's interval.
+        wide = None if self.deviations is None else wider(self.deviations.interval(mean), over_chips)
+        return Statistics(mean=mean, std=std, ci95=wide, ci95_chips=over_chips, values=values)
 
     def components(self) -> Components:
         """Standard deviations by cause: chips, readings, samples."""
@@ -133,7 +135,7 @@ class MetricOverChips:
         return Components(chip=chip, read=None if read is None else math.sqrt(read), samples=spread)
 
 
-def wider(statistics: Statistics) -> list[float] | None:
-    """The wider of the known intervals: that over chips and samples, or over chips where samples are unknown."""
-    known = [interval for interval in (statistics["ci95"], statistics["ci95_chips"]) if interval is not None]
+def wider(*intervals: list[float] | None) -> list[float] | None:
+    """The widest of the known intervals."""
+    known = [interval for interval in intervals if interval is not None]
     return max(known, key=lambda interval: interval[1] - interval[0], default=None)

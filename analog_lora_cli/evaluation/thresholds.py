@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from analog_lora_cli.config.times import seconds, time_label
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_result import DriftResult
-from analog_lora_cli.evaluation.statistics import wider
+from analog_lora_cli.evaluation.training_seeds import SeedGroup
 from analog_lora_cli.tasks.metric import Metric
 
 _COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -35,7 +35,7 @@ class Requirement:
     value: float
     time: str
 
-    def measured(self, result: DriftResult) -> float | None:
+    def measured(self, result: DriftResult | SeedGroup) -> float | None:
         """The statistic that the condition is about; None if it is not known (an end of the interval with one chip)."""
         label = next(label for label in result.times if seconds(label) == seconds(self.time))
         summary = result.summary(self.metric.name, label)
@@ -43,14 +43,21 @@ class Requirement:
             return float(summary["mean"])
         if self.statistic in ("worst", "min"):
             return float(summary["worst"])
-        interval = wider(summary)
+        # Never narrower than the interval over chips, or over training seeds, alone; unknown where that is.
+        if isinstance(result, SeedGroup):
+            interval = summary["ci95"] or result.statistics(self.metric.name, label)["ci95_seeds"]
+        else:
+            interval = summary["ci95"] or result.summary(self.metric.name, label)["ci95_chips"]
         if interval is None:
             return None
         return self.metric.worst(interval) if self.statistic == "lower" else max(interval)
 
-    def holds(self, result: DriftResult) -> bool:
+    def holds(self, result: DriftResult | SeedGroup) -> bool:
         """Whether the condition holds; one that cannot be known does not."""
-        value = self.measured(result)
+        return self.admits(self.measured(result))
+
+    def admits(self, value: float | None) -> bool:
+        """Whether a value of the statistic is allowed; None, not known, is not."""
         return value is not None and bool(_COMPARISONS[self.comparison](value, self.value))
 
 

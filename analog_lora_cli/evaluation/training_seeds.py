@@ -10,6 +10,7 @@ another trajectory in another method.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +28,8 @@ from analog_lora_cli.evaluation.bootstrap import (
     simultaneous,
 )
 from analog_lora_cli.evaluation.drift_result import DriftResult
-from analog_lora_cli.evaluation.statistics import MetricOverChips
+from analog_lora_cli.evaluation.log import Metrics
+from analog_lora_cli.evaluation.statistics import MetricOverChips, wider
 
 
 class SeedComponents(TypedDict):
@@ -92,8 +94,23 @@ class SeedGroup:
 
     @property
     def warnings(self) -> list[str]:
-        """The warnings of all results, each once."""
-        return list(dict.fromkeys(warning for result in self.results for warning in result.warnings))
+        """The kinds of warnings of the results, each with how many trainings it is about."""
+        kinds = Counter(warning.partition(":")[0] for result in self.results for warning in result.warnings)
+        return [f"{self.name}: {kind}: {count} of {len(self.results)} trainings" for kind, count in kinds.items()]
+
+    @property
+    def times(self) -> list[str]:
+        """Labels of the times."""
+        return self.first.times
+
+    @property
+    def digital(self) -> Metrics:
+        """Digital metrics, means over the trainings."""
+        return {name: float(np.mean(self.values(name, None))) for name in self.first.digital}
+
+    def summary(self, metric: str, label: str) -> SeedStatistics:
+        """As `statistics`."""
+        return self.statistics(metric, label)
 
     def values(self, metric: str, label: str | None) -> list[float]:
         """A metric of each training at a time, the mean over its chips; None: digitally."""
@@ -109,12 +126,14 @@ class SeedGroup:
         values = np.array(self.values(metric, label))
         mean, std = float(values.mean()), _std(values)
         half = None if std is None else _half(std, len(values))
+        over_seeds = None if half is None else [mean - half, mean + half]
+        wide = None if deviations is None else wider(deviations[index].interval(mean), over_seeds)
         return SeedStatistics(
             mean=mean,
             std=std,
-            ci95=None if deviations is None else deviations[index].interval(mean),
-            ci95_seeds=None if half is None else [mean - half, mean + half],
-            ci95_all_times=None if together is None else together[index],
+            ci95=wide,
+            ci95_seeds=over_seeds,
+            ci95_all_times=None if together is None else wider(together[index], wide),
             components=_components(rows, std),
             worst=self.first.metrics[metric].worst(values.tolist()),
             values=values.tolist(),
@@ -163,8 +182,6 @@ class SeedGroup:
 
 def seed_differences(first: SeedGroup, second: SeedGroup) -> dict[str, SeedDifference]:
     """The second method minus the first at each time; both with at least two training seeds."""
-    from scipy.stats import ttest_ind
-
     metric, times = first.first.metric, first.first.times
     pairs = [(np.array(second.values(metric, time)), np.array(first.values(metric, time))) for time in times]
     means = [float(b.mean() - a.mean()) for b, a in pairs]
@@ -175,17 +192,29 @@ def seed_differences(first: SeedGroup, second: SeedGroup) -> dict[str, SeedDiffe
     together = None if deviations is None else simultaneous(means, deviations)
     differences = {}
     for index, (label, mean) in enumerate(zip(times, means, strict=True)):
-        test = ttest_ind(*pairs[index], equal_var=False)
-        low, high = test.confidence_interval(0.95)
+        interval, p, df = _welch(*pairs[index])
+        wide = None if deviations is None else wider(deviations[index].interval(mean), interval)
         differences[label] = SeedDifference(
             mean=mean,
-            ci95=None if deviations is None else deviations[index].interval(mean),
-            ci95_all_times=None if together is None else together[index],
-            ci95_seeds=[float(low), float(high)],
-            p=float(test.pvalue),
-            df=float(test.df),
+            ci95=wide,
+            ci95_all_times=None if together is None else wider(together[index], wide),
+            ci95_seeds=interval,
+            p=p,
+            df=df,
         )
     return differences
+
+
+def _welch(second: Array, first: Array) -> tuple[list[float], float, float]:
+    """95 % interval, p value and degrees of freedom of the difference of two means, each of two values or more."""
+    from scipy.stats import ttest_ind
+
+    difference = float(second.mean() - first.mean())
+    if np.ptp(second) == 0 and np.ptp(first) == 0:  # No spread: the difference is what it is.
+        return [difference, difference], float(difference == 0), float(len(first) + len(second) - 2)
+    test = ttest_ind(second, first, equal_var=False)
+    low, high = test.confidence_interval(0.95)
+    return [float(low), float(high)], float(test.pvalue), float(test.df)
 
 
 def _components(rows: Sequence[MetricOverChips], std: float | None) -> SeedComponents:
@@ -203,7 +232,8 @@ def _components(rows: Sequence[MetricOverChips], std: float | None) -> SeedCompo
         seed = math.sqrt(max(0.0, std**2 - share))
     samples = None
     if all(row.over_samples is not None and row.clusters > 1 for row in rows):
-        scale = correction(rows[0].clusters)
+        count = rows[0].clusters
+        scale = correction(count) / math.sqrt(count / (count - 1))
         samples = float(np.mean([row.deviations_over_samples for row in rows], axis=0).std() / scale)
     return SeedComponents(training_seed=seed, chip=typical("chip"), read=read, samples=samples)
 

@@ -116,7 +116,7 @@ def _draw_result(axes: Axes, result: DriftResult, color: str, label: str) -> Non
         positions, [s["mean"] for s in summaries], color=color, linewidth=2.2, marker="o", markersize=5, label=label
     )
     if len(result.chips) > 1:
-        low, high = zip(*(wider(s) or (s["mean"], s["mean"]) for s in summaries), strict=True)
+        low, high = zip(*(wider(s["ci95"], s["ci95_chips"]) or (s["mean"], s["mean"]) for s in summaries), strict=True)
         axes.fill_between(positions, low, high, color=color, alpha=0.18, linewidth=0)
 
 

@@ -32,6 +32,7 @@ from analog_lora_cli.storage.layout import (
 )  # fmt: skip
 from analog_lora_cli.storage.locks import check_free, locked
 from analog_lora_cli.storage.manifest import read_manifest, verify_files
+from analog_lora_cli.storage.seed_folders import seed_folders
 from analog_lora_cli.storage.workspace import is_workspace, put_in_place, workspace
 
 if TYPE_CHECKING:
@@ -193,6 +194,9 @@ def read_config(folder: Path) -> Config:
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
+    several = seed_folders(folder)
+    if several:
+        raise CheckpointError(f"{folder}: holds several trainings of --seeds; give one of them, such as {several[0]}")
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder}: not a checkpoint folder: no {CONFIG} in it; `analora train` writes one")
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from analog_lora_cli.errors import UsageError
+from analog_lora_cli.errors import BusyError, UsageError
 from analog_lora_cli.storage.layout import LOCK
 from analog_lora_cli.storage.workspace import remove_left_overs
 
@@ -52,7 +52,7 @@ def _lock(folder: Path, timeout: float) -> Iterator[None]:
     try:
         lock = FileLock(folder / LOCK).acquire(timeout=timeout, poll_interval=0.05)
     except Timeout:
-        raise UsageError(f"{folder}: another process is writing to this folder; wait for it or use another") from None
+        raise BusyError(f"{folder}: another process is writing to this folder; wait for it or use another") from None
     except (OSError, NotImplementedError) as error:  # The latter where a file system has no locks.
         reason = error.strerror if isinstance(error, OSError) else "its file system has no locks"
         raise UsageError(f"{folder}: cannot be written: {reason}; use another folder") from None

@@ -12,7 +12,6 @@ from analog_lora_cli.config import scope
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.load import load_config, parse_overrides
 from analog_lora_cli.config.options import option_layers
-from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
@@ -20,7 +19,9 @@ from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
 from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint, verify_adapter
 from analog_lora_cli.storage.layout import ALL, FIRST_ADAPTER
+from analog_lora_cli.storage.locks import locked
 from analog_lora_cli.storage.seed_folders import seed_folders
+from analog_lora_cli.workflows.methods import Planned, check_methods, methods
 from analog_lora_cli.workflows.observer import EvaluationObserver, SilentObserver
 from analog_lora_cli.workflows.request import Request
 
@@ -29,17 +30,6 @@ if TYPE_CHECKING:
     from analog_lora_cli.evaluation.thresholds import Requirement
     from analog_lora_cli.evaluation.training_seeds import SeedGroup
     from analog_lora_cli.workflows.evaluate import Evaluation, Subject
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One adapter to measure."""
-
-    checkpoint: Checkpoint
-    adapter: str
-    config: Config
-    group: Path | None
-    """Folder of `train --seeds` that the checkpoint belongs to; None: it stands alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +77,7 @@ class DriftRequest(Request):
                 config = load_config(base=base, overrides=self.overrides, options=options)
                 drift = plan[0].config.drift if plan else config.drift
                 plan.append(Planned(checkpoint, name, config.model_copy(update={"drift": drift}), group))
+        check_methods(plan)
         return plan
 
     def _folders(self) -> list[tuple[Path, Path | None]]:
@@ -107,6 +98,17 @@ class DriftRequest(Request):
 
 
 @dataclass(frozen=True)
+class Check:
+    """A requirement on one result."""
+
+    name: str
+    """Name of the result; empty where none has the metric."""
+    rule: Requirement
+    measured: float | None
+    """None: not known."""
+
+
+@dataclass(frozen=True)
 class DriftEvaluation:
     """The measurements of one adapter, or of several on the same chips."""
 
@@ -122,19 +124,23 @@ class DriftEvaluation:
     """Adapters of one checkpoint, which serve its chip together; otherwise several are compared with the first."""
 
     @property
-    def checks(self) -> list[tuple[Evaluation, Requirement]]:
-        """Each requirement with each result that has its metric."""
-        return [
-            (one, rule)
-            for one in self.measured
-            for rule in self.requirements
-            if one.drift and rule.metric.name in one.digital
-        ]
+    def checks(self) -> list[Check]:
+        """Each requirement with each result that has its metric; a metric that none has is a check that fails.
+
+        Folders of `train --seeds` are checked as methods, with the training seed as the unit.
+        """
+        results: dict[str, DriftResult | SeedGroup] = {group.name: group for group in self.groups}
+        results = results or {one.subject.name: one.result for one in self.measured}
+        checks = []
+        for rule in self.requirements:
+            names = [name for name, result in results.items() if rule.metric.name in result.digital]
+            checks += [Check(name, rule, rule.measured(results[name])) for name in names] or [Check("", rule, None)]
+        return checks
 
     @property
-    def failed(self) -> list[tuple[Evaluation, Requirement]]:
+    def failed(self) -> list[Check]:
         """The requirements that do not hold."""
-        return [(one, rule) for one, rule in self.checks if one.drift is not None and not rule.holds(one.drift)]
+        return [check for check in self.checks if not check.rule.admits(check.measured)]
 
 
 def evaluate_drift(
@@ -207,7 +213,7 @@ def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None)
             evaluate(subject, folder, observer, overwrite=request.overwrite, keep=request.writes)
             for subject, folder in zip(subjects, folders, strict=True)
         ]
-        evaluation = DriftEvaluation(measured, folders, requirements, request.writes, _groups(measured), deployment)
+        evaluation = DriftEvaluation(measured, folders, requirements, request.writes, methods(measured), deployment)
         if is_main() and request.writes:
             _write(evaluation, request.output)
     return evaluation
@@ -251,21 +257,6 @@ def _adapters(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(adapters))
 
 
-def _groups(measured: Sequence[Evaluation]) -> list[SeedGroup]:
-    """The methods: evaluations by the folder of `train --seeds` that they belong to; empty if there are none."""
-    from analog_lora_cli.evaluation.training_seeds import SeedGroup
-
-    by_folder: dict[Path, list[DriftResult]] = {}
-    for one in measured:
-        if one.subject.group is not None:
-            by_folder.setdefault(one.subject.group, []).append(one.result)
-    names = [folder.resolve().name for folder in by_folder]
-    distinct = len(set(names)) == len(names)
-    return [
-        SeedGroup(folder.resolve().name if distinct else str(folder), results) for folder, results in by_folder.items()
-    ]
-
-
 def _folder(subject: Subject, output: Path | None, several: bool) -> Path:
     """The folder for a subject's measurements."""
     if output is None:
@@ -284,11 +275,14 @@ def _write(evaluation: DriftEvaluation, output: Path | None) -> None:
 
     for one, folder in zip(evaluation.measured, evaluation.folders, strict=True):
         run_log.keep_in(folder)
-        write_drift(one.stored, folder, one.subject.name)
+        with locked(folder, wait=True):
+            write_drift(one.with_what_is_stored(folder), folder, one.subject.name)
     if len(evaluation.groups) == 1:
         group = evaluation.measured[0].subject.group
         assert group is not None
-        write_seeds(evaluation.groups[0], group if output is None else output)
+        (fuller,) = methods(evaluation.measured, stored=True)
+        alike = len({(tuple(one.chips), tuple(one.times)) for one in fuller.results}) == 1
+        write_seeds(fuller if alike else evaluation.groups[0], group if output is None else output)
         return
     if output is None or len(evaluation.measured) < 2:
         return

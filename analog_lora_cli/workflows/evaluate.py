@@ -129,6 +129,16 @@ class Evaluation:
         """The result over chips and times; None if none were asked for."""
         return self.result if self.result.chips else None
 
+    def with_what_is_stored(self, folder: Path) -> DriftResult:
+        """The result with what a folder's drift.json and log hold now, where others may have added to them."""
+        log = MeasurementLog(folder / MEASUREMENTS, self.subject.key())
+        finished = log.read()
+        own = {one: _label(self.stored, one.seconds) for one in self.stored.measurements}
+        before = {one: label for label, one in _stored_grid(folder / DRIFT_JSON) if one in finished.scores}
+        if not finished.scores.keys() >= self.stored.measured.scores.keys():
+            return self.stored
+        return _result(self.subject, finished, {**before, **own}, all_draws=True)
+
     @property
     def headline(self) -> Metric:
         """The metric that tables show first."""
@@ -188,7 +198,7 @@ def evaluate(
     log = MeasurementLog(folder / MEASUREMENTS, subject.key())
     over_chips = [measurement for drift in drifts for measurement in drift_measurements(drift)]
     measurements = list(dict.fromkeys([*without_chips(config.drift.draws), *over_chips]))
-    finished = Measurements() if overwrite else log.read()
+    finished = Measurements() if overwrite else _finished(log, keep)
     grid = [] if overwrite else _stored_grid(folder / DRIFT_JSON)
     reused = len(finished.scores.keys() & set(measurements))
     plan = planned_measurements(config.drift.draws, drifts, len(measurements), reused)
@@ -198,14 +208,28 @@ def evaluate(
     parts = [_labelled(drift) for drift in drifts]
     asked = parts[0] if parts else {}
     before = {one: label for label, one in grid if one in finished.scores}
-    results = [_result(subject, finished, part) for part in (asked, {**before, **asked}, *parts[1:])]
-    return Evaluation(subject, *results)
+    result, *further = [_result(subject, finished, part) for part in (asked, *parts[1:])]
+    return Evaluation(subject, result, _result(subject, finished, {**before, **asked}, all_draws=True), *further)
+
+
+def _finished(log: MeasurementLog, keep: bool) -> Measurements:
+    """Finished measurements; where nothing will be written, those of other conditions are no obstacle."""
+    try:
+        return log.read()
+    except UsageError:
+        if keep:
+            raise
+        return Measurements()
 
 
 def _labelled(drift: DriftConfig) -> dict[Measurement, str]:
     """The measurements over chips, each with the label of its time."""
     labels = {seconds(label): label for label in drift.times}
     return {one: labels[one.seconds] for one in drift_measurements(drift) if one.kind == "chip"}
+
+
+def _label(result: DriftResult, time: float) -> str:
+    return next(label for label in result.times if seconds(label) == time)
 
 
 def _stored_grid(file: Path) -> list[tuple[str, Measurement]]:
@@ -216,12 +240,15 @@ def _stored_grid(file: Path) -> list[tuple[str, Measurement]]:
         return []  # It is written anew from the log.
 
 
-def _result(subject: Subject, finished: Measurements, over_chips: dict[Measurement, str]) -> DriftResult:
-    """The result of some measurements over chips, each with the label of its time."""
+def _result(
+    subject: Subject, finished: Measurements, over_chips: dict[Measurement, str], all_draws: bool = False
+) -> DriftResult:
+    """The result of some measurements over chips, each with the label of its time; with all draws that there are."""
     config, task = subject.config, subject.task
     times = {one.seconds: label for one, label in over_chips.items()}
     by_chip = sorted(over_chips, key=lambda one: (one.chip, one.seconds, one.read))
-    wanted = [*without_chips(config.drift.draws), *by_chip]
+    draws = max(config.drift.draws, sum(one.kind == "converters_only" for one in finished.scores) if all_draws else 0)
+    wanted = [*without_chips(draws), *by_chip]
     return DriftResult(
         metrics={metric.name: metric for metric in task.metrics},
         adapter=subject.adapter,

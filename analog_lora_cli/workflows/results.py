@@ -26,6 +26,8 @@ from analog_lora_cli.storage.sealed import write_sealed
 from analog_lora_cli.workflows.evaluate import DRIFT_JSON, Evaluation
 from analog_lora_cli.workflows.recover import Recovery
 
+SEEDS_JSON = "seeds.json"
+
 
 def write_drift(result: DriftResult, folder: Path, title: str) -> None:
     """Write drift.json, drift.csv, drift.png and samples.npz; each appears whole or not at all."""
@@ -105,7 +107,7 @@ def write_seeds(group: SeedGroup, folder: Path) -> None:
     """Write seeds.json: one method over several training seeds."""
     first = group.first
     write_json(
-        folder / "seeds.json",
+        folder / SEEDS_JSON,
         {
             "format": 1,
             "metric": first.metric,

@@ -7,17 +7,17 @@ from pathlib import Path
 
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.train import TrainConfig
-from analog_lora_cli.errors import UsageError
+from analog_lora_cli.errors import BusyError, UsageError
 from analog_lora_cli.evaluation.drift_grid import check_times
 from analog_lora_cli.evaluation.training_seeds import SeedGroup
 from analog_lora_cli.runtime import processes
-from analog_lora_cli.runtime.ranks import is_main
+from analog_lora_cli.runtime.ranks import is_main, world_size
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage.layout import CONFIG
 from analog_lora_cli.storage.locks import check_free
 from analog_lora_cli.storage.seed_folders import seed_folder
 from analog_lora_cli.workflows.observer import RunObserver, SilentObserver
-from analog_lora_cli.workflows.results import write_seeds
+from analog_lora_cli.workflows.results import SEEDS_JSON, write_seeds
 from analog_lora_cli.workflows.train import RunResult, train
 
 
@@ -75,13 +75,20 @@ def train_seeds(
     ]
     _check(folder, plan, resume, overwrite)
     runs, busy = [], []
+    if overwrite and is_main():
+        (folder / SEEDS_JSON).unlink(missing_ok=True)
     for index, (own_folder, own) in enumerate(plan):
         if resume and _is_busy(own_folder):
             observer.stage(f"{own_folder.name}: another process is training it")
             busy.append(own_folder)
             continue
         observer.stage(f"training seed {own.train.seed} ({index + 1} of {seeds})")
-        runs.append(train(own, own_folder, observer, resume=resume, overwrite=overwrite, drift=drift))
+        try:
+            runs.append(train(own, own_folder, observer, resume=resume, overwrite=overwrite, drift=drift))
+        except BusyError:  # Another process was faster.
+            if not resume or world_size() > 1:
+                raise
+            busy.append(own_folder)
     result = SeedRuns(folder, runs, busy)
     if result.group is not None and is_main():
         write_seeds(result.group, folder)
@@ -114,6 +121,6 @@ def _is_busy(folder: Path) -> bool:
         if is_main():
             try:
                 check_free(folder)
-            except UsageError:
+            except BusyError:
                 busy = True
         return processes.any_of(busy)

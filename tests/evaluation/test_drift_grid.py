@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
 from analog_lora_cli.evaluation.thresholds import parse_requirement
 from analog_lora_cli.tasks import Metric, Scores
 from analog_lora_cli.tasks.scores import Column
+from analog_lora_cli.workflows.drift import DriftEvaluation
 from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import train as run_training
 from tests.evaluation.results import drift_result
@@ -275,6 +277,13 @@ def test_requirement_on_the_lower_bound() -> None:
     assert not parse_requirement("f1:lower>=50@0s", (F1,), ["0s"]).holds(measured)
     assert parse_requirement("f1:mean>=85@0s", (F1,), ["0s"]).holds(measured)
     assert not parse_requirement("f1:lower>=0@0s", (F1,), ["0s"]).holds(made_result({"0s": [[80.0]]}))
+
+
+def test_a_requirement_on_what_was_not_measured_fails() -> None:
+    one = SimpleNamespace(subject=SimpleNamespace(name="run"), result=made_result({"0s": [[80.0]]}))
+    rule = parse_requirement("no_answer_f1>=0@0s", [F1, Metric("no_answer_f1")], ["0s"])
+    evaluation = DriftEvaluation([one], [], [rule], written=False, groups=[], deployment=False)  # type: ignore[list-item]
+    assert [(check.name, check.measured) for check in evaluation.failed] == [("", None)]
 
 
 def test_where_lower_is_better_the_worst_chip_is_the_largest_and_the_pessimistic_end_the_upper_one() -> None:

@@ -8,7 +8,7 @@ from scipy import stats
 
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
-from analog_lora_cli.evaluation.training_seeds import SeedGroup, seed_differences
+from analog_lora_cli.evaluation.training_seeds import SeedGroup, _welch, seed_differences
 from analog_lora_cli.tasks import Metric
 from analog_lora_cli.tasks.sample_statistics import Mean
 from analog_lora_cli.tasks.scores import Column
@@ -75,3 +75,9 @@ def test_the_truth_lies_within_as_often_as_said() -> None:
 def test_one_training_says_nothing_about_its_method() -> None:
     alone = group("a", 0, 10.0, 1.0, trainings=1).statistics("score", "0s")
     assert (alone["std"], alone["ci95"], alone["ci95_seeds"], alone["ci95_all_times"]) == (None, None, None, None)
+
+
+def test_without_any_spread_the_difference_is_what_it_is() -> None:
+    same = np.full(3, 1.0)
+    assert _welch(same, same) == ([0.0, 0.0], 1.0, 4.0)
+    assert _welch(same + 1, same) == ([1.0, 1.0], 0.0, 4.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def test_two_folders_are_two_methods(two_methods: Path, tmp_path: Path, capsys: 
     folders = [str(two_methods / name) for name in ("lora", "digital")]
     assert main(["evaluate-drift", *folders, "--quiet", "--output", str(tmp_path / "out")]) == 0
     table = capsys.readouterr().out
-    assert "2 methods" in table and "Welch" in table and max(map(len, table.splitlines())) <= 80
+    assert "two methods" in table and "Welch" in table and max(map(len, table.splitlines())) <= 80
     content = json.loads((tmp_path / "out/comparison.json").read_text())
     assert content["unit_of_comparison"] == "training seed" and set(content["differences"]) == {"digital"}
     assert (tmp_path / "out/comparison.png").read_bytes().startswith(b"\x89PNG")
@@ -120,3 +121,43 @@ def test_a_checkpoint_is_no_folder_for_several(
     output = str(two_methods / "lora/seed-0")
     assert main(["train", "--config", str(tmp_path / "run.yaml"), "--seeds", "2", "--output", output]) == 2
     assert "is a checkpoint itself" in " ".join(capsys.readouterr().err.split())
+
+
+def test_one_method_is_trainings_that_differ_in_their_seed(
+    two_methods: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(two_methods / "lora", tmp_path / "twins")
+    shutil.copytree(two_methods / "lora/seed-0", tmp_path / "twins/seed-2")
+    assert main(["evaluate-drift", str(tmp_path / "twins"), "--quiet"]) == 2
+    assert "the same train.seed 7" in " ".join(capsys.readouterr().err.split())
+    shutil.rmtree(tmp_path / "twins/seed-1")
+    shutil.rmtree(tmp_path / "twins/seed-2")
+    shutil.copytree(two_methods / "digital/seed-1", tmp_path / "twins/seed-1")
+    assert main(["evaluate-drift", str(tmp_path / "twins"), "--quiet"]) == 2
+    assert "method: 'lora' there, 'digital' here" in " ".join(capsys.readouterr().err.split())
+    assert main(["export", str(two_methods / "lora"), "--format", "peft", "--output", str(tmp_path / "out")]) == 2
+    assert "holds several trainings" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_requirement_is_on_the_method(two_methods: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evaluate-drift", str(two_methods / "lora"), "--quiet", "--require"]
+    assert main([*command, "accuracy>=0@1y"]) == 0
+    capsys.readouterr()
+    assert main([*command, "accuracy>100@1y"]) == 3
+    assert "1 of 1 requirements do not hold" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_smaller_evaluation_leaves_the_seeds_file_as_full_as_it_was(two_methods: Path, tmp_path: Path) -> None:
+    shutil.copytree(two_methods / "lora", tmp_path / "lora")
+    before = (tmp_path / "lora/seeds.json").read_text()
+    assert main(["evaluate-drift", str(tmp_path / "lora"), "--chips", "1", "--times", "1y", "--quiet"]) == 0
+    assert (tmp_path / "lora/seeds.json").read_text() == before
+
+
+def test_three_methods_are_readable(two_methods: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(two_methods / "lora", tmp_path / "again")
+    folders = [str(two_methods / "lora"), str(two_methods / "digital"), str(tmp_path / "again")]
+    assert main(["evaluate-drift", *folders, "--quiet"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80 and sum(line.startswith(" 1y ") for line in lines) == 2
+    assert not any("nan" in line for line in lines)

@@ -50,6 +50,6 @@ def signed(difference: Statistics | None) -> str:
     """A paired difference with the half-width of its mean's 95 % interval, if that is known."""
     if difference is None:
         return ""
-    interval = wider(difference)
+    interval = wider(difference["ci95"], difference["ci95_chips"])
     half = "" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.2f}"
     return f"{difference['mean']:+.2f}{half}"

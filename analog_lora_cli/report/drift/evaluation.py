@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from analog_lora_cli.evaluation.thresholds import Requirement
 from analog_lora_cli.report.drift.comparison import comparison_table
 from analog_lora_cli.report.drift.deployment import deployment_table
-from analog_lora_cli.report.drift.seeds import seed_comparison_table, seeds_table
+from analog_lora_cli.report.drift.seeds import seed_comparison_tables, seeds_table
 from analog_lora_cli.report.drift.table import chips, drift_table
 from analog_lora_cli.runtime import console
-from analog_lora_cli.workflows.drift import DriftEvaluation
+from analog_lora_cli.workflows.drift import Check, DriftEvaluation
 from analog_lora_cli.workflows.evaluate import Evaluation
 
 
@@ -43,7 +42,8 @@ def print_evaluation(evaluation: DriftEvaluation, output: Path | None) -> None:
 
 def _print_groups(evaluation: DriftEvaluation, output: Path | None) -> None:
     groups = evaluation.groups
-    console.results().print(seeds_table(groups[0]) if len(groups) == 1 else seed_comparison_table(groups))
+    for table in [seeds_table(groups[0])] if len(groups) == 1 else seed_comparison_tables(groups):
+        console.results().print(table)
     if evaluation.written and len(groups) == 1:
         console.note(f"written: {output or evaluation.measured[0].subject.group}/seeds.json")
     elif evaluation.written and output is not None:
@@ -58,11 +58,10 @@ def _kept(evaluation: Evaluation) -> str:
     return f" (with what was measured before: {chips(len(stored.chips))}, {', '.join(stored.times)})"
 
 
-def print_failed(failed: Sequence[tuple[Evaluation, Requirement]]) -> None:
+def print_failed(failed: Sequence[Check]) -> None:
     """Print the requirements that do not hold, with what was measured, as a message."""
     table = console.table("Requirements that do not hold", "checkpoint", "required", "measured", left=2)
-    for one, rule in failed:
-        assert one.drift is not None
-        value = rule.measured(one.drift)
-        table.add_row(one.subject.name, rule.text, "unknown with one chip" if value is None else f"{value:.2f}")
+    for check in failed:
+        unknown = "unknown with one chip" if check.name else "not measured: no such samples"
+        table.add_row(check.name, check.rule.text, unknown if check.measured is None else f"{check.measured:.2f}")
     console.messages().print(table)

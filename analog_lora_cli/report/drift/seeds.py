@@ -33,7 +33,7 @@ def seeds_table(group: SeedGroup) -> Table:
             *marked(group.warnings),
             f"std, worst: over {seeds(len(group.results))}, each the mean of its chips",
             f"95 % interval over {covers}",
-            f"{TOGETHER};\nci95_all_times in seeds.json covers them together",
+            *([f"{TOGETHER};\nci95_all_times in seeds.json covers them together"] if known else []),
             f"std at {first.times[-1]}: {', '.join(spread)}",
             f"drop: how much worse than digital, in {first.headline.points}; {metric}: {first.headline.direction}",
         ]),
@@ -56,37 +56,38 @@ def seeds_table(group: SeedGroup) -> Table:
     return table
 
 
-def seed_comparison_table(groups: Sequence[SeedGroup]) -> Table:
-    """The mean of each method at each time, and its difference to the first with the training seed as the unit."""
+def seed_comparison_tables(groups: Sequence[SeedGroup]) -> list[Table]:
+    """A table for each method after the first: means, and its difference to the first by training seed."""
     first, *others = groups
-    metric = first.first.metric
-    headings = [heading for other in others for heading in (f"{other.name}\n- {first.name}", "p", "all\ntimes")]
+    return [_comparison(first, other) for other in others]
+
+
+def _comparison(first: SeedGroup, other: SeedGroup) -> Table:
+    metric, groups = first.first.metric, (first, other)
     counts = ", ".join(f"{group.name} {len(group.results)}" for group in groups)
     table = console.table(
-        f"{metric} over time: {len(groups)} methods", "", *(group.name for group in groups), *headings,
+        f"{metric} over time: two methods", "", *(group.name for group in groups),
+        "difference", "p", "all times",
         caption="\n".join([
             *marked([warning for group in groups for warning in group.warnings]),
-            f"unit: the training seed ({counts}); means over the same {coverage(first.first)}",
-            "difference: mean ± half its 95 % interval over training seeds, chips and samples",
-            "p: Welch's t-test on one value a training seed",
+            f"difference: {other.name} - {first.name}, ± half its 95 % interval over training seeds,",
+            f"chips and samples; means over the same {coverage(first.first)}",
+            f"unit: the training seed ({counts})",
+            "p: Welch's t-test on one value a training seed, for these chips and samples",
             f"{TOGETHER};\nall times: half of the interval that covers them together",
             f"{metric}: {first.first.headline.direction}",
         ]),
     )  # fmt: skip
+    table.columns[0].no_wrap = True
     table.add_row("digital", *(f"{np.mean(group.values(metric, None)):.2f}" for group in groups))
     table.add_section()
-    differences = [seed_differences(first, other) for other in others]
-    for label in first.first.times:
-        cells = []
-        for one in (each[label] for each in differences):
-            interval = one["ci95"] or one["ci95_seeds"]
-            every = one["ci95_all_times"]
-            cells += [
-                f"{one['mean']:+.2f} ± {(interval[1] - interval[0]) / 2:.2f}",
-                f"{one['p']:.3f}",
-                "" if every is None else f"± {(every[1] - every[0]) / 2:.2f}",
-            ]
-        table.add_row(label, *(f"{np.mean(group.values(metric, label)):.2f}" for group in groups), *cells)
+    for label, one in seed_differences(first, other).items():
+        interval, every = one["ci95"] or one["ci95_seeds"], one["ci95_all_times"]
+        table.add_row(
+            label, *(f"{np.mean(group.values(metric, label)):.2f}" for group in groups),
+            f"{one['mean']:+.2f} ± {(interval[1] - interval[0]) / 2:.2f}", f"{one['p']:.3f}",
+            "" if every is None else f"± {(every[1] - every[0]) / 2:.2f}",
+        )  # fmt: skip
     return table
 
 

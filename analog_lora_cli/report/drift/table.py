@@ -24,6 +24,7 @@ def drift_table(result: DriftResult, title: str) -> Table:
         *(name.replace("_", " ") for name in others), caption="\n".join(_caption(result, with_paper)),
     )  # fmt: skip
     table.columns[-1].no_wrap = False
+    table.columns[0].no_wrap = True
     digital, drop = result.digital[metric], result.headline.drop
 
     def row(name: str, mean: float, cells: list[str], published: float | None, other: list[float]) -> None:
@@ -48,7 +49,7 @@ def coverage(result: DriftResult) -> str:
     """What an interval over chips covers: `10 chips and 200 samples in 48 clusters`."""
     several = len(result.chips) > 1
     size = result.sizes().get(result.headline.sample_set)
-    if not several or result.headline.statistic is None or size is None:
+    if not several or result.headline.statistic is None or size is None or size["clusters"] < 2:
         return chips(len(result.chips)) + (" alone" if several else "")
     clusters = "" if size["clusters"] == size["samples"] else f" in {size['clusters']} clusters"
     return f"{chips(len(result.chips))} and {size['samples']} samples{clusters}"
@@ -93,13 +94,17 @@ def _caption(result: DriftResult, with_paper: bool) -> list[str]:
 def _components(result: DriftResult) -> list[str]:
     """The spread at the last time by its causes."""
     parts = result.summary(result.metric, result.times[-1])["components"]
-    names = {"between chips": parts["chip"], "between reads": parts["read"], "from the samples": parts["samples"]}
+    between = "between chips" if parts["read"] is not None else "between chips, reads included"
+    names = {between: parts["chip"], "between reads": parts["read"], "from the samples": parts["samples"]}
     known = [f"{value:.2f} {name}" for name, value in names.items() if value is not None]
     return [f"std at {result.times[-1]}: {', '.join(known)}"] if known else []
 
 
 def _spread(statistics: Statistics) -> list[str]:
-    return ["" if statistics["std"] is None else f"{statistics['std']:.2f}", _interval(wider(statistics))]
+    return [
+        "" if statistics["std"] is None else f"{statistics['std']:.2f}",
+        _interval(wider(statistics["ci95"], statistics["ci95_chips"])),
+    ]
 
 
 def _interval(interval: list[float] | None) -> str:

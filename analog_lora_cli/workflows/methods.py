@@ -1,0 +1,75 @@
+"""Methods: the trainings of a folder of `train --seeds`, measured together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analog_lora_cli.config.load import differences
+from analog_lora_cli.config.schema import Config
+from analog_lora_cli.errors import UsageError
+from analog_lora_cli.storage.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from analog_lora_cli.evaluation.drift_result import DriftResult
+    from analog_lora_cli.evaluation.training_seeds import SeedGroup
+    from analog_lora_cli.workflows.evaluate import Evaluation
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One adapter to measure."""
+
+    checkpoint: Checkpoint
+    adapter: str
+    config: Config
+    group: Path | None
+    """Folder of `train --seeds` that the checkpoint belongs to; None: it stands alone."""
+
+
+def check_methods(plan: Sequence[Planned]) -> None:
+    """Check that the trainings of a folder differ in their seed alone."""
+    firsts: dict[Path, Planned] = {}
+    seeds: dict[tuple[Path, int], Planned] = {}
+    for one in plan:
+        if one.group is None:
+            continue
+        first = firsts.setdefault(one.group, one)
+        other = [
+            line for line in differences(first.config, one.config) if not line.startswith(("train.seed:", "reference."))
+        ]
+        if other:
+            raise UsageError(
+                f"{one.group}: {first.checkpoint.folder.name} and {one.checkpoint.folder.name} are not trainings of "
+                f"one method: {other[0]}"
+            )
+        twin = seeds.setdefault((one.group, one.config.train.seed), one)
+        if twin is not one:
+            raise UsageError(
+                f"{one.group}: {twin.checkpoint.folder.name} and {one.checkpoint.folder.name} have the same train.seed "
+                f"{one.config.train.seed}: one training counts once"
+            )
+
+
+def methods(measured: Sequence[Evaluation], stored: bool = False) -> list[SeedGroup]:
+    """The methods: evaluations by the folder of `train --seeds` that they belong to; empty if there are none.
+
+    Args:
+        measured: the evaluations.
+        stored: with all that is stored, where it is the same chips and times for all.
+    """
+    from analog_lora_cli.evaluation.training_seeds import SeedGroup
+
+    by_folder: dict[Path, list[DriftResult]] = {}
+    for one in measured:
+        if one.subject.group is not None:
+            by_folder.setdefault(one.subject.group, []).append(one.stored if stored else one.result)
+    if any(len(results) < 2 for results in by_folder.values()):
+        return []  # One training stands for itself, not for its method.
+    names = [folder.resolve().name for folder in by_folder]
+    distinct = len(set(names)) == len(names)
+    return [
+        SeedGroup(folder.resolve().name if distinct else str(folder), results) for folder, results in by_folder.items()
+    ]
