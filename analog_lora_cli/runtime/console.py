@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -55,6 +57,11 @@ def error(text: str) -> None:
     """Print an error; of several processes, those that are not the main one say which they are."""
     where = "" if is_main() else f"rank {rank()}: "
     messages().print(Text.assemble((f"error: {where}", "bold red"), text), soft_wrap=True)
+
+
+def marked(warnings: Iterable[str]) -> list[str]:
+    """Warnings as lines of a table's caption, each once."""
+    return [f"[bold yellow]! {escape(warning)}[/]" for warning in dict.fromkeys(warnings)]
 
 
 class _Table(Table):

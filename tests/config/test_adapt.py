@@ -42,6 +42,13 @@ def test_a_preset_for_the_same_task_adds_only_what_it_says_itself(base: Config) 
     assert reference is not None and reference.before == {"f1": {"10y": 60.81}}
 
 
+def test_the_papers_way_is_that_of_the_preset_whatever_the_checkpoint_had() -> None:
+    least_squares = adaptation_config(load_config("squad-lora"), "adapt-6bit", None, [])
+    assert least_squares.hardware.drift_compensation == "least-squares" and least_squares.reference is None
+    paper = adaptation_config(least_squares, "adapt-6bit-paper", None, [])
+    assert paper.hardware.drift_compensation == "global" and paper.reference is not None
+
+
 def test_a_preset_for_a_new_task_brings_its_recipe_but_not_its_hardware(base: Config) -> None:
     config = adaptation_config(base, "glue-sst2-lora", None, [])
     assert config.task.name == "sst2"

@@ -349,6 +349,16 @@ def test_a_device_that_aihwkit_does_not_have_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_compensation_that_aihwkit_does_not_have_is_refused(
+    tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config("sst2", hardware={"drift_compensation": "least-squares", "ir_drop": 0.1})
+    monkeypatch.setattr(Source, "open", lambda folder, adapter: SimpleNamespace(config=config, has_adapter=True))
+    with pytest.raises(UsageError, match="train with hardware.drift_compensation=global, hardware.ir_drop=0"):
+        export_quietly(tmp_path, "aihwkit", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_loader_refuses_what_is_not_aihwkits(exports: Path) -> None:
     from analog_lora_cli.export.aihwkit_loader import build_object
 

@@ -10,7 +10,7 @@ import pytest
 
 from analog_lora_cli.runtime.failure import hint
 from tests.faults.process import Command, analora
-from tests.faults.work import Undisturbed, Work, left_over, result, see_that_nothing_is_half
+from tests.faults.work import Undisturbed, Work, left_over, log_texts, result, see_that_nothing_is_half
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
@@ -24,7 +24,7 @@ def test_a_signal_ends_a_command_within_seconds(
     def at_work() -> bool:
         if name.startswith("export"):
             return any((place / "x").exists() for place in left_over(folder))
-        return any(what in path.read_text() for path in folder.rglob("log.txt"))
+        return any(what in text for text in log_texts(folder))
 
     code = 0
     for attempt in range(8):

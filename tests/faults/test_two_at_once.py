@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.process import Command, analora
-from tests.faults.work import Undisturbed, Work, left_over, result
+from tests.faults.work import Undisturbed, Work, left_over, log_texts, result
 
 slow = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def test_the_second_is_refused(
     def at_work() -> bool:
         if name.startswith("export"):
             return any((place / "x").exists() for place in left_over(folder))
-        return any(len(path.read_text().splitlines()) > 12 for path in folder.rglob("log.txt"))
+        return any(len(text.splitlines()) > 12 for text in log_texts(folder))
 
     assert first.wait_until(at_work)
     first.send(signal.SIGSTOP)

@@ -82,6 +82,12 @@ def left_over(folder: Path) -> list[Path]:
     return [path for path in paths if is_workspace(path)]
 
 
+def log_texts(folder: Path) -> list[str]:
+    """Texts of all log.txt in a folder that a command may be writing to."""
+    logs = [Path(place, "log.txt") for place, _, files in os.walk(folder) if "log.txt" in files]
+    return [log.read_text() for log in logs]
+
+
 def see_that_nothing_is_half(folder: Path) -> None:
     """What lies in its place is whole: every JSON file, every adapter in a manifest, every export."""
     for path in folder.rglob("*.json"):

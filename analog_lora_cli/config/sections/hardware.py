@@ -155,8 +155,8 @@ class HardwareConfig(Section):
     """Digital rescaling of each tile against drift. aihwkit's kinds compare read-outs of single weights, one product
     for each row: `global` (one factor a tile), `global-exact` (the same, against the ideal weights), `per-column` (one
     an output); biased where an ADC step exceeds 0.1 of the largest weight, so below 8 bits. `least-squares` and
-    `least-squares-per-column` fit the products of 128 random vectors on all rows to the exact ones, at any resolution.
-    `none`: 1."""
+    `least-squares-per-column` fit the products of 128 random vectors on all rows to the exact ones, <Y0, Y0> / <Y0, Y>,
+    from 4 bits on: 128 products a tile and time; per column with a spread of 2 to 4 %. `none`: 1."""
 
     read_noise_per_product: Annotated[float, _READ, Unit("tile units")] = Field(default=0.0, ge=0)
     """Short-term read noise of the devices, drawn anew in each product, in training and evaluation; 0: none. Standard

@@ -89,7 +89,8 @@ def _aged_chip_table(recovery: Recovery) -> Table:
     table = console.table(
         f"{recovery.adaptation.name}: {before.metric} over time, trained on chip {chip.seed} at {chip.at}",
         "", *headings,
-        caption=f"means over the chips; before: adapter {recovery.adaptation.start}\n"
+        caption="".join(f"{line}\n" for line in warning_lines(recovery.after.result))
+        + f"means over the chips; before: adapter {recovery.adaptation.start}\n"
         f"{RECOVERED}\n>: the time of the training",
     )  # fmt: skip
     for label in before.times:

@@ -8,7 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from analog_lora_cli.evaluation.training_seeds import SeedGroup, seed_differences
-from analog_lora_cli.report.drift.table import coverage, marked
+from analog_lora_cli.report.drift.table import coverage
 from analog_lora_cli.runtime import console
 
 TOGETHER = "times share seeds, chips and samples: several tested together are correlated"
@@ -30,7 +30,7 @@ def seeds_table(group: SeedGroup) -> Table:
         f"{group.name}: {metric} over time, {seeds(len(group.results))}",
         "", "mean", "std", "95 % interval", "worst", "drop", *(name.replace("_", " ") for name in others),
         caption="\n".join([
-            *marked(group.warnings),
+            *console.marked(group.warnings),
             f"std, worst: over {seeds(len(group.results))}, each the mean of its chips",
             f"95 % interval over {covers}",
             *([f"{TOGETHER};\nci95_all_times in seeds.json covers them together"] if known else []),
@@ -69,7 +69,7 @@ def _comparison(first: SeedGroup, other: SeedGroup) -> Table:
         f"{metric} over time: two methods", "", *(group.name for group in groups),
         "difference", "p", "all times",
         caption="\n".join([
-            *marked([warning for group in groups for warning in group.warnings]),
+            *console.marked([warning for group in groups for warning in group.warnings]),
             f"difference: {other.name} - {first.name}, ± half its 95 % interval over training seeds,",
             f"chips and samples; means over the same {coverage(first.first)}",
             f"unit: the training seed ({counts})",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from rich.markup import escape
 from rich.table import Table
 
 from analog_lora_cli.evaluation.drift_result import DriftResult
@@ -57,12 +54,7 @@ def coverage(result: DriftResult) -> str:
 
 def warning_lines(result: DriftResult) -> list[str]:
     """The warnings of a result, marked for the console."""
-    return marked(result.warnings)
-
-
-def marked(warnings: Sequence[str]) -> list[str]:
-    """Warnings as lines of a caption."""
-    return [f"[bold yellow]! {escape(warning)}[/]" for warning in dict.fromkeys(warnings)]
+    return console.marked(result.warnings)
 
 
 def chips(count: int) -> str:

@@ -7,6 +7,7 @@ from statistics import fmean, median
 
 from rich.table import Table
 
+from analog_lora_cli.hardware.physics.compensation import coarse_read_out
 from analog_lora_cli.inspection.grouping import name_note, row_name, rows_of
 from analog_lora_cli.inspection.inspect import Inspection
 from analog_lora_cli.inspection.tile_errors import (
@@ -81,6 +82,7 @@ def error_table(inspection: Inspection, show_all: bool) -> Table:
         row for row in rows_of(inspection.placement, show_all) if all(layer.name in inspection.errors for layer in row)
     ]
     rows.sort(key=lambda row: -max(inspection.errors[layer.name].worst for layer in row))
+    biased = "\n".join(console.marked(filter(None, [coarse_read_out(hardware)])))
     chips = f"{drift.chips} chips" if drift.chips > 1 else f"chip {drift.seed}"
     table = console.table(
         "Error of the matrix-vector product in percent, most fragile first", "layers", "clip",
@@ -93,7 +95,7 @@ def error_table(inspection: Inspection, show_all: bool) -> Table:
         "clip: change of y_exact by clipping; not in the others, which are\n"
         f"against the clipped weights; {'' if show_all else f'worst: layer and error at {names[-1]}; '}!: more than\n"
         f"{FRAGILE:g} times the median of all layers\n"
-        f"{chips}, {inspection.inputs}",
+        f"{chips}, {inspection.inputs}\n{biased}".rstrip(),
         collapse_padding=True,
     )  # fmt: skip
     limit = FRAGILE * median(errors.worst for errors in inspection.errors.values())

@@ -150,7 +150,9 @@ class TestIdentity:
         correlations = np.corrcoef(torch.stack(errors).numpy()) - np.eye(8)
         assert np.abs(correlations).max() < 5 / math.sqrt(600)
 
-    @pytest.mark.parametrize("compensation", ["none", "global", "per-column"])
+    @pytest.mark.parametrize(
+        "compensation", ["none", "global", "per-column", "least-squares", "least-squares-per-column"]
+    )
     def test_number_of_threads(self, compensation: str) -> None:
         """Found: torch's powers and sums differ in their last bits with the number of threads."""
         hardware = HardwareConfig(drift_compensation=compensation)

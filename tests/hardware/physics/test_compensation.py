@@ -50,14 +50,31 @@ def test_least_squares_is_right_at_every_resolution(kind: str, rows: int, bits: 
         assert float(found[0] / ideal[0]) == pytest.approx(1, abs=0.05 if bits == 4 else 0.02)
 
 
-@pytest.mark.parametrize("bits", [8, 6])
-def test_each_column_has_its_own_factor(bits: int) -> None:
-    """Its statistical spread with 128 probes: 2 % for a column of 512 rows, ten years after programming."""
-    found, ideal = factors(weights("gaussian", 512), "least-squares-per-column", bits)
-    ratio = found / ideal
-    assert float(ratio.mean()) == pytest.approx(1, abs=0.01)
-    assert float(ratio.std()) < 0.03
-    assert float(torch.corrcoef(torch.stack([found, ideal]))[0, 1]) > 0.3
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("rows", [512, 24])
+@pytest.mark.parametrize("kind", ["gaussian", "heavy", "heavy-clipped"])
+def test_each_column_has_its_own_factor(kind: str, rows: int, bits: int) -> None:
+    """Its statistical spread with 128 probes, ten years after programming: 2 to 4 %; at 4 bits some columns hardly
+    reach the first level of the ADC and take the tile's factor, which is as far off as the columns differ."""
+    pairs = [factors(weights(kind, rows, seed), "least-squares-per-column", bits, seed) for seed in range(3)]
+    computed, ideal = (torch.cat(side) for side in zip(*pairs, strict=True))
+    ratio = computed / ideal
+    assert float(ratio.mean()) == pytest.approx(1, abs=0.03 if bits == 4 else 0.02)
+    assert float(ratio.std()) < (0.1 if bits == 4 else 0.05)
+    assert float(ratio.min()) > 0.7 and float(ratio.max()) < 1.5
+    if rows == 24 and bits >= 6:
+        assert float(torch.corrcoef(torch.stack([computed, ideal]))[0, 1]) > 0.9
+
+
+def test_columns_that_the_adc_cannot_resolve_take_the_factor_of_their_tile() -> None:
+    """One weight of 1 alone, halved after ten years, is always below the first level at 4 bits."""
+    weight = weights("gaussian", 64)
+    weight[:5] = 0.0
+    weight[:5, 0] = 1.0
+    of_tile, _ = factors(weight, "least-squares", 4)
+    of_columns, _ = factors(weight, "least-squares-per-column", 4)
+    assert torch.equal(of_columns[:5], of_tile[:5])
+    assert torch.isclose(of_columns[5:], of_tile[5:], rtol=1e-4).float().mean() < 0.1
 
 
 def test_the_read_out_of_single_weights_is_biased_where_the_adc_is_coarse() -> None:
@@ -67,8 +84,37 @@ def test_the_read_out_of_single_weights_is_biased_where_the_adc_is_coarse() -> N
         assert low < float(found[0] / ideal[0]) < high
         warned = coarse_read_out(HardwareConfig(adc_bits=bits))
         assert (warned is None) == (bits == 8)
+        keys = ("hardware.drift_compensation=global", f"adc_bits={bits}", "adc_bound=12", "least-squares")
+        assert warned is None or all(key in warned for key in keys)
     assert coarse_read_out(HardwareConfig(adc_bits=4, drift_compensation="least-squares")) is None
     assert coarse_read_out(HardwareConfig(adc_bits=0)) is None
+
+
+def test_a_dead_column_keeps_the_factor_1() -> None:
+    layer = AnalogLinear(weights("gaussian", 64), None, HardwareConfig(), "layer")
+    hardware = HardwareConfig(drift_compensation="least-squares-per-column", dead_columns=0.2)
+    layer.set_hardware(hardware)
+    Chip(0, {"layer": layer}, hardware).age(TEN_YEARS)
+    assert layer.state is not None
+    dead, factor = (layer.state.weight == 0).all(dim=1), layer.state.compensation[0]
+    assert 0 < int(dead.sum()) < len(dead)
+    assert (factor[dead] == 1).all() and (factor[~dead] > 1.5).all()
+
+
+@pytest.mark.parametrize("kind", ["least-squares", "least-squares-per-column"])
+def test_aihwkits_tiles_take_the_same_factors(kind: str) -> None:
+    pytest.importorskip("aihwkit")
+    from analog_lora_cli.hardware.physics.aihwkit_tiles import AihwkitLinear
+
+    options = {"drift_compensation": kind, "output_noise": 0.0, "dac_bits": 6, "adc_bits": 6}
+    weight, outputs, x = weights("gaussian", 64), [], torch.randn(5, 64, generator=torch.Generator().manual_seed(1))
+    for simulator, layer_class in (("fast", AnalogLinear), ("aihwkit", AihwkitLinear)):
+        hardware = HardwareConfig(simulator=simulator, **options)  # type: ignore[arg-type]
+        layer = layer_class(weight, None, hardware, "layer").eval()
+        Chip(0, {"layer": layer}, hardware).age(TEN_YEARS)
+        assert layer.state is not None and (layer.state.compensation > 1.5).all()
+        outputs.append(layer(x))
+    torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
 
 
 def test_right_after_programming_it_is_close_to_1() -> None:

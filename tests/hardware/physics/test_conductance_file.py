@@ -37,6 +37,7 @@ CELLS: dict[str, dict[str, Any]] = {
     "hermes": {"device": "hermes"},
     "reram-wan2022": {"device": "reram-wan2022"},
     "per-column": {"drift_compensation": "per-column"},
+    "least-squares": {"drift_compensation": "least-squares-per-column", "adc_bits": 5},
     "no-compensation": {"drift_compensation": "none"},
 }
 

@@ -136,6 +136,15 @@ def test_the_most_fragile_layer_comes_first_and_is_marked(measured: Inspection) 
     assert len(marked) == 1 and worst.endswith(marked[0].split()[0])
 
 
+def test_a_biased_compensation_is_marked(measured: Inspection) -> None:
+    for kind in ("global", "least-squares"):
+        hardware = measured.config.hardware.model_copy(update={"adc_bits": 6, "drift_compensation": kind})
+        config = measured.config.model_copy(update={"hardware": hardware})
+        changed = Inspection(**{**vars(measured), "source": Source("tiny", config)})
+        text = " ".join(" ".join(shown(error_table(changed, show_all=False), 80)).split())
+        assert ("! biased drift compensation: hardware.drift_compensation=global" in text) == (kind == "global")
+
+
 def test_effects_that_not_all_hardware_has(measured: Inspection, make_config: MakeConfig) -> None:
     assert further_table(measured, show_all=False) is None
     keys = ("read_noise_per_product", "ir_drop", "stuck_low", "dead_columns", "adc_offset_mismatch")
