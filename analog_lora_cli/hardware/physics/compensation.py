@@ -102,7 +102,8 @@ class LeastSquares(DriftCompensation):
 
     Noise does not bias the factor, because it does not depend on Y0. Nor does rounding, while outputs spread over more
     than COARSE_SPREAD steps; below, <Y0, Y> is compared with its expectation after rounding, see `_rounded`. So
-    tiles of 16 rows or more can be read from 4 bits on, of 8 from 5 bits on (bound 12); shorter ones overestimate.
+    the factor of a tile with 16 rows or more is right from 4 bits on, with 8 rows from 5 bits on (bound 12). A tile of
+    few columns averages over few products: with 8 columns of 512 rows the factor spreads by about 1 %.
 
     The factor of one column has a spread of 2 to 4 % of its own, from PROBES products with programming and read errors
     (512 rows, 4 bits: 5 %). A column whose outputs spread over less than READABLE_SPREAD steps takes the tile's.
