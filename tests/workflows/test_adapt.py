@@ -410,6 +410,7 @@ def test_a_manifest_of_other_analog_weights_is_noticed(checkpoint: Path) -> None
         train_adapter(adaptation(checkpoint, "x", []), SilentObserver())
 
 
+@pytest.mark.slow
 def test_an_adaptation_killed_at_any_point_resumes_to_the_same_adapter(checkpoint: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(checkpoint, tmp_path / "whole"))
     (tmp_path / "six.yaml").write_text(
