@@ -31,6 +31,26 @@ def check_writable(folder: Path) -> None:
         raise UsageError(f"{existing}: no permission to write; choose another --output")
 
 
+def check_new_file(option: str, path: Path, overwrite: bool) -> None:
+    """Check that a file can be written, in the place of one only with `overwrite`; writes nothing.
+
+    Args:
+        option: the option that names the file, for the message.
+        path: the file.
+        overwrite: whether it may exist.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    if path.is_dir():
+        raise UsageError(f"{option} {path}: is a folder, expected a file")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{option} {path}: exists already; replace it with --overwrite, or name another file")
+    parent = next(parent for parent in path.absolute().parents if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UsageError(f"{option} {path}: cannot be written in {parent}; name another file")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one step: readers see the old content or the new one."""
     with replacing(path) as beside:

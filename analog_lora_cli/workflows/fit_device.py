@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from analog_lora_cli.config.device_file import SUFFIXES, device_file_text
 from analog_lora_cli.errors import UsageError
-from analog_lora_cli.storage.files import file_sha256, replacing, write_text
+from analog_lora_cli.storage.files import check_new_file, file_sha256, replacing, write_text
 from analog_lora_cli.version import __version__
 from analog_lora_cli.workflows.request import Request
 
@@ -51,13 +50,7 @@ class FitRequest(Request):
         if len({path.resolve() for path in (self.measurements, self.output, self.picture)}) < 3:
             raise UsageError("MEASUREMENTS, --output and --plot must name different files")
         for option, path in (("--output", self.output), ("--plot", self.picture)):
-            if path.is_dir():
-                raise UsageError(f"{option} {path}: is a folder, expected a file")
-            if path.exists() and not self.overwrite:
-                raise UsageError(f"{option} {path}: exists already; replace it with --overwrite, or name another file")
-            parent = next(parent for parent in path.absolute().parents if parent.exists())
-            if not parent.is_dir() or not os.access(parent, os.W_OK):
-                raise UsageError(f"{option} {path}: cannot be written in {parent}; name another file")
+            check_new_file(option, path, self.overwrite)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.runtime.libraries import imports_done
 from analog_lora_cli.storage.checkpoint import read_checkpoint, verify_adapter
-from analog_lora_cli.storage.files import replacing, write_json, write_text
+from analog_lora_cli.storage.files import check_new_file, replacing, write_json, write_text
 from analog_lora_cli.storage.layout import FIRST_ADAPTER
 from analog_lora_cli.workflows.request import Request
 
@@ -212,13 +211,7 @@ def _check_files(request: InspectRequest) -> None:
     if len({path.absolute() for path in files.values()}) < len(files):
         raise UsageError("--json, --csv and --plot must name different files")
     for name, path in files.items():
-        if path.is_dir():
-            raise UsageError(f"--{name} {path}: is a folder, expected a file")
-        if path.exists() and not request.overwrite:
-            raise UsageError(f"--{name} {path}: exists already; replace it with --overwrite, or name another file")
-        parent = next(parent for parent in path.absolute().parents if parent.exists())
-        if not parent.is_dir() or not os.access(parent, os.W_OK):
-            raise UsageError(f"--{name} {path}: cannot be written in {parent}; name another file")
+        check_new_file(f"--{name}", path, request.overwrite)
 
 
 def _source(request: InspectRequest, config: Config) -> Source:
