@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
@@ -42,28 +41,15 @@ def recorded_inputs(model: AnalogModel, tokens: int) -> dict[str, Tensor]:
     batch = next(evaluator.batches())
     positions = batch["attention_mask"].bool().reshape(-1).nonzero()[:, 0]
     inputs: dict[str, Tensor] = {}
-    model.loaded.module.eval()
-    with model.digital(), ExitStack() as hooks:
-        for name, layer in model.layers.items():
-            hooks.enter_context(_recording(name, layer, positions, tokens, inputs))
-        model.loaded.module(**batch)
-    return inputs
 
-
-@contextmanager
-def _recording(
-    name: str, layer: nn.Module, positions: Tensor, tokens: int, inputs: dict[str, Tensor]
-) -> Iterator[None]:
-    def record(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        x = arguments[0]
+    def record(name: str, x: Tensor) -> None:
         rows = x.reshape(-1, x.shape[-1])
         if x.dim() == 3:
             rows = rows[positions]
         spaced = torch.linspace(0, len(rows) - 1, min(tokens, len(rows))).round().long()
         inputs[name] = rows[spaced].float().clone()
 
-    handle = layer.register_forward_pre_hook(record)
-    try:
-        yield
-    finally:
-        handle.remove()
+    model.loaded.module.eval()
+    with model.digital(), model.inputs_to(record):
+        model.loaded.module(**batch)
+    return inputs

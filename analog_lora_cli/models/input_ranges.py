@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import UsageError
@@ -85,27 +84,12 @@ def calibrated_ranges(model: AnalogModel) -> dict[str, Tensor]:
         for start in range(0, len(features), _BATCH):
             rows = range(start, min(start + _BATCH, len(features)))
             batch = {name: tensor.to(device) for name, tensor in collate([features[row] for row in rows]).items()}
-            with _counting(model.layers, inputs, batch["attention_mask"].bool()):
+            mask = batch["attention_mask"].bool()
+
+            def count(name: str, x: Tensor, mask: Tensor = mask) -> None:
+                inputs[name].add(x[mask] if x.shape[:2] == mask.shape else x)
+
+            with model.inputs_to(count):
                 loaded.module(**batch)
     loaded.module.train(training)
     return {name: one.ranges() for name, one in inputs.items()}
-
-
-@contextmanager
-def _counting(layers: Mapping[str, nn.Module], inputs: Mapping[str, LayerInputs], mask: Tensor) -> Iterator[None]:
-    """Count the inputs of all layers inside the block, without those of padding.
-
-    Args:
-        layers: the layers by name.
-        inputs: statistics of each.
-        mask: (sequences, tokens), true where a token is no padding.
-    """
-
-    def hook(name: str, x: Tensor) -> None:
-        inputs[name].add(x[mask] if x.shape[:2] == mask.shape else x)
-
-    with ExitStack() as hooks:
-        for name, layer in layers.items():
-            handle = layer.register_forward_pre_hook(lambda _, arguments, name=name: hook(name, arguments[0]))
-            hooks.callback(handle.remove)
-        yield

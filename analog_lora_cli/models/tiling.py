@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +65,19 @@ class AnalogModel:
         finally:
             for name, layer in self.layers.items():
                 layer.state = before[name]
+
+    @contextmanager
+    def inputs_to(self, receive: Callable[[str, Tensor], None]) -> Iterator[None]:
+        """Hand the input of each layer to a function whenever the layer computes inside the block.
+
+        Args:
+            receive: function of the layer's name and its input, (..., in_features).
+        """
+        with ExitStack() as hooks:
+            for name, layer in self.layers.items():
+                handle = layer.register_forward_pre_hook(lambda _, inputs, name=name: receive(name, inputs[0]))
+                hooks.callback(handle.remove)
+            yield
 
     def program(self, seed: int) -> Chip:
         """A chip with this model's layers on it; valid until their weights change."""
