@@ -261,10 +261,15 @@ class HardwareConfig(Section):
         return self.tile_columns - self.references if self.tile_columns else 0
 
     @property
+    def least_squares(self) -> bool:
+        """Whether the drift compensation is one of this project's own, by least squares."""
+        return self.drift_compensation.startswith("least-squares")
+
+    @property
     def beyond_aihwkit(self) -> list[str]:
         """Keys in use that aihwkit's torch tiles have nothing for."""
         used = ["reference_columns"] if self.references else []
-        used += ["drift_compensation"] if self.drift_compensation.startswith("least-squares") else []
+        used += ["drift_compensation"] if self.least_squares else []
         return used + [key for key in dict.fromkeys((*_IN_THE_PRODUCT, *FAULTS)) if getattr(self, key)]
 
     @property

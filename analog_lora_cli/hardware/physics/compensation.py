@@ -65,7 +65,7 @@ class DriftCompensation(ABC):
     @staticmethod
     def of(hardware: HardwareConfig) -> DriftCompensation:
         """The compensation that the configuration names."""
-        return (LeastSquares if hardware.drift_compensation.startswith("least-squares") else ReadOutRatio)(hardware)
+        return (LeastSquares if hardware.least_squares else ReadOutRatio)(hardware)
 
     @abstractmethod
     def baseline(self, target: Tensor, programmed: Tensor, adc_offset: Tensor | None = None) -> Baseline:
@@ -191,7 +191,7 @@ class LeastSquares(DriftCompensation):
 def coarse_read_out(hardware: HardwareConfig) -> str | None:
     """Sentence on a drift compensation that the ADC is too coarse for; None if it is not."""
     step = Converters.of(hardware).adc_step
-    if step <= COARSE or not hardware.drift_compensation.startswith(("global", "per-column")):
+    if step <= COARSE or hardware.least_squares or hardware.drift_compensation == "none":
         return None
     return (
         f"biased drift compensation: hardware.drift_compensation={hardware.drift_compensation} reads single weights, "
