@@ -41,27 +41,26 @@ def _over_draws(result: DriftResult, metric: str) -> dict[str, object]:
 
 
 def _time_json(result: DriftResult, label: str) -> dict[str, object]:
-    reads = [len(readings) for readings in result.over_chips(result.metric, label).readings]
     return {
         "label": label,
         "seconds": seconds(label),
         "chips": result.chips_at(label),
-        "reads": reads,
+        "reads": result.reads_at(label),
         "metrics": {name: result.summary(name, label) for name in result.digital},
     }
 
 
-def measured_grid(content: Mapping[str, Any]) -> list[tuple[str, Measurement]]:
+def measured_grid(content: Mapping[str, Any]) -> dict[Measurement, str]:
     """The chip measurements that a drift.json was made from, each with the label of its time.
 
     Args:
         content: the content of a drift.json.
     """
     if content.get("format") != FORMAT:
-        return []
-    return [
-        (time["label"], Measurement("chip", chip, float(time["seconds"]), read))
+        return {}
+    return {
+        Measurement("chip", chip, float(time["seconds"]), read): time["label"]
         for time in content["times"]
         for chip, reads in zip(time.get("chips", ()), time.get("reads", ()), strict=True)
         for read in range(reads)
-    ]
+    }

@@ -15,7 +15,7 @@ from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.bootstrap import Array, Clusters, simultaneous
 from analog_lora_cli.evaluation.log import Measurements, Metrics
 from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
-from analog_lora_cli.evaluation.statistics import MetricOverChips, Statistics, Summary, wider
+from analog_lora_cli.evaluation.statistics import MetricOverChips, Statistics, Summary, interval_of, wider
 from analog_lora_cli.hardware.physics.compensation import coarse_read_out
 from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.tasks.scores import PREDICTION, Columns
@@ -74,13 +74,23 @@ class DriftResult:
         """The metrics of each reading of each chip."""
         return {one: scores.metrics for one, scores in self.measured.scores.items() if one.kind == "chip"}
 
+    @property
+    def labels(self) -> dict[Measurement, str]:
+        """The measurements over chips, each with the label of its time."""
+        labels = {seconds(label): label for label in self.times}
+        return {one: labels[one.seconds] for one in self.measured.scores if one.kind == "chip"}
+
     def chips_at(self, label: str) -> list[int]:
         """The chips that were measured at a time, in the order of `chips`."""
         return list(self._readings_at(label))
 
+    def reads_at(self, label: str) -> list[int]:
+        """The number of readings of each of these chips."""
+        return [len(readings) for readings in self._readings_at(label).values()]
+
     def over_chips(self, metric: str, label: str) -> MetricOverChips:
         """A metric of every chip at a time, on these samples and on others."""
-        return self._of_rows(metric, list(self._readings_at(label).values()))
+        return self._rows[metric, label]
 
     def over_draws(self, metric: str) -> MetricOverChips:
         """A metric with converters only; its rows are draws in place of chips."""
@@ -88,18 +98,15 @@ class DriftResult:
 
     def values(self, metric: str, label: str) -> list[float]:
         """The metric of every chip at a time, the mean over its readings."""
-        return [
-            float(np.mean([self._value(reading, metric) for reading in chip]))
-            for chip in self._readings_at(label).values()
-        ]
+        return self.summary(metric, label)["values"]
 
     def summary(self, metric: str, label: str) -> Summary:
         """Statistics of a metric at a time."""
         return self._summaries[metric, label]
 
-    def clusters(self, metric: Metric) -> Clusters | None:
-        """The clusters of samples of a metric's evaluation set; None: the scores of the samples are unknown."""
-        return self._clusters.get(metric.sample_set)
+    def interval(self, metric: str, label: str) -> list[float] | None:
+        """95 % interval of the mean at a time, see `interval_of`; None with one chip."""
+        return interval_of(self.summary(metric, label))
 
     def sizes(self) -> dict[str, dict[str, int]]:
         """Number of samples, and of clusters that they fall into, of each evaluation set."""
@@ -166,12 +173,12 @@ class DriftResult:
             return MetricOverChips(readings, None)
         ends = np.cumsum([len(row) for row in rows])[:-1]
         by_row = [part.mean(axis=1) for part in np.split(over_samples, ends, axis=1)]
-        clusters = self.clusters(self.metrics[metric])
-        return MetricOverChips(readings, np.stack(by_row, axis=1), 0 if clusters is None else clusters.count)
+        clusters = self._clusters[self.metrics[metric].sample_set].count
+        return MetricOverChips(readings, np.stack(by_row, axis=1), clusters)
 
     def _over_samples(self, metric: Metric, readings: list[Measurement]) -> Array | None:
         """(replicates, readings): a metric of each reading on resampled samples; None: unknown."""
-        clusters = self.clusters(metric)
+        clusters = self._clusters.get(metric.sample_set)
         if metric.statistic is None or clusters is None:
             return None
         truth = _of_set(self.measured.truth or {}, metric.sample_set)
@@ -187,6 +194,14 @@ class DriftResult:
                 _of_set(self.measured.truth or {}, name), len(next(iter(_of_set(samples, name).values())))
             )
             for name in names
+        }
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, str], MetricOverChips]:
+        return {
+            (metric, label): self._of_rows(metric, list(self._readings_at(label).values()))
+            for metric in self.digital
+            for label in self.times
         }
 
     @cached_property
@@ -224,8 +239,8 @@ def paired_gain(before: DriftResult, after: DriftResult, label: str) -> Statisti
     Returns:
         statistics of the mean gain, chip by chip.
     """
-    difference = _difference(before, after, label)
-    return (difference if before.headline.higher_is_better else -difference).statistics()
+    pair = (before, after) if before.headline.higher_is_better else (after, before)
+    return paired_difference(*pair, label)
 
 
 def paired_difference(first: DriftResult, second: DriftResult, label: str) -> Statistics:
@@ -234,8 +249,4 @@ def paired_difference(first: DriftResult, second: DriftResult, label: str) -> St
     Returns:
         statistics of the mean difference, chip by chip.
     """
-    return _difference(first, second, label).statistics()
-
-
-def _difference(first: DriftResult, second: DriftResult, label: str) -> MetricOverChips:
-    return second.over_chips(second.metric, label) - first.over_chips(first.metric, label)
+    return (second.over_chips(second.metric, label) - first.over_chips(first.metric, label)).statistics()

@@ -10,7 +10,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from analog_lora_cli.evaluation.bootstrap import CHIPS, SAMPLES, Array, Deviations, correction, over_members
+from analog_lora_cli.evaluation.bootstrap import CHIPS, LEVEL, SAMPLES, Array, Deviations, correction, over_members
 
 
 class Components(TypedDict):
@@ -37,6 +37,11 @@ class Statistics(TypedDict):
     """95 % confidence interval of the mean over chips alone, for these samples, Student's t; None with one chip."""
     values: list[float]
     """One value for each chip."""
+
+
+def interval_of(statistics: Statistics) -> list[float] | None:
+    """The 95 % interval to show: over chips and samples, or over chips where the samples are unknown."""
+    return statistics["ci95"] or statistics["ci95_chips"]
 
 
 class Summary(Statistics):
@@ -74,16 +79,18 @@ class MetricOverChips:
 
     def __sub__(self, other: MetricOverChips) -> MetricOverChips:
         """The difference chip by chip, of two measurements on the same chips and samples."""
-        return self._with(self.values - other.values, other)
+        differences = [[value] for value in self.values - other.values]
+        if self.over_samples is None or other.over_samples is None or self.clusters != other.clusters:
+            return MetricOverChips(differences, None, way=self.way)
+        return MetricOverChips(differences, self.over_samples - other.over_samples, self.clusters, self.way)
 
-    def __neg__(self) -> MetricOverChips:
-        over_samples = None if self.over_samples is None else -self.over_samples
-        return MetricOverChips([[-value] for value in self.values], over_samples, self.clusters, self.way)
-
-    def _with(self, values: Array, other: MetricOverChips) -> MetricOverChips:
-        same = self.over_samples is not None and other.over_samples is not None and self.clusters == other.clusters
-        over_samples = self.over_samples - other.over_samples if same else None  # type: ignore[operator]
-        return MetricOverChips([[value] for value in values], over_samples, self.clusters if same else 0, self.way)
+    @classmethod
+    def average(cls, rows: Sequence[MetricOverChips]) -> MetricOverChips:
+        """The average chip by chip, of measurements on the same chips and samples."""
+        values = np.mean([row.values for row in rows], axis=0)
+        known = [row.over_samples for row in rows if row.over_samples is not None]
+        over_samples = np.mean(known, axis=0) if len(known) == len(rows) else None
+        return cls([[value] for value in values], over_samples, rows[0].clusters, rows[0].way)
 
     @cached_property
     def deviations(self) -> Deviations | None:
@@ -107,18 +114,10 @@ class MetricOverChips:
 
     def statistics(self) -> Statistics:
         """Mean, spread and intervals."""
-        mean, count = self.mean, len(self.values)
-        values = [float(value) for value in self.values]
-        if count < 2:
-            return Statistics(mean=mean, std=None, ci95=None, ci95_chips=None, values=values)
-        from scipy.stats import t
-
-        std = float(self.values.std(ddof=1))
-        half = float(t.ppf(0.975, count - 1)) * std / math.sqrt(count)
-        over_chips = [mean - half, mean + half]
+        std, over_chips = student(self.values)
         # Two or three chips give the bootstrap few values: never narrower than Student's interval.
-        wide = None if self.deviations is None else wider(self.deviations.interval(mean), over_chips)
-        return Statistics(mean=mean, std=std, ci95=wide, ci95_chips=over_chips, values=values)
+        wide = None if self.deviations is None else wider(self.deviations.interval(self.mean), over_chips)
+        return Statistics(mean=self.mean, std=std, ci95=wide, ci95_chips=over_chips, values=self.values.tolist())
 
     def components(self) -> Components:
         """Standard deviations by cause: chips, readings, samples."""
@@ -133,6 +132,18 @@ class MetricOverChips:
             scale = math.sqrt(self.clusters / (self.clusters - 1))
             spread = scale * float(self.over_samples.mean(axis=1).std())
         return Components(chip=chip, read=None if read is None else math.sqrt(read), samples=spread)
+
+
+def student(values: Array) -> tuple[float | None, list[float] | None]:
+    """Standard deviation (n - 1) of some values, and Student's 95 % interval of their mean; None with one value."""
+    count = len(values)
+    if count < 2:
+        return None, None
+    from scipy.stats import t
+
+    mean, std = float(values.mean()), float(values.std(ddof=1))
+    half = float(t.ppf((1 + LEVEL) / 2, count - 1)) * std / math.sqrt(count)
+    return std, [mean - half, mean + half]
 
 
 def wider(*intervals: list[float] | None) -> list[float] | None:

@@ -43,11 +43,7 @@ class Requirement:
             return float(summary["mean"])
         if self.statistic in ("worst", "min"):
             return float(summary["worst"])
-        # Never narrower than the interval over chips, or over training seeds, alone; unknown where that is.
-        if isinstance(result, SeedGroup):
-            interval = summary["ci95"] or result.statistics(self.metric.name, label)["ci95_seeds"]
-        else:
-            interval = summary["ci95"] or result.summary(self.metric.name, label)["ci95_chips"]
+        interval = result.interval(self.metric.name, label)
         if interval is None:
             return None
         return self.metric.worst(interval) if self.statistic == "lower" else max(interval)

@@ -19,17 +19,14 @@ from typing import TypedDict
 import numpy as np
 
 from analog_lora_cli.evaluation.bootstrap import (
-    CHIPS,
-    SAMPLES,
     Array,
     Deviations,
-    correction,
     over_members,
     simultaneous,
 )
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.log import Metrics
-from analog_lora_cli.evaluation.statistics import MetricOverChips, wider
+from analog_lora_cli.evaluation.statistics import MetricOverChips, student, wider
 
 
 class SeedComponents(TypedDict):
@@ -108,9 +105,10 @@ class SeedGroup:
         """Digital metrics, means over the trainings."""
         return {name: float(np.mean(self.values(name, None))) for name in self.first.digital}
 
-    def summary(self, metric: str, label: str) -> SeedStatistics:
-        """As `statistics`."""
-        return self.statistics(metric, label)
+    @property
+    def training_seeds(self) -> list[int]:
+        """The seeds of the trainings."""
+        return [seed for result in self.results for seed in result.training_seeds]
 
     def values(self, metric: str, label: str | None) -> list[float]:
         """A metric of each training at a time, the mean over its chips; None: digitally."""
@@ -118,26 +116,14 @@ class SeedGroup:
             return [result.digital[metric] for result in self.results]
         return [result.summary(metric, label)["mean"] for result in self.results]
 
-    def statistics(self, metric: str, label: str) -> SeedStatistics:
+    def summary(self, metric: str, label: str) -> SeedStatistics:
         """Statistics of a metric at a time."""
-        index = self.first.times.index(label)
-        rows = self._rows(metric)[label]
-        deviations, together = self.deviations(metric), self._together(metric)
-        values = np.array(self.values(metric, label))
-        mean, std = float(values.mean()), _std(values)
-        half = None if std is None else _half(std, len(values))
-        over_seeds = None if half is None else [mean - half, mean + half]
-        wide = None if deviations is None else wider(deviations[index].interval(mean), over_seeds)
-        return SeedStatistics(
-            mean=mean,
-            std=std,
-            ci95=wide,
-            ci95_seeds=over_seeds,
-            ci95_all_times=None if together is None else wider(together[index], wide),
-            components=_components(rows, std),
-            worst=self.first.metrics[metric].worst(values.tolist()),
-            values=values.tolist(),
-        )
+        return self._summaries[metric, label]
+
+    def interval(self, metric: str, label: str) -> list[float] | None:
+        """95 % interval of the mean at a time: over all, or over training seeds where the rest is unknown."""
+        summary = self.summary(metric, label)
+        return summary["ci95"] or summary["ci95_seeds"]
 
     def deviations(self, metric: str, way: str = SEEDS) -> list[Deviations] | None:
         """Deviations of the mean at each time, with other training seeds, chips and samples; None: unknown.
@@ -146,38 +132,40 @@ class SeedGroup:
             metric: name of the metric.
             way: name of the draws of training seeds; those of two methods must differ.
         """
-        if len(self.results) < 2 or len(self.first.chips) < 2:
-            return None
         found = []
-        for label, rows in self._rows(metric).items():
-            if any(row.over_samples is None for row in rows):
+        for label in self.times:
+            average = MetricOverChips.average(self._rows(metric, label)).deviations
+            if average is None or len(self.results) < 2:
                 return None
-            over_chips = np.mean([row.values for row in rows], axis=0)
-            ways = {
-                way: over_members(way, np.array(self.values(metric, label))),
-                CHIPS: over_members(CHIPS, over_chips),
-                SAMPLES: np.mean([row.deviations_over_samples for row in rows], axis=0),
-            }
-            found.append(Deviations(ways))
+            over_seeds = over_members(way, np.array(self.values(metric, label)))
+            found.append(Deviations({way: over_seeds, **average.ways}))
         return found
 
-    def _rows(self, metric: str) -> dict[str, list[MetricOverChips]]:
-        """The metric of each training over chips, by time."""
-        return self._all_rows[metric]
+    def _rows(self, metric: str, label: str) -> list[MetricOverChips]:
+        """The metric of each training over chips at a time."""
+        return [result.over_chips(metric, label) for result in self.results]
 
     @cached_property
-    def _all_rows(self) -> dict[str, dict[str, list[MetricOverChips]]]:
-        return {
-            metric: {label: [result.over_chips(metric, label) for result in self.results] for label in self.first.times}
-            for metric in self.first.digital
-        }
-
-    def _together(self, metric: str) -> list[list[float]] | None:
-        deviations = self.deviations(metric)
-        if deviations is None:
-            return None
-        means = [float(np.mean(self.values(metric, label))) for label in self.first.times]
-        return simultaneous(means, deviations)
+    def _summaries(self) -> dict[tuple[str, str], SeedStatistics]:
+        summaries = {}
+        for metric in self.first.digital:
+            values = [np.array(self.values(metric, label)) for label in self.times]
+            means, deviations = [float(one.mean()) for one in values], self.deviations(metric)
+            together = None if deviations is None else simultaneous(means, deviations)
+            for index, label in enumerate(self.times):
+                std, over_seeds = student(values[index])
+                wide = None if deviations is None else wider(deviations[index].interval(means[index]), over_seeds)
+                summaries[metric, label] = SeedStatistics(
+                    mean=means[index],
+                    std=std,
+                    ci95=wide,
+                    ci95_seeds=over_seeds,
+                    ci95_all_times=None if together is None else wider(together[index], wide),
+                    components=_components(self._rows(metric, label), std),
+                    worst=self.first.metrics[metric].worst(values[index].tolist()),
+                    values=values[index].tolist(),
+                )
+        return summaries
 
 
 def seed_differences(first: SeedGroup, second: SeedGroup) -> dict[str, SeedDifference]:
@@ -230,19 +218,5 @@ def _components(rows: Sequence[MetricOverChips], std: float | None) -> SeedCompo
         # Chips are the same for all trainings, readings are not.
         share = 0.0 if read is None else read**2 * float(np.mean([1 / len(chip) for chip in rows[0].readings])) / chips
         seed = math.sqrt(max(0.0, std**2 - share))
-    samples = None
-    if all(row.over_samples is not None and row.clusters > 1 for row in rows):
-        count = rows[0].clusters
-        scale = correction(count) / math.sqrt(count / (count - 1))
-        samples = float(np.mean([row.deviations_over_samples for row in rows], axis=0).std() / scale)
+    samples = MetricOverChips.average(rows).components()["samples"]
     return SeedComponents(training_seed=seed, chip=typical("chip"), read=read, samples=samples)
-
-
-def _std(values: Array) -> float | None:
-    return float(values.std(ddof=1)) if len(values) > 1 else None
-
-
-def _half(std: float, count: int) -> float:
-    from scipy.stats import t
-
-    return float(t.ppf(0.975, count - 1)) * std / math.sqrt(count)

@@ -7,6 +7,7 @@ from typing import Any
 from analog_lora_cli.config import scope
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.yaml_file import dump_yaml
+from analog_lora_cli.evaluation.text import interval_text, number_text
 from analog_lora_cli.export.description import Description
 from analog_lora_cli.export.source import Source
 from analog_lora_cli.storage.sealed import read_sealed
@@ -66,15 +67,16 @@ def _drift_table(source: Source, result: dict[str, Any]) -> str:
     headline = Metric(metric, result["unit"], result["higher_is_better"])
     plain = {"mean": result["converters_only"][metric], "std": None, "ci95": None}
     draws = result.get("converters_only_draws", {}).get(metric, plain)
+    digital = interval_text(result.get("digital_ci95", {}).get(metric))
     rows = [
-        f"| digital | {result['digital'][metric]:.2f} | | {_interval(result.get('digital_ci95', {}).get(metric))} | |",
-        f"| converters only | {draws['mean']:.2f} | {_number(draws['std'])} | {_interval(draws['ci95'])} | |",
+        f"| digital | {result['digital'][metric]:.2f} | | {digital} | |",
+        f"| converters only | {draws['mean']:.2f} | {number_text(draws['std'])} | {interval_text(draws['ci95'])} | |",
     ]
     for time in result["times"]:
         one = time["metrics"][metric]
-        interval = _interval(one["ci95"] or one.get("ci95_chips"))
+        interval = interval_text(one["ci95"] or one.get("ci95_chips"))
         rows.append(
-            f"| {time['label']} | {one['mean']:.2f} | {_number(one['std'])} | {interval} | {one['worst']:.2f} |"
+            f"| {time['label']} | {one['mean']:.2f} | {number_text(one['std'])} | {interval} | {one['worst']:.2f} |"
         )
     hardware = flatten(scope.project(source.config.hardware, *scope.MEASUREMENT))
     measured = flatten(
@@ -98,14 +100,6 @@ training seed.{changed}{warnings}
 | | mean | std | interval | worst |
 |---|---|---|---|---|
 """ + "\n".join(rows)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _interval(interval: list[float] | None) -> str:
-    return "" if interval is None else "{:.2f} .. {:.2f}".format(*interval)
 
 
 def _provenance(source: Source, manifest: dict[str, Any]) -> str:

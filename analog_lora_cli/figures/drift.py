@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import DriftResult
-from analog_lora_cli.evaluation.statistics import wider
 from analog_lora_cli.evaluation.training_seeds import SeedGroup
 
 if TYPE_CHECKING:
@@ -70,21 +69,14 @@ def seeds_plot(groups: Sequence[SeedGroup], path: Path, title: str) -> None:
     """
     first = groups[0].first
     metric = first.metric
-    positions = [max(seconds(time), FIRST_READ) for time in first.times]
     with _figure(path) as axes:
         for index, group in enumerate(groups):
-            color = f"C{index}"
-            statistics = [group.statistics(metric, time) for time in first.times]
-            for values in zip(*(one["values"] for one in statistics), strict=True):
-                axes.plot(positions, values, color=color, linewidth=0.6, alpha=0.35)
-            means = [one["mean"] for one in statistics]
-            label = f"{group.name}, {len(group.results)} training seeds"
-            axes.plot(positions, means, color=color, linewidth=2.2, marker="o", markersize=5, label=label)
-            bands = [one["ci95"] or one["ci95_seeds"] or [one["mean"], one["mean"]] for one in statistics]
-            low, high = zip(*bands, strict=True)
-            axes.fill_between(positions, low, high, color=color, alpha=0.18, linewidth=0)
-            digital = sum(group.values(metric, None)) / len(group.results)
-            axes.axhline(digital, color=color, linestyle="--", linewidth=1, alpha=0.7)
+            color, label = f"C{index}", f"{group.name}, {len(group.results)} training seeds"
+            by_time = [group.values(metric, time) for time in group.times]
+            for values in zip(*by_time, strict=True):
+                _draw_member(axes, group.times, values, color)
+            _draw_mean(axes, group, metric, color, label)
+            axes.axhline(group.digital[metric], color=color, linestyle="--", linewidth=1, alpha=0.7)
         axes.plot([], [], color="gray", linestyle="--", linewidth=1, label="digital, mean")
         _finish(axes, first, title)
 
@@ -105,25 +97,38 @@ def _figure(path: Path) -> Iterator[Axes]:
 
 
 def _draw_result(axes: Axes, result: DriftResult, color: str, label: str) -> None:
-    positions = [max(seconds(time), FIRST_READ) for time in result.times]
     for chip in result.chips:
         at = [time for time in result.times if chip in result.chips_at(time)]
         values = [result.values(result.metric, time)[result.chips_at(time).index(chip)] for time in at]
-        where = [max(seconds(time), FIRST_READ) for time in at]
-        axes.plot(where, values, color=color, linewidth=0.6, alpha=0.35)
-    summaries = [result.summary(result.metric, time) for time in result.times]
-    axes.plot(
-        positions, [s["mean"] for s in summaries], color=color, linewidth=2.2, marker="o", markersize=5, label=label
-    )
-    if len(result.chips) > 1:
-        low, high = zip(*(wider(s["ci95"], s["ci95_chips"]) or (s["mean"], s["mean"]) for s in summaries), strict=True)
+        _draw_member(axes, at, values, color)
+    _draw_mean(axes, result, result.metric, color, label)
+
+
+def _draw_member(axes: Axes, times: Sequence[str], values: Sequence[float], color: str) -> None:
+    """Draw one chip, or one training."""
+    axes.plot(_positions(times), values, color=color, linewidth=0.6, alpha=0.35)
+
+
+def _draw_mean(axes: Axes, result: DriftResult | SeedGroup, metric: str, color: str, label: str) -> None:
+    """Draw the mean and, where it is known, its 95 % band."""
+    positions = _positions(result.times)
+    means = [result.summary(metric, time)["mean"] for time in result.times]
+    axes.plot(positions, means, color=color, linewidth=2.2, marker="o", markersize=5, label=label)
+    intervals = [result.interval(metric, time) for time in result.times]
+    if any(interval is not None for interval in intervals):
+        bands = [interval or [mean, mean] for interval, mean in zip(intervals, means, strict=True)]
+        low, high = zip(*bands, strict=True)
         axes.fill_between(positions, low, high, color=color, alpha=0.18, linewidth=0)
 
 
+def _positions(times: Sequence[str]) -> list[float]:
+    """Positions of times on the axis."""
+    return [max(seconds(time), FIRST_READ) for time in times]
+
+
 def _finish(axes: Axes, result: DriftResult, title: str) -> None:
-    positions = [max(seconds(time), FIRST_READ) for time in result.times]
     axes.set_xscale("log")
-    axes.set_xticks(positions, result.times)
+    axes.set_xticks(_positions(result.times), result.times)
     axes.minorticks_off()
     axes.set_xlabel("time after programming")
     axes.set_ylabel(result.headline.label)
@@ -138,7 +143,7 @@ def _draw_reference(axes: Axes, result: DriftResult) -> None:
     times = [time for time in published if seconds(time) <= max(map(seconds, result.times))]
     if times:
         axes.plot(
-            [max(seconds(time), FIRST_READ) for time in times],
+            _positions(times),
             [published[time] for time in times],
             color="tab:orange",
             linewidth=1.4,

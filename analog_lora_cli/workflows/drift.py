@@ -21,15 +21,16 @@ from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint, veri
 from analog_lora_cli.storage.layout import ALL, FIRST_ADAPTER
 from analog_lora_cli.storage.locks import locked
 from analog_lora_cli.storage.seed_folders import seed_folders
-from analog_lora_cli.workflows.methods import Planned, check_methods, methods
+from analog_lora_cli.workflows.methods import check_methods, methods
 from analog_lora_cli.workflows.observer import EvaluationObserver, SilentObserver
 from analog_lora_cli.workflows.request import Request
+from analog_lora_cli.workflows.subject import Subject, check_comparable
 
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.drift_result import DriftResult
     from analog_lora_cli.evaluation.thresholds import Requirement
     from analog_lora_cli.evaluation.training_seeds import SeedGroup
-    from analog_lora_cli.workflows.evaluate import Evaluation, Subject
+    from analog_lora_cli.workflows.evaluate import Evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class DriftRequest(Request):
         """Whether results are written: a check with requirements only reads, unless it is told where to write."""
         return not self.requirements or self.output is not None
 
-    def plan(self) -> list[Planned]:
+    def plan(self) -> list[Subject]:
         """Plan the measurement: adapters, each with its checkpoint and configuration; all with the first one's `drift`.
 
         Raises:
@@ -68,7 +69,7 @@ class DriftRequest(Request):
         options = option_layers(
             self.overrides, times=self.times, chips=self.chips, seed=self.seed, reads=self.reads, limit=self.limit
         )
-        plan: list[Planned] = []
+        plan: list[Subject] = []
         for folder, group in self._folders():
             checkpoint = read_checkpoint(folder)
             for name in _adapters(checkpoint, self.adapters):
@@ -76,7 +77,7 @@ class DriftRequest(Request):
                 base = checkpoint.config_of(name).model_dump(mode="json")
                 config = load_config(base=base, overrides=self.overrides, options=options)
                 drift = plan[0].config.drift if plan else config.drift
-                plan.append(Planned(checkpoint, name, config.model_copy(update={"drift": drift}), group))
+                plan.append(Subject(checkpoint, config.model_copy(update={"drift": drift}), name, group=group))
         check_methods(plan)
         return plan
 
@@ -92,7 +93,7 @@ class DriftRequest(Request):
                 "some folders hold one checkpoint, others several of train --seeds: one training cannot stand for its "
                 "method; give folders of one kind"
             )
-        if (False in kinds and len(set(self.adapters)) > 1) or (ALL in self.adapters and False in kinds):
+        if False in kinds and (len(set(self.adapters)) > 1 or ALL in self.adapters):
             raise UsageError("--adapter: folders of train --seeds are compared by one adapter; give one name")
         return folders
 
@@ -195,11 +196,11 @@ def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None)
     from analog_lora_cli.evaluation.drift_grid import check_times
     from analog_lora_cli.evaluation.thresholds import parse_requirement
     from analog_lora_cli.tasks import make_task
-    from analog_lora_cli.workflows.evaluate import Subject, check_comparable, evaluate
+    from analog_lora_cli.workflows.evaluate import evaluate
 
     imports_done()
     with processes.together():
-        subjects = _distinct([Subject(one.checkpoint, one.config, one.adapter, group=one.group) for one in plan])
+        subjects = _distinct(plan)
         deployment = _is_deployment(subjects, ALL in request.adapters)
         metrics = {metric.name: metric for subject in subjects for metric in make_task(subject.config.task, 0).metrics}
         times = subjects[0].config.drift.times

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analog_lora_cli.config.load import differences
-from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import UsageError
-from analog_lora_cli.storage.checkpoint import Checkpoint
+from analog_lora_cli.workflows.subject import Subject
 
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.drift_result import DriftResult
@@ -18,21 +16,10 @@ if TYPE_CHECKING:
     from analog_lora_cli.workflows.evaluate import Evaluation
 
 
-@dataclass(frozen=True)
-class Planned:
-    """One adapter to measure."""
-
-    checkpoint: Checkpoint
-    adapter: str
-    config: Config
-    group: Path | None
-    """Folder of `train --seeds` that the checkpoint belongs to; None: it stands alone."""
-
-
-def check_methods(plan: Sequence[Planned]) -> None:
+def check_methods(plan: Sequence[Subject]) -> None:
     """Check that the trainings of a folder differ in their seed alone."""
-    firsts: dict[Path, Planned] = {}
-    seeds: dict[tuple[Path, int], Planned] = {}
+    firsts: dict[Path, Subject] = {}
+    seeds: dict[tuple[Path, int], Subject] = {}
     for one in plan:
         if one.group is None:
             continue

@@ -11,8 +11,9 @@ from analog_lora_cli.evaluation.drift_result import DriftResult, paired_gain
 from analog_lora_cli.evaluation.statistics import Statistics
 from analog_lora_cli.storage.checkpoint import Checkpoint
 from analog_lora_cli.workflows.adaptation import Adaptation
-from analog_lora_cli.workflows.evaluate import Evaluation, Subject, evaluate
+from analog_lora_cli.workflows.evaluate import Evaluation, evaluate
 from analog_lora_cli.workflows.observer import EvaluationObserver
+from analog_lora_cli.workflows.subject import Subject
 
 FORMAT = 1
 

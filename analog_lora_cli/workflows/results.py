@@ -72,10 +72,9 @@ def drift_csv(result: DriftResult) -> str:
         name, draw = measurement.kind.replace("_", " "), measurement.read if measurement in result.draws else ""
         for metric, value in result.measured.scores[measurement].metrics.items():
             writer.writerow([result.adapter, name, "", "", "", draw, metric, value, result.metrics[metric].unit])
-    labels = {seconds(label): label for label in result.times}
-    for measurement, metrics in result.measurements.items():
-        label, time = labels[measurement.seconds], f"{measurement.seconds:.17g}"
-        for metric, value in metrics.items():
+    for measurement, label in result.labels.items():
+        time = f"{measurement.seconds:.17g}"
+        for metric, value in result.measured.scores[measurement].metrics.items():
             row = [result.adapter, "chip", label, time, measurement.chip, measurement.read, metric, value]
             writer.writerow([*row, result.metrics[metric].unit])
     return text.getvalue()
@@ -113,7 +112,7 @@ def write_seeds(group: SeedGroup, folder: Path) -> None:
             "metric": first.metric,
             "unit": first.headline.unit,
             "higher_is_better": first.headline.higher_is_better,
-            "training_seeds": [seed for result in group.results for seed in result.training_seeds],
+            "training_seeds": group.training_seeds,
             "chips": first.chips,
             "samples": first.sizes(),
             "warnings": group.warnings,
@@ -124,7 +123,7 @@ def write_seeds(group: SeedGroup, folder: Path) -> None:
                 {
                     "label": label,
                     "seconds": seconds(label),
-                    "metrics": {name: group.statistics(name, label) for name in first.digital},
+                    "metrics": {name: group.summary(name, label) for name in first.digital},
                 }
                 for label in first.times
             ],
@@ -144,9 +143,7 @@ def write_seed_comparison(groups: Sequence[SeedGroup], folder: Path) -> None:
             "metric": metric,
             "first": first.name,
             "chips": first.first.chips,
-            "training_seeds": {
-                group.name: [seed for result in group.results for seed in result.training_seeds] for group in groups
-            },
+            "training_seeds": {group.name: group.training_seeds for group in groups},
             "values": {
                 group.name: {label: group.values(metric, label) for label in first.first.times} for group in groups
             },

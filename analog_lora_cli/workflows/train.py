@@ -31,9 +31,10 @@ from analog_lora_cli.tasks import Metric
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.result import TrainingResult
 from analog_lora_cli.training.train import train as train_model
-from analog_lora_cli.workflows.evaluate import Subject, evaluate
+from analog_lora_cli.workflows.evaluate import evaluate
 from analog_lora_cli.workflows.observer import RunObserver, SilentObserver, planned_measurements
 from analog_lora_cli.workflows.results import write_drift
+from analog_lora_cli.workflows.subject import Subject
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -144,6 +144,16 @@ def test_a_smaller_evaluation_never_replaces_a_fuller_one(
     assert sorted((run / "drift/default").iterdir()) == files
 
 
+def test_draws_need_not_be_without_gaps(checkpoints: Path) -> None:
+    """Several processes that are killed leave any of their measurements."""
+    options = [checkpoints / "lora", "--chips", 1, "--times", "0s"]
+    assert evaluate(*options, "--set", "drift.draws=7") == 0
+    log = checkpoints / "lora/drift/default/measurements.jsonl"
+    log.write_text("".join(line for line in log.read_text().splitlines(True) if '"converters only draw 5"' not in line))
+    assert evaluate(*options) == 0
+    assert len(result(checkpoints / "lora")["converters_only_draws"]["accuracy"]["values"]) == 6
+
+
 def test_a_requirement_writes_nothing(checkpoints: Path, tmp_path: Path) -> None:
     def contents() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in checkpoints.rglob("*") if path.is_file()}

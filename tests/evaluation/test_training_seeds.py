@@ -48,14 +48,14 @@ def test_welchs_test_on_one_value_a_seed() -> None:
 def test_samples_widen_a_mean_but_not_a_difference() -> None:
     """Samples spread by 3, so 0.2 in the mean of 200, and are the same for both methods."""
     first, second = group("a", 0, 10.0, 0.02), group("b", 1, 10.5, 0.02)
-    one, difference = first.statistics("score", "1y"), seed_differences(first, second)["1y"]
+    one, difference = first.summary("score", "1y"), seed_differences(first, second)["1y"]
     assert one["ci95"] is not None and one["ci95_seeds"] is not None and difference["ci95"] is not None
     assert one["ci95_seeds"][1] - one["ci95_seeds"][0] < 0.3 < 0.8 < one["ci95"][1] - one["ci95"][0]
     assert 0.3 < difference["ci95"][0] < 0.5 < difference["ci95"][1] < 0.7
 
 
 def test_the_spread_is_told_apart_by_its_causes() -> None:
-    parts = group("a", 3, 10.0, 1.0, trainings=40, chips=20).statistics("score", "0s")["components"]
+    parts = group("a", 3, 10.0, 1.0, trainings=40, chips=20).summary("score", "0s")["components"]
     assert parts["training_seed"] == pytest.approx(1.0, rel=0.3)
     assert parts["chip"] == pytest.approx(0.5, rel=0.3)
     assert parts["samples"] == pytest.approx(3 / np.sqrt(200), rel=0.15)
@@ -73,7 +73,7 @@ def test_the_truth_lies_within_as_often_as_said() -> None:
 
 
 def test_one_training_says_nothing_about_its_method() -> None:
-    alone = group("a", 0, 10.0, 1.0, trainings=1).statistics("score", "0s")
+    alone = group("a", 0, 10.0, 1.0, trainings=1).summary("score", "0s")
     assert (alone["std"], alone["ci95"], alone["ci95_seeds"], alone["ci95_all_times"]) == (None, None, None, None)
 
 

@@ -21,7 +21,8 @@ from analog_lora_cli.storage.checkpoint import read_checkpoint, verify_adapter
 from analog_lora_cli.storage.layout import MANIFEST, TRAINER
 from analog_lora_cli.storage.manifest import read_manifest, write_manifest
 from analog_lora_cli.tasks.scores import Columns
-from analog_lora_cli.workflows.evaluate import MEASUREMENTS, Subject
+from analog_lora_cli.workflows.evaluate import MEASUREMENTS
+from analog_lora_cli.workflows.subject import Subject
 
 ODD = "1e400 ~ null on 0x1F 1:30 2024-01-01 \ud800 \0 ../x package:x 1d -1s [ {a".split(" ")
 SCALARS = (

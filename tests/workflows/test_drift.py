@@ -8,7 +8,7 @@ from pathlib import Path
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.storage.checkpoint import Checkpoint
 from analog_lora_cli.workflows.drift import _distinct
-from analog_lora_cli.workflows.evaluate import Subject
+from analog_lora_cli.workflows.subject import Subject
 
 MakeConfig = Callable[..., Config]
 

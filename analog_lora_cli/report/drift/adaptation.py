@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from analog_lora_cli.evaluation.drift_result import DriftResult
-from analog_lora_cli.evaluation.statistics import wider
+from analog_lora_cli.evaluation.statistics import interval_of
 from analog_lora_cli.report.drift.comparison import signed
 from analog_lora_cli.report.drift.run import untimed_table
 from analog_lora_cli.report.drift.table import chips, drift_table, warning_lines
@@ -112,7 +112,7 @@ def recovery_sentence(recovery: Recovery) -> str:
     where = f"at {label}" if chip is None else f"on chip {chip.seed} at {label}"
     if points <= 0:
         return f"Nothing is recovered {where}: {metric.name} {points:+.2f}. Spent: {cost_text(recovery)}."
-    interval = wider(difference["ci95"], difference["ci95_chips"])
+    interval = interval_of(difference)
     clear = interval is None or interval[0] > 0
     doubt = "" if clear else ", which is not more than chance: the 95 % interval holds 0"
     share = f" of the {lost:.2f} that were lost" if lost > 0 else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from analog_lora_cli.evaluation.drift_result import paired_difference
-from analog_lora_cli.evaluation.statistics import Statistics, wider
+from analog_lora_cli.evaluation.statistics import Statistics, interval_of
 from analog_lora_cli.report.drift.table import coverage, warning_lines
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.evaluate import Evaluation
@@ -50,6 +50,14 @@ def signed(difference: Statistics | None) -> str:
     """A paired difference with the half-width of its mean's 95 % interval, if that is known."""
     if difference is None:
         return ""
-    interval = wider(difference["ci95"], difference["ci95_chips"])
-    half = "" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.2f}"
-    return f"{difference['mean']:+.2f}{half}"
+    return signed_text(difference["mean"], interval_of(difference))
+
+
+def signed_text(mean: float, interval: list[float] | None) -> str:
+    """A difference with half of its interval, if that is known."""
+    return f"{mean:+.2f}" + ("" if interval is None else f" {half_text(interval)}")
+
+
+def half_text(interval: list[float]) -> str:
+    """Half of an interval."""
+    return f"± {(interval[1] - interval[0]) / 2:.2f}"

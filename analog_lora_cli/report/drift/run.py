@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from analog_lora_cli.evaluation.drift_result import DriftResult
+from analog_lora_cli.evaluation.text import number_text
 from analog_lora_cli.report.drift.seeds import seeds_table
 from analog_lora_cli.report.drift.table import drift_table, warning_lines
 from analog_lora_cli.report.progress.meter import duration
@@ -15,11 +16,7 @@ from analog_lora_cli.workflows.train import RunResult
 
 def print_run(result: RunResult, title: str) -> None:
     """Print the results of a run."""
-    metric = result.headline
-    if result.drift is not None:
-        console.results().print(drift_table(result.drift, f"{title}: {metric.name} over time"))
-    else:
-        console.results().print(untimed_table(title, result.result))
+    console.results().print(_table(result, title))
     training = result.metrics["train"]
     loss = "" if training["final_loss"] is None else f", loss {training['final_loss']:.3f}"
     console.note(
@@ -34,11 +31,15 @@ def print_seed_runs(result: SeedRuns) -> None:
         console.results().print(seeds_table(result.group))
         console.note(f"written: {result.folder}/seeds.json")
     for run in result.runs if result.group is None else ():
-        title = f"{result.folder.name}/{run.folder.name}"
-        table = untimed_table(title, run.result) if run.drift is None else None
-        console.results().print(table or drift_table(run.result, f"{title}: {run.headline.name} over time"))
+        console.results().print(_table(run, f"{result.folder.name}/{run.folder.name}"))
     for folder in result.busy:
         console.note(f"another process is training {folder}; `analora evaluate-drift {result.folder}` measures all")
+
+
+def _table(run: RunResult, title: str) -> Table:
+    if run.drift is None:
+        return untimed_table(title, run.result)
+    return drift_table(run.drift, f"{title}: {run.headline.name} over time")
 
 
 def untimed_table(title: str, result: DriftResult) -> Table:
@@ -47,7 +48,6 @@ def untimed_table(title: str, result: DriftResult) -> Table:
     reference, value = result.digital[metric.name], draws["mean"]
     caption = [*warning_lines(result), f"std: over {len(result.draws)} draws of the output noise"]
     table = console.table(f"{title}: {metric.name}", "", metric.name, "std", "drop", caption="\n".join(caption))
-    std = "" if draws["std"] is None else f"{draws['std']:.2f}"
     table.add_row("digital", f"{reference:.2f}", "", "")
-    table.add_row("converters only", f"{value:.2f}", std, f"{metric.drop(reference, value):.2f}")
+    table.add_row("converters only", f"{value:.2f}", number_text(draws["std"]), f"{metric.drop(reference, value):.2f}")
     return table

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Table
 
+from analog_lora_cli.evaluation.statistics import student
+from analog_lora_cli.evaluation.text import interval_text, number_text
 from analog_lora_cli.evaluation.training_seeds import SeedGroup, seed_differences
-from analog_lora_cli.report.drift.table import coverage
+from analog_lora_cli.report.drift.comparison import half_text, signed_text
+from analog_lora_cli.report.drift.table import coverage, spread_text
 from analog_lora_cli.runtime import console
 
 TOGETHER = "times share seeds, chips and samples: several tested together are correlated"
@@ -18,13 +21,17 @@ def seeds_table(group: SeedGroup) -> Table:
     """Mean over training seeds at each time, with its interval and what it is made of; fits 80 columns."""
     first = group.first
     metric, drop = first.metric, first.headline.drop
-    digital = float(np.mean(group.values(metric, None)))
-    others = [name for name in first.digital if name != metric][:1]
+    digital, others = group.digital, [name for name in first.digital if name != metric][:1]
     known = group.deviations(metric) is not None
-    last = group.statistics(metric, first.times[-1])["components"]
-    names = {"training seeds": last["training_seed"], "chips": last["chip"], "reads": last["read"]}
-    spread = [f"{value:.2f} between {name}" for name, value in names.items() if value is not None]
-    spread += [] if last["samples"] is None else [f"{last['samples']:.2f} from the samples"]
+    last = group.summary(metric, group.times[-1])["components"]
+    spread = spread_text(
+        {
+            "between training seeds": last["training_seed"],
+            "between chips": last["chip"],
+            "between reads": last["read"],
+            "from the samples": last["samples"],
+        }
+    )
     covers = f"{seeds(len(group.results))}, {coverage(first)}" if known else f"{seeds(len(group.results))} alone"
     table = console.table(
         f"{group.name}: {metric} over time, {seeds(len(group.results))}",
@@ -34,24 +41,22 @@ def seeds_table(group: SeedGroup) -> Table:
             f"std, worst: over {seeds(len(group.results))}, each the mean of its chips",
             f"95 % interval over {covers}",
             *([f"{TOGETHER};\nci95_all_times in seeds.json covers them together"] if known else []),
-            f"std at {first.times[-1]}: {', '.join(spread)}",
+            f"std at {group.times[-1]}: {spread}",
             f"drop: how much worse than digital, in {first.headline.points}; {metric}: {first.headline.direction}",
         ]),
     )  # fmt: skip
     values = group.values(metric, None)
     table.add_row(
-        "digital", f"{digital:.2f}", _std(values), "", f"{first.headline.worst(values):.2f}", "",
-        *(f"{np.mean(group.values(other, None)):.2f}" for other in others),
+        "digital", number_text(digital[metric]), number_text(student(np.array(values))[0]), "",
+        number_text(first.headline.worst(values)), "", *(number_text(digital[other]) for other in others),
     )  # fmt: skip
     table.add_section()
-    for label in first.times:
-        one = group.statistics(metric, label)
-        interval = one["ci95"] or one["ci95_seeds"]
+    for label in group.times:
+        one = group.summary(metric, label)
         table.add_row(
-            label, f"{one['mean']:.2f}", "" if one["std"] is None else f"{one['std']:.2f}",
-            "" if interval is None else f"{interval[0]:.2f} .. {interval[1]:.2f}",
-            f"{one['worst']:.2f}", f"{drop(digital, one['mean']):.2f}",
-            *(f"{group.statistics(other, label)['mean']:.2f}" for other in others),
+            label, number_text(one["mean"]), number_text(one["std"]), interval_text(group.interval(metric, label)),
+            number_text(one["worst"]), number_text(drop(digital[metric], one["mean"])),
+            *(number_text(group.summary(other, label)["mean"]) for other in others),
         )  # fmt: skip
     return table
 
@@ -79,14 +84,14 @@ def _comparison(first: SeedGroup, other: SeedGroup) -> Table:
         ]),
     )  # fmt: skip
     table.columns[0].no_wrap = True
-    table.add_row("digital", *(f"{np.mean(group.values(metric, None)):.2f}" for group in groups))
+    table.add_row("digital", *(number_text(group.digital[metric]) for group in groups))
     table.add_section()
     for label, one in seed_differences(first, other).items():
-        interval, every = one["ci95"] or one["ci95_seeds"], one["ci95_all_times"]
+        every = one["ci95_all_times"]
         table.add_row(
-            label, *(f"{np.mean(group.values(metric, label)):.2f}" for group in groups),
-            f"{one['mean']:+.2f} ± {(interval[1] - interval[0]) / 2:.2f}", f"{one['p']:.3f}",
-            "" if every is None else f"± {(every[1] - every[0]) / 2:.2f}",
+            label, *(number_text(group.summary(metric, label)["mean"]) for group in groups),
+            signed_text(one["mean"], one["ci95"] or one["ci95_seeds"]), f"{one['p']:.3f}",
+            "" if every is None else half_text(every),
         )  # fmt: skip
     return table
 
@@ -94,7 +99,3 @@ def _comparison(first: SeedGroup, other: SeedGroup) -> Table:
 def seeds(count: int) -> str:
     """Number of training seeds in words."""
     return "1 training seed" if count == 1 else f"{count} training seeds"
-
-
-def _std(values: Sequence[float]) -> str:
-    return f"{np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
