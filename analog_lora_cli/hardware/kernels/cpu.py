@@ -50,7 +50,7 @@ _setting = threading.local()
 """`threads`: numba's present number of threads, which it keeps for each calling thread; setting it takes time."""
 
 
-def _kernel(signature: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def kernel(signature: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorator that compiles a loop for one signature and caches it on disk for the next process where possible."""
 
     def compile_function(function: Callable[..., None]) -> Callable[..., None]:
@@ -94,7 +94,7 @@ def _float_of(_: object, bits: Type) -> tuple[Signature, Callable[..., Value]]:
 # each slice, which is slow in inner loops.
 
 
-@_kernel("void(float32[:, ::1], int64, int64, float32, float32, float32[:, ::1], float32[::1])")
+@kernel("void(float32[:, ::1], int64, int64, float32, float32, float32[:, ::1], float32[::1])")
 def convert_inputs(
     x_TI: Floats,
     start: int,
@@ -145,7 +145,7 @@ def convert_inputs(
                 level_I[index] = -_ONE if value < -_ONE else value
 
 
-@_kernel(
+@kernel(
     "void(float32[:, ::1], uint64, float32[:, ::1], float32, boolean, float32, float32[::1], float32[::1], "
     "float32[::1], float32[::1], boolean[:, ::1], boolean[::1])"
 )
@@ -208,7 +208,7 @@ def convert_outputs(
             product_TO[token, index] = bias_O[index] + value * output_scale_O[index] * magnitude
 
 
-@_kernel("void(float32[:, ::1], uint64, float32[:, ::1], float32, float32[:, ::1], int64[::1], float32[:, ::1])")
+@kernel("void(float32[:, ::1], uint64, float32[:, ::1], float32, float32[:, ::1], int64[::1], float32[:, ::1])")
 def noisy_weights(
     exact_OI: Floats,
     counter: np.uint64,
@@ -255,7 +255,7 @@ def _mix_32(word: np.uint32) -> np.uint32:
     return np.uint32(word ^ (word >> np.uint32(16)))
 
 
-@_kernel("void(float32[::1], uint64, uint32, float32, float32[::1])")
+@kernel("void(float32[::1], uint64, uint32, float32, float32[::1])")
 def drop(x: Floats, counter: np.uint64, threshold: np.uint32, scale: np.float32, output: Floats) -> None:
     """Set numbers to 0 at random and scale the others.
 

@@ -41,14 +41,16 @@ class PooledNormal:
     Args:
         seed: 0 .. 2^63 - 1; None takes one from torch's default CPU generator, so that `torch.manual_seed` decides.
         device: device of the numbers.
+        anywhere: give the numbers of a CPU on a GPU too, where they take longer than torch's.
     """
 
-    def __init__(self, seed: int | None, device: torch.device) -> None:
+    def __init__(self, seed: int | None, device: torch.device, anywhere: bool = False) -> None:
         if seed is None:
             seed = int(torch.randint(2**62, (), dtype=torch.int64))
         self._device = device
         self._counter = seed
-        self._generator = None if device.type == "cpu" else torch.Generator(device=device).manual_seed(seed)
+        own = device.type != "cpu" and not anywhere
+        self._generator = torch.Generator(device=device).manual_seed(seed) if own else None
 
     def draw(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """A new tensor of the given shape."""
@@ -60,12 +62,12 @@ class PooledNormal:
         bits = _mix(np.uint64(counter) + np.arange(lines * runs, dtype=np.uint64) * np.uint64(GAMMA))
         pairs = np.stack([bits, bits >> np.uint64(32)], axis=1) & np.uint64(RUNS - 1)
         # A sum of two rows of the table: what an embedding bag of two computes in one pass.
-        indices = torch.from_numpy(pairs.astype(np.int32))
-        numbers = torch.nn.functional.embedding_bag(indices, run_table(dtype), mode="sum")
+        indices = torch.from_numpy(pairs.astype(np.int32)).to(self._device)
+        numbers = torch.nn.functional.embedding_bag(indices, run_table(dtype).to(self._device), mode="sum")
         return numbers.view(lines, runs * RUN)[:, :length].reshape(shape)
 
     def reserve(self, lines: int, length: int) -> int:
-        """Reserve the runs of a matrix without drawing them; CPU only.
+        """Reserve the runs of a matrix without drawing them; not for torch's own numbers on a GPU.
 
         Returns:
             the counter of the first run, 0 .. 2^64 - 1. Run `k`, counted along the lines, has `counter + k * GAMMA`.

@@ -1,60 +1,32 @@
-"""A simulated chip: programmed once from a seed, then aged; its state depends on seed and hardware alone."""
+"""A simulated chip: a function of its seed, hardware and weights, of which nothing is kept."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
-from analog_lora_cli.hardware.kernels.random import one_thread
-from analog_lora_cli.hardware.physics.compensation import Baseline, DriftCompensation
-from analog_lora_cli.hardware.physics.conductances import (
-    RecordingConverter,
-    TileConductances,
-    less_references,
-    on_scale_of,
-    significance_of,
-    target_conductances,
-    with_references,
-)
-from analog_lora_cli.hardware.physics.devices import noise_model
-from analog_lora_cli.hardware.physics.faults import TileFaults
-from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
+from analog_lora_cli.hardware.physics.cells import TileKey
+from analog_lora_cli.hardware.physics.chip_tile import ChipTile
+from analog_lora_cli.hardware.physics.compensation import DriftCompensation
+from analog_lora_cli.hardware.physics.conductances import TileConductances, less_references
+from analog_lora_cli.hardware.physics.devices import cell_model
+from analog_lora_cli.hardware.tile.grid import TileSlice
 from analog_lora_cli.hardware.tile.mapping import tile_weights
 from analog_lora_cli.hardware.tile.state import MappedLayer, TileState
-
-
-@dataclass(frozen=True)
-class _ProgrammedTile:
-    """One tile after programming, in tile units."""
-
-    seed_parts: tuple[object, ...]
-    """Parts that the seeds of its noise have in common."""
-    scale: float
-    """uS for each tile unit of weight."""
-    offset: float
-    """Single device: weight at g_min, in tile units. Pairs: 0."""
-    weight: Tensor
-    """(columns, rows), reference columns last: right after programming, as if no device were stuck."""
-    faults: TileFaults
-    drift_parameters: list[Tensor]
-    """Drift exponents, one tensor for each conductance of the cell."""
-    baseline: Baseline
-    """What the drift compensation keeps of the tile."""
 
 
 class Chip:
     """A chip with the given layers on it.
 
-    Programming draws the programming noise and the drift exponents of each tile from a seed derived from the chip's
-    seed, the layer's name and the tile's position; each reading time has a seed of its own for the read noise. Nothing
-    depends on the batch, the order of calls, the process or torch's global generators, and the random numbers are
-    drawn on the CPU, so that a chip is the same on every device.
+    Programming noise and drift exponents of each tile come from seeds derived from the chip's seed, the layer's name
+    and the tile's position; each reading time has seeds of its own for the read noise. Nothing depends on the batch,
+    the order of calls, the process or torch's global generators, and nothing is kept: each tile is programmed again
+    for each time. On another device the same chip differs by the last bits of logarithms and powers.
 
     Faults, drawn from a seed of their own for each tile, are the same at all times. The drift read-out is made with
     all of them in place, and with the IR drop and read noise of any other product.
@@ -72,13 +44,10 @@ class Chip:
         self.seed = seed
         self.layers = layers
         self.hardware = hardware
-        self._model = noise_model(hardware)
-        self._converter = self._model.g_converter
-        self._significance = significance_of(self._converter)
-        self._model.g_converter = self._recorder = RecordingConverter(self._converter)
+        self._cells = cell_model(hardware)
         self._compensation = DriftCompensation.of(hardware)
-        self._tiles = {name: self._program_layer(name, layer) for name, layer in layers.items()}
 
+    @torch.no_grad()
     def age(self, seconds: float, read: int = 0) -> None:
         """Set all layers to the state of this chip at a time.
 
@@ -87,22 +56,24 @@ class Chip:
             read: number of the reading; another number draws other read noise.
         """
         for name, layer in self.layers.items():
-            layer.state = self._aged_layer(name, layer, seconds, read)
+            state = _exact_state(layer, bool(self.hardware.adc_offset_mismatch))
+            for place, tile in self._tiles(name, layer):
+                weight, factor = tile.read(seconds, read)
+                _set(state, layer, place, weight, tile.faults.offset)
+                state.compensation[place.columns] = factor
+            layer.state = state
 
+    @torch.no_grad()
     def hold_programmed(self) -> None:
         """Set all layers to the programmed weights before any read: no read noise, no drift.
 
         No chip can be read so; it shows what programming alone does.
         """
         for name, layer in self.layers.items():
-            scales = layer.column_scale.cpu()
-            weight = torch.empty_like(layer.weight, device="cpu", dtype=scales.dtype)
-            for tile, programmed in zip(layer.grid, self._tiles[name], strict=True):
-                weight[tile.weights] = self._before_any_read(programmed) * scales[tile.columns][:, None]
-            device = layer.weight.device
-            layer.state = TileState(
-                weight.to(device), torch.ones_like(layer.column_scale), self._adc_offset(name, layer)
-            )
+            state = _exact_state(layer, bool(self.hardware.adc_offset_mismatch))
+            for place, tile in self._tiles(name, layer):
+                _set(state, layer, place, tile.before_any_read, tile.faults.offset)
+            layer.state = state
 
     def release(self) -> None:
         """Set all layers back to their exact weights."""
@@ -140,107 +111,45 @@ class Chip:
         Returns:
             for each tile, rows of tiles first.
         """
-        layer, references = self.layers[name], self.hardware.references
+        references = self.hardware.references
         conductances = []
-        for programmed, (_, target) in zip(self._tiles[name], tile_weights(layer, torch.float64), strict=True):
-            exact = target_conductances(self._converter, with_references(target, references))
-            with self._reading(programmed, seconds, read) as held:
-                tile = on_scale_of(exact.scale, exact.offset, held, self._converter.g_min)
-            conductances.append(replace(tile, weight=less_references(tile.weight, references)))
+        for _, tile in self._tiles(name, self.layers[name]):
+            devices = tile.devices(seconds, read)
+            conductances.append(replace(devices, weight=less_references(devices.weight, references)))
         return conductances
 
     def adc(self, name: str) -> list[tuple[Tensor | None, Tensor | None]]:
         """Gains and offsets of a layer's ADCs, (columns,) of each tile, see `TileFaults`."""
-        return [(tile.faults.gain, tile.faults.offset) for tile in self._tiles[name]]
+        return [(tile.faults.gain, tile.faults.offset) for _, tile in self._tiles(name, self.layers[name])]
 
-    @torch.no_grad()
-    def _program_layer(self, name: str, layer: MappedLayer) -> list[_ProgrammedTile]:
-        tiles = []
-        for tile, target in tile_weights(layer):
-            parts = (self.seed, name, tile.row, tile.column)
-            wanted = with_references(target, self.hardware.references)
-            with seeded(*parts, "faults"):
-                faults = TileFaults.draw(self.hardware, 2 * len(self._significance) or 1, tuple(wanted.shape))
-            with seeded(*parts, "program"):
-                weight, drift_parameters = self._model.apply_programming_noise(wanted)
-                assert self._recorder.last is not None
-                scale, offset = self._recorder.last.scale, self._recorder.last.offset
-                programmed = _ProgrammedTile(
-                    parts, scale, offset, weight, faults, drift_parameters, Baseline(torch.empty(0))
-                )
-                baseline = self._compensation.baseline(target, self._before_any_read(programmed), faults.offset)
-            tiles.append(replace(programmed, baseline=baseline))
-        self._recorder.last = None
-        return tiles
-
-    @torch.no_grad()
-    def _aged_layer(self, name: str, layer: MappedLayer, seconds: float, read: int) -> TileState:
-        scales = layer.column_scale.cpu()
-        weight = torch.empty_like(layer.weight, device="cpu", dtype=scales.dtype)
-        compensation = torch.ones_like(scales)
-        for tile, programmed in zip(layer.grid, self._tiles[name], strict=True):
-            with self._reading(programmed, seconds, read) as held:
-                faults = programmed.faults
-                drifted = self._as_converted(faults, held.weight)
-                compensation[tile.columns] = self._compensation.factor(programmed.baseline, drifted, faults.offset)
-            if faults.gain is not None:
-                # The ratio of two read-outs of nothing would be any number.
-                compensation[tile.columns][faults.gain == 0] = 1.0
-            weight[tile.weights] = drifted * scales[tile.columns][:, None]
-        self._recorder.last = None
-        device = layer.weight.device
-        return TileState(weight.to(device), compensation.to(device), self._adc_offset(name, layer))
-
-    def _before_any_read(self, tile: _ProgrammedTile) -> Tensor:
-        """(columns, rows) in tile units: weights of a tile right after programming, as its ADCs count them."""
-        weight = tile.weight
-        if tile.faults.stuck:
-            weight = self._held(tile, target_conductances(self._converter, weight)).weight
-        return self._as_converted(tile.faults, weight)
-
-    @contextmanager
-    def _reading(self, tile: _ProgrammedTile, seconds: float, read: int) -> Iterator[TileConductances]:
-        """The conductances of a tile at a time, while the noise of this reading is drawn."""
-        with seeded(*tile.seed_parts, "read", float(seconds), read):
-            self._model.apply_drift_noise(tile.weight, tile.drift_parameters, seconds)
-            assert self._recorder.last is not None
-            yield self._held(tile, self._recorder.last)
-
-    def _held(self, tile: _ProgrammedTile, conductances: TileConductances) -> TileConductances:
-        """Conductances with those of the stuck devices."""
-        if not tile.faults.stuck:
-            return conductances
-        g_min = self._converter.g_min
-        on_scale = on_scale_of(tile.scale, tile.offset, conductances, g_min)
-        return tile.faults.hold(on_scale, self._significance, (g_min, self._converter.g_max))
-
-    def _as_converted(self, faults: TileFaults, weight: Tensor) -> Tensor:
-        """Weights as the ADCs count them: without the reference columns, times the gains."""
-        weight = less_references(weight, self.hardware.references)
-        return weight if faults.gain is None else weight * faults.gain[:, None]
-
-    def _adc_offset(self, name: str, layer: MappedLayer) -> Tensor | None:
-        """(rows of tiles, out_features): offsets of the ADCs in tile units; None: 0."""
-        if not self.hardware.adc_offset_mismatch:
-            return None
-        offset = torch.zeros_like(layer.column_scale)
-        for tile, programmed in zip(layer.grid, self._tiles[name], strict=True):
-            assert programmed.faults.offset is not None
-            offset[tile.columns] = programmed.faults.offset
-        return offset
+    def _tiles(self, name: str, layer: MappedLayer) -> Iterator[tuple[TileSlice, ChipTile]]:
+        """Each tile of a layer with its place, one after the other: only one of them is in memory."""
+        for place, target in tile_weights(layer):
+            key = TileKey(self.seed, name, place.row, place.column)
+            yield place, ChipTile(key, target, self.hardware, self._cells, self._compensation)
 
 
-@contextmanager
-def seeded(*parts: object) -> Iterator[None]:
-    """Seed torch's CPU generator with a hash of the parts, and restore it afterwards.
+def _exact_state(layer: MappedLayer, has_offsets: bool) -> TileState:
+    """A state to be filled, with factors of 1 and offsets of 0."""
+    scales = layer.column_scale
+    return TileState(
+        torch.empty_like(layer.weight, dtype=scales.dtype),
+        torch.ones_like(scales),
+        torch.zeros_like(scales) if has_offsets else None,
+    )
 
-    One thread meanwhile, or another number of threads would be another chip. More threads would gain nothing: the
-    normals take the time.
+
+def _set(state: TileState, layer: MappedLayer, place: TileSlice, weight: Tensor, offset: Tensor | None) -> None:
+    """Write one tile into the state of its layer.
+
+    Args:
+        state: state of the layer.
+        layer: the layer.
+        place: place of the tile.
+        weight: (columns, rows), in tile units.
+        offset: (columns,), offsets of its ADCs in tile units; None: 0.
     """
-    state = torch.get_rng_state()
-    seed_generator(torch.default_generator, derive_seed(*parts))
-    try:
-        with one_thread():
-            yield
-    finally:
-        torch.set_rng_state(state)
+    torch.mul(weight, layer.column_scale[place.columns][:, None], out=state.weight[place.weights])
+    if offset is not None:
+        assert state.adc_offset is not None
+        state.adc_offset[place.columns] = offset

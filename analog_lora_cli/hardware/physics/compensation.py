@@ -10,11 +10,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
-from analog_lora_cli.hardware.kernels.random import PooledNormal
+from analog_lora_cli.hardware.kernels.choice import compiled
+from analog_lora_cli.hardware.kernels.random import PooledNormal, one_thread, run_table
 from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
 from analog_lora_cli.hardware.tile.converters import Converters
 
@@ -39,20 +41,27 @@ COARSE = 0.1
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """What the compensation keeps of a tile from its programming."""
+class TileReadOut:
+    """A tile as the drift compensation sees it. Weights are (columns, rows) in tile units."""
 
-    read_out: Tensor
-    """What later read-outs are compared with, in tile units."""
-    level: float = 1.0
-    """Magnitude of the inputs, in tile units."""
+    target: Tensor
+    """Weights that the tile should hold."""
+    programmed: Tensor
+    """Weights that it held right after programming."""
+    drifted: Tensor
+    """Weights that it holds now."""
+    adc_offset: Tensor | None
+    """(columns,), in tile units: offset of each column's ADC; None: 0."""
+    first_noise: PooledNormal
+    """Source of the noise of the read-out at programming."""
+    noise: PooledNormal
+    """Source of the noise of the present read-out."""
 
 
 class DriftCompensation(ABC):
     """`hardware.drift_compensation` on one tile after the other.
 
-    A read-out goes through the same converters, noise and other effects as any other product. Its noise comes from
-    torch's default generator, which the caller seeds for each tile and time.
+    A read-out goes through the same converters, noise and other effects as any other product.
 
     Args:
         hardware: kind of compensation, and the converters that a read-out goes through.
@@ -61,6 +70,7 @@ class DriftCompensation(ABC):
     def __init__(self, hardware: HardwareConfig) -> None:
         self.kind = hardware.drift_compensation
         self.converters = Converters.of(hardware)
+        self.compiled = compiled(hardware)
 
     @staticmethod
     def of(hardware: HardwareConfig) -> DriftCompensation:
@@ -68,24 +78,8 @@ class DriftCompensation(ABC):
         return (LeastSquares if hardware.least_squares else ReadOutRatio)(hardware)
 
     @abstractmethod
-    def baseline(self, target: Tensor, programmed: Tensor, adc_offset: Tensor | None = None) -> Baseline:
-        """What is kept of a tile for its later factors.
-
-        Args:
-            target: (columns, rows), in tile units: weights that the tile should hold.
-            programmed: weights that it holds.
-            adc_offset: (columns,), in tile units: offset of each column's ADC; None: 0.
-        """
-
-    @abstractmethod
-    def factor(self, baseline: Baseline, drifted: Tensor, adc_offset: Tensor | None = None) -> Tensor | float:
-        """The drift-compensation factor of a tile, or one for each column.
-
-        Args:
-            baseline: result of `baseline`.
-            drifted: (columns, rows), in tile units: weights that the tile holds now.
-            adc_offset: as for `baseline`.
-        """
+    def factor(self, tile: TileReadOut) -> Tensor | float:
+        """The drift-compensation factor of a tile, or one for each column."""
 
 
 class LeastSquares(DriftCompensation):
@@ -110,24 +104,18 @@ class LeastSquares(DriftCompensation):
     of 512 rows differ by 1 %. A column whose outputs spread over less than READABLE_SPREAD steps takes the tile's.
     """
 
-    def baseline(self, target: Tensor, programmed: Tensor, adc_offset: Tensor | None = None) -> Baseline:
-        """The exact products, (PROBES, columns)."""
-        signs_MI, _ = _random(target.shape[1])
-        size = float((signs_MI @ target.t()).square().mean().sqrt())
-        level = min(1.0, PROBE_SIZE * self.converters.adc_bound / size) if size > 0 else 1.0
-        return Baseline(self._probes(level, target.shape[1]) @ target.t() * self.converters.input_unit, level)
-
-    def factor(self, baseline: Baseline, drifted: Tensor, adc_offset: Tensor | None = None) -> Tensor | float:
+    def factor(self, tile: TileReadOut) -> Tensor | float:
         """<Y0, Y0> / <Y0, Y>; 1 where nothing is left of a tile or column."""
-        output_MO = self._products(self._probes(baseline.level, drifted.shape[1]), drifted, adc_offset)
-        fits_MO = baseline.read_out.abs() <= FITS * self.converters.adc_bound
-        exact_MO, output_MO = baseline.read_out * fits_MO, output_MO * fits_MO
-        gain = self._gain(exact_MO, output_MO, (0, 1))
-        if self.kind == "least-squares-per-column":
-            spread_O = gain * exact_MO.square().mean(dim=0).sqrt()
-            readable_O = spread_O >= READABLE_SPREAD * self.converters.adc_step
-            gain = torch.where(readable_O, self._gain(exact_MO, output_MO, (0,)), gain)
-        return 1 / gain
+        with one_thread():  # Threads cut the sums of products in other places.
+            exact_MO, output_MO = self._products(tile)
+            fits_MO = exact_MO.abs() <= FITS * self.converters.adc_bound
+            exact_MO, output_MO = exact_MO * fits_MO, output_MO * fits_MO
+            gain = self._gain(exact_MO, output_MO, (0, 1))
+            if self.kind == "least-squares-per-column":
+                spread_O = gain * exact_MO.square().mean(dim=0).sqrt()
+                readable_O = spread_O >= READABLE_SPREAD * self.converters.adc_step
+                gain = torch.where(readable_O, self._gain(exact_MO, output_MO, (0,)), gain)
+            return 1 / gain
 
     def _gain(self, exact_MO: Tensor, output_MO: Tensor, over: tuple[int, ...]) -> Tensor:
         """What is left of the exact products: the inverse of the factor, one for all or for each column.
@@ -171,21 +159,26 @@ class LeastSquares(DriftCompensation):
             total_MO += (step * (-1) ** k / (math.pi * k)) * damping * torch.sin(k * phase_MO)
         return total_MO
 
+    def _products(self, tile: TileReadOut) -> tuple[Tensor, Tensor]:
+        """Y0 and Y, each (PROBES, columns) in tile units."""
+        converters, unit, rows = self.converters, self.converters.output_unit, tile.target.shape[1]
+        # The mean square of a product with random signs is the sum of the squares of its column's weights.
+        size = float(tile.target.square().sum(dim=1).mean().sqrt())
+        level = min(1.0, PROBE_SIZE * converters.adc_bound / size) if size > 0 else 1.0
+        levels_MI = self._probes(level, rows).to(tile.target)
+        exact_MO = levels_MI @ tile.target.t() * converters.input_unit
+        steps_IO = tile.drifted.t() * (converters.input_unit / unit)
+        offset_O = None if tile.adc_offset is None else tile.adc_offset / unit
+        noisy_MO = converters.disturbed_product(levels_MI, steps_IO, offset_O, tile.noise)
+        output_MO = converters.convert_output(noisy_MO)
+        converters.saturate(output_MO)
+        return exact_MO, output_MO * unit
+
     def _probes(self, level: float, rows: int) -> Tensor:
         """(PROBES, rows): the probes in steps of the DAC."""
         signs_MI, uniform_MI = _random(rows)
         steps = level / self.converters.input_unit
         return signs_MI * (steps if not self.converters.dac_step else torch.floor(steps + uniform_MI))
-
-    def _products(self, levels_MI: Tensor, weight: Tensor, adc_offset: Tensor | None) -> Tensor:
-        """(probes, columns) in tile units, as the ADCs give them."""
-        converters, unit = self.converters, self.converters.output_unit
-        steps_IO = weight.t() * (converters.input_unit / unit)
-        offset_O = None if adc_offset is None else adc_offset / unit
-        normals = PooledNormal(None, weight.device)
-        output_MO = converters.convert_output(converters.disturbed_product(levels_MI, steps_IO, offset_O, normals))
-        converters.saturate(output_MO)
-        return output_MO * unit
 
 
 def coarse_read_out(hardware: HardwareConfig) -> str | None:
@@ -217,34 +210,57 @@ class ReadOutRatio(DriftCompensation):
     large: at 6 bits and a bound of 12 by a third after ten years.
     """
 
-    def baseline(self, target: Tensor, programmed: Tensor, adc_offset: Tensor | None = None) -> Baseline:
-        """The read-out right after programming: one number, or one for each column."""
-        exact = self.kind == "global-exact"
-        return Baseline(self._mean(target) if exact else self.read_out(programmed, adc_offset))
-
-    def factor(self, baseline: Baseline, drifted: Tensor, adc_offset: Tensor | None = None) -> Tensor | float:
+    def factor(self, tile: TileReadOut) -> Tensor | float:
         """Read-out at programming / read-out now."""
-        return 1.0 if self.kind == "none" else baseline.read_out / self.read_out(drifted, adc_offset)
+        if self.kind == "none":
+            return 1.0
+        if self.kind == "global-exact":
+            before = self._mean(tile.target.abs().mean(dim=1).double())
+        else:
+            before = self.read_out(tile.programmed, tile.first_noise, tile.adc_offset)
+        return before / self.read_out(tile.drifted, tile.noise, tile.adc_offset)
 
-    def read_out(self, weight: Tensor, adc_offset: Tensor | None = None) -> Tensor:
+    def read_out(self, weight: Tensor, normals: PooledNormal, adc_offset: Tensor | None = None) -> Tensor:
         """The mean magnitude of a tile's outputs for each input in turn set to 1, of the tile or of each column.
 
         Args:
             weight: (columns, rows), in tile units.
-            adc_offset: as for `baseline`.
+            normals: source of the noise.
+            adc_offset: (columns,), in tile units: offset of each column's ADC; None: 0.
         """
-        converters, unit, normals = self.converters, self.converters.output_unit, PooledNormal(None, weight.device)
+        converters, unit = self.converters, self.converters.output_unit
         if converters.effects.active or adc_offset is not None:
-            levels_TI = torch.eye(weight.shape[1], dtype=weight.dtype) / converters.input_unit
+            levels_TI = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device) / converters.input_unit
             steps_IO = weight.t() * (converters.input_unit / unit)
             offset_O = None if adc_offset is None else adc_offset / unit
             product = converters.disturbed_product(levels_TI, steps_IO, offset_O, normals)
             output = converters.convert_output(product).t()
+        elif self.compiled and weight.device.type == "cpu" and weight.dtype == torch.float32:
+            return self._mean(self._read_out_in_loops(weight, normals))
         else:
             output = converters.digitize(weight / unit, normals)
         converters.saturate(output)
-        return self._mean(output * unit)
+        return self._mean(output.double().abs().mean(dim=1) * unit)
 
-    def _mean(self, output: Tensor) -> Tensor:
-        mean = output.abs().mean(dim=1) if self.kind == "per-column" else output.abs().mean()
+    def _read_out_in_loops(self, weight_OI: Tensor, normals: PooledNormal) -> Tensor:
+        """(columns,): mean magnitude of each column's outputs, in tile units."""
+        from analog_lora_cli.hardware.kernels import cpu_chips
+
+        converters, sum_O = self.converters, torch.empty(len(weight_OI), dtype=torch.float64)
+        unit = converters.output_unit
+        cpu_chips.read_out(
+            weight_OI.contiguous().numpy(),
+            np.uint64(normals.reserve(*weight_OI.shape)),
+            run_table(torch.float32).numpy(),
+            np.float32(1.0 / unit),
+            np.float32(converters.noise_steps),
+            converters.adc_step > 0,
+            np.float32(converters.adc_bound / unit),
+            sum_O.numpy(),
+        )
+        return sum_O * (unit / weight_OI.shape[1])
+
+    def _mean(self, magnitude_O: Tensor) -> Tensor:
+        """The read-out from the mean magnitude of each column's outputs, in tile units and double precision."""
+        mean = magnitude_O if self.kind == "per-column" else magnitude_O.mean()
         return torch.clamp(mean, min=SMALLEST_READ_OUT)

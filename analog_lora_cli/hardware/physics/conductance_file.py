@@ -116,8 +116,8 @@ def write_layers(
     for name, layer in layers.items():
         tiles = []
         for _, weight in tile_weights(layer, torch.float64):
-            tile = target_conductances(converter, with_references(weight, references))
-            tiles.append(replace(tile, weight=weight))
+            tile = target_conductances(converter, with_references(weight.cpu(), references))
+            tiles.append(replace(tile, weight=weight.cpu()))
         entry = _layer_entry(name, layer, tiles)
         entries.append(entry)
         targets |= device_tensors(entry, tiles, cell)

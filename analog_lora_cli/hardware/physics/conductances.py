@@ -129,7 +129,7 @@ class RecordingConverter:
 
     def __init__(self, converter: BaseConductanceConverter) -> None:
         self.converter = converter
-        self.last: TileConductances | None = None
+        self._last: TileConductances | None = None
 
     def convert_to_conductances(self, weights: Tensor) -> tuple[Devices, Parameters]:
         """Result of the converter."""
@@ -137,10 +137,16 @@ class RecordingConverter:
         return conductances
 
     def convert_back_to_weights(self, conductances: Devices, params: Parameters) -> Tensor:
-        """Result of the converter; sets `last`."""
+        """Result of the converter, which `take` then returns with its conductances."""
         weight: Tensor = self.converter.convert_back_to_weights(conductances, params)
-        self.last = _tile(conductances, params, weight)
+        self._last = _tile(conductances, params, weight)
         return weight
+
+    def take(self) -> TileConductances:
+        """The last conductances, which are then no longer kept."""
+        last, self._last = self._last, None
+        assert last is not None
+        return last
 
 
 def _tile(devices: Devices, parameters: Parameters, weight: Tensor) -> TileConductances:

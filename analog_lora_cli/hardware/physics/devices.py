@@ -12,6 +12,11 @@ import torch
 from analog_lora_cli.config.devices import DEVICES
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import ConfigError
+from analog_lora_cli.hardware.kernels.choice import compiled
+from analog_lora_cli.hardware.physics.aihwkit_cells import AihwkitCells
+from analog_lora_cli.hardware.physics.cells import CellModel
+from analog_lora_cli.hardware.physics.pcm_cells import PcmCells
+from analog_lora_cli.hardware.physics.pcm_laws import Pairs, PcmLaws
 
 if TYPE_CHECKING:
     from aihwkit.inference.converter.base import BaseConductanceConverter
@@ -55,6 +60,21 @@ def noise_model(hardware: HardwareConfig) -> BaseNoiseModel:
     model = _construct(cls, options, fixed, "device_options")
     _try_out(model)
     return model
+
+
+def cell_model(hardware: HardwareConfig) -> CellModel:
+    """The configured device and converter as a chip simulates them.
+
+    Phase-change memory and fitted devices in pairs are computed from counter-based random numbers, others by aihwkit.
+
+    Raises:
+        ConfigError: as for `noise_model`.
+    """
+    model = noise_model(hardware)
+    laws, pairs = PcmLaws.of(model), Pairs.of(model.g_converter)
+    if laws is None or pairs is None:
+        return AihwkitCells(model, model.g_converter)
+    return PcmCells(laws, pairs, model.g_converter, compiled(hardware))
 
 
 def conductance_converter(hardware: HardwareConfig) -> BaseConductanceConverter:

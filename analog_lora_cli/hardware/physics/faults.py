@@ -24,6 +24,11 @@ class TileFaults:
     """(columns,): offset of each column's ADC in tile units; None: 0."""
 
     @classmethod
+    def none(cls) -> TileFaults:
+        """No faults."""
+        return cls([], None, None)
+
+    @classmethod
     def draw(cls, hardware: HardwareConfig, devices: int, shape: tuple[int, ...]) -> TileFaults:
         """Draw the faults of a tile from torch's default generator, which the caller seeds for each tile.
 
@@ -34,8 +39,6 @@ class TileFaults:
             devices: number of devices of a cell.
             shape: columns, with reference columns at the end, and rows of the tile.
         """
-        if not hardware.has_faults:
-            return cls([], None, None)
         columns = shape[0] - hardware.references
         dead = torch.rand(columns) < hardware.dead_columns
         gain = 1.0 + hardware.adc_gain_mismatch * torch.randn(columns)
@@ -51,6 +54,14 @@ class TileFaults:
             stuck=stuck,
             gain=gain.masked_fill_(dead, 0.0) if scaled else None,
             offset=offset if hardware.adc_offset_mismatch else None,
+        )
+
+    def to(self, device: torch.device) -> TileFaults:
+        """The same faults on a device."""
+        return TileFaults(
+            stuck=[(low.to(device), high.to(device)) for low, high in self.stuck],
+            gain=None if self.gain is None else self.gain.to(device),
+            offset=None if self.offset is None else self.offset.to(device),
         )
 
     def hold(self, tile: TileConductances, significance: list[float], limits: tuple[float, float]) -> TileConductances:

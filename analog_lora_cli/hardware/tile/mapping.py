@@ -31,18 +31,18 @@ def column_scales(weight: Tensor, grid: TileGrid) -> Tensor:
 
 
 def tile_weights(layer: MappedLayer, dtype: torch.dtype | None = None) -> Iterator[tuple[TileSlice, Tensor]]:
-    """The target weights of each tile, (columns, rows) in [-1, 1] on the CPU.
+    """The target weights of each tile, (columns, rows) in [-1, 1] on the layer's device.
 
     Args:
         layer: layer on tiles.
         dtype: type to compute in; None: that of the column scales.
     """
     dtype = dtype or layer.column_scale.dtype
-    weight, scales = layer.weight.detach().cpu().to(dtype), layer.column_scale.cpu().to(dtype)
+    weight, scales = layer.weight.detach(), layer.column_scale.to(dtype)
     for tile in layer.grid:
         scale = scales[tile.columns][:, None]
         safe = torch.where(scale > 0, scale, torch.ones_like(scale))
-        yield tile, weight[tile.weights] / safe
+        yield tile, weight[tile.weights].to(dtype) / safe
 
 
 def weight_units(layer: MappedLayer) -> Tensor:
