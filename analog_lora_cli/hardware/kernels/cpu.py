@@ -22,6 +22,7 @@ from numba import float32, prange
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from analog_lora_cli.hardware.kernels import vectors  # noqa: F401  Before anything is compiled.
 from analog_lora_cli.hardware.kernels.random import GAMMA, MIX_1, MIX_2, RUN, RUNS
 
 if TYPE_CHECKING:

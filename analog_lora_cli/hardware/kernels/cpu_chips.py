@@ -1,7 +1,8 @@
-"""A CPU's loops over the devices of a tile, compiled by numba: programming, drift and read noise, and drift read-outs.
+"""A CPU's loop over the devices of a tile, compiled by numba: programming, drift, read noise and drift read-outs.
 
-The formulas are those of `physics.pcm_devices`, the normals those of `counter`. float32 only. Arrays are C-contiguous;
-a suffix gives an array's axes: O outputs (columns), I inputs (rows), K pairs of devices of a cell, P numbers of a law.
+The formulas are those of `physics.pcm_cells` and `compensation.ReadOutRatio`, the normals those of `counter`. float32
+only. Arrays are C-contiguous; a suffix gives an array's axes: O outputs (columns), I inputs (rows), K pairs of devices
+of a cell, P numbers of a law or of the converters; for the table of normals K and N as in `kernels.cpu`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from analog_lora_cli.hardware.kernels.approximations import exp2, log2, mix, normal_pair
+from analog_lora_cli.hardware.kernels.approximations import exp2, float_of, log2, mix, normal_pair
 from analog_lora_cli.hardware.kernels.cpu import kernel
 from analog_lora_cli.hardware.kernels.random import GAMMA, RUN, RUNS
 
@@ -22,6 +23,9 @@ _GAMMA, _PICK, _S32 = np.uint64(GAMMA), np.uint64(RUNS - 1), np.uint64(32)
 _F = np.float32
 _LN_2 = _F(np.log(2.0))
 _TINY, _SMALLEST = _F(1e-7), _F(1e-30)
+_MAGNITUDE = np.int32(0x7FFFFFFF)
+_BLOCK = 16
+"""Columns that one thread computes in turn, with the same memory for its intermediate results."""
 
 _inner = numba.njit(fastmath={"contract"}, error_model="numpy", nogil=True)
 """Decorator of a loop over the cells of one column, in a function of its own: so the compiler vectorizes it."""
@@ -46,6 +50,23 @@ def _fill(key: np.uint64, column: int, normal_I: Floats) -> None:
 
 
 @_inner  # type: ignore[untyped-decorator]
+def _to_tile_units(weight_I: Floats, scale: np.float32, target_I: Floats) -> None:
+    for index in range(len(target_I)):
+        target_I[index] = weight_I[index] / scale
+
+
+@_inner  # type: ignore[untyped-decorator]
+def _largest(weight_I: Floats) -> np.float32:
+    bits_I = weight_I.view(np.int32)
+    # Maxima of integers are vectorized; the bits of magnitudes are in the order of the magnitudes.
+    largest = np.int32(0)
+    for index in range(len(bits_I)):
+        largest = max(largest, np.int32(bits_I[index] & _MAGNITUDE))
+    result: np.float32 = float_of(np.int32(largest))
+    return result
+
+
+@_inner  # type: ignore[untyped-decorator]
 def _program(
     target_I: Floats,
     plus_I: Floats,
@@ -54,7 +75,6 @@ def _program(
     scale: np.float32,
     lower: np.float32,
     factor: np.float32,
-    g_min: np.float32,
     g_max: np.float32,
     weight_I: Floats,
 ) -> None:
@@ -63,56 +83,13 @@ def _program(
     share, unit = _F(1) / factor, factor / scale
     for index in range(len(target_I)):
         value = target_I[index] * scale
-        plus = min(max((max(value, _F(0)) - lower) * share + g_min, g_min), g_max)
-        minus = min(max((max(-value, _F(0)) - lower) * share + g_min, g_min), g_max)
+        plus = min(max((value - lower) * share, _F(0)), g_max)
+        minus = min(max((-value - lower) * share, _F(0)), g_max)
         sigma = ((((c5 * plus + c4) * plus + c3) * plus + c2) * plus + c1) * plus + c0
         plus = max(plus + sigma * plus_I[index], _F(0))
         sigma = ((((c5 * minus + c4) * minus + c3) * minus + c2) * minus + c1) * minus + c0
         minus = max(minus + sigma * minus_I[index], _F(0))
         weight_I[index] += (plus - minus) * unit
-
-
-@kernel(
-    "void(float32[:, ::1], uint64[::1], uint64[::1], float32[::1], float32[::1], float32, float32, float32, "
-    "float32[:, ::1])"
-)
-def program(
-    target_OI: Floats,
-    plus_K: Keys,
-    minus_K: Keys,
-    significance_K: Floats,
-    noise_P: Floats,
-    scale: np.float32,
-    g_min: np.float32,
-    g_max: np.float32,
-    programmed_OI: Floats,
-) -> None:
-    """`PcmTile.weight`.
-
-    Args:
-        target_OI: weights in tile units.
-        plus_K: keys of the devices that carry positive weights.
-        minus_K: keys of the others.
-        significance_K: factor of each pair.
-        noise_P: six coefficients of the programming noise, in uS, against powers of the conductance in uS.
-        scale: uS for each tile unit.
-        g_min: smallest conductance in uS.
-        g_max: largest conductance in uS.
-        programmed_OI: output, in tile units.
-    """
-    columns, rows = target_OI.shape
-    for column in prange(columns):
-        plus_I, minus_I = np.empty(rows, np.float32), np.empty(rows, np.float32)
-        programmed_OI[column] = _F(0)
-        lower = _F(0)
-        for pair in range(len(significance_K)):
-            factor = significance_K[pair]
-            _fill(plus_K[pair], column, plus_I)
-            _fill(minus_K[pair], column, minus_I)
-            _program(
-                target_OI[column], plus_I, minus_I, noise_P, scale, lower, factor, g_min, g_max, programmed_OI[column]
-            )
-            lower += factor * (g_max - g_min)
 
 
 @_inner  # type: ignore[untyped-decorator]
@@ -169,56 +146,6 @@ def _read(
         weight_I[index] += conductance if weight >= _F(0) else -conductance
 
 
-@kernel(
-    "void(float32[:, ::1], float32[:, ::1], uint64[::1], uint64[::1], float32[::1], float32[::1], float32, float32, "
-    "float32, float32, float32, float32[:, ::1])"
-)
-def read(
-    target_OI: Floats,
-    programmed_OI: Floats,
-    drift_K: Keys,
-    read_K: Keys,
-    significance_K: Floats,
-    law_P: Floats,
-    scale: np.float32,
-    scale_now: np.float32,
-    g_max: np.float32,
-    log2_age: np.float32,
-    size: np.float32,
-    read_OI: Floats,
-) -> None:
-    """`PcmTile.read` where the devices of a zero weight conduct nothing (g_min = 0).
-
-    Args:
-        target_OI: weights in tile units that the devices were programmed to.
-        programmed_OI: weights that they held afterwards.
-        drift_K: keys of the drift exponents.
-        read_K: keys of this reading.
-        significance_K: factor of each pair.
-        law_P: `PcmLaws.packed`.
-        scale: uS for each tile unit at the programming.
-        scale_now: uS for each tile unit in aihwkit's second conversion.
-        g_max: largest conductance in uS.
-        log2_age: log2(t / t_0); 0: no drift.
-        size: sqrt(ln((t + t_read) / (2 t_read))) times the scale of read noise.
-        read_OI: output, in tile units.
-    """
-    columns, rows = target_OI.shape
-    for column in prange(columns):
-        normal_I, decay_I = np.empty(rows, np.float32), np.ones(rows, np.float32)
-        target_I, programmed_I, read_I = target_OI[column], programmed_OI[column], read_OI[column]
-        read_I[:] = _F(0)
-        lower = _F(0)
-        for pair in range(len(significance_K)):
-            factor = significance_K[pair]
-            if log2_age > 0:
-                _fill(drift_K[pair], column, normal_I)
-                _drift(target_I, programmed_I, normal_I, law_P, scale, lower, factor, g_max, log2_age, decay_I)
-            _fill(read_K[pair], column, normal_I)
-            _read(programmed_I, decay_I, normal_I, law_P, scale_now, lower, factor, g_max, size, read_I)
-            lower += factor * g_max
-
-
 @numba.njit(fastmath={"contract", "reassoc"}, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
 def _sum_of_run(
     weight_I: Floats,
@@ -240,35 +167,120 @@ def _sum_of_run(
     return total
 
 
-@kernel("void(float32[:, ::1], uint64, float32[:, ::1], float32, float32, boolean, float32, float64[::1])")
-def read_out(
+@_inner  # type: ignore[untyped-decorator]
+def _read_out(weight_I: Floats, column: int, counter: np.uint64, table_KN: Floats, converter_P: Floats) -> float:
+    """Sum of the magnitudes of one column's outputs, in steps of the ADC."""
+    unit, noise, rounds, limit = converter_P[0], converter_P[1], converter_P[2] > 0, converter_P[3]
+    runs, total = (len(weight_I) + RUN - 1) // RUN, 0.0
+    for run in range(runs):
+        bits = mix(counter + np.uint64(column * runs + run) * _GAMMA)
+        one_N, other_N = table_KN[bits & _PICK], table_KN[(bits >> _S32) & _PICK]
+        total += _sum_of_run(weight_I[run * RUN : (run + 1) * RUN], one_N, other_N, unit, noise, rounds, limit)
+    return total
+
+
+@_inner  # type: ignore[untyped-decorator]
+def _safe(scale: np.float32) -> np.float32:
+    """The scale of a column, 1 for a column of zeros."""
+    return scale if scale > _F(0) else _F(1)
+
+
+@_inner  # type: ignore[untyped-decorator]
+def _scaled(weight_I: Floats, scale: np.float32, scaled_I: Floats) -> None:
+    for index in range(len(weight_I)):
+        scaled_I[index] = weight_I[index] * scale
+
+
+@kernel(
+    "void(float32[:, ::1], int64, int64, float32[::1], uint64[:, ::1], uint64[::1], float32[:, ::1], float32[::1], "
+    "float32[::1], float32[::1], float32[::1], float32, float32, float32[:, ::1], float32[:, ::1], int64, int64, "
+    "float64[:, ::1])"
+)
+def age(
     weight_OI: Floats,
-    counter: np.uint64,
+    first_O: int,
+    first_I: int,
+    scale_O: Floats,
+    keys_4K: Keys,
+    counters_2: Keys,
     table_KN: Floats,
-    unit: np.float32,
-    noise: np.float32,
-    rounds: bool,
-    limit: np.float32,
-    sum_O: NDArray[np.float64],
+    significance_K: Floats,
+    noise_P: Floats,
+    law_P: Floats,
+    converter_P: Floats,
+    g_max: np.float32,
+    log2_age: np.float32,
+    held_OI: Floats,
+    read_OI: Floats,
+    out_O: int,
+    out_I: int,
+    sums_2O: NDArray[np.float64],
 ) -> None:
-    """Sums of the magnitudes of a tile's outputs for each input in turn set to 1, see `ReadOutRatio.read_out`.
+    """Program a tile, read it at a time, and make the read-outs of a drift compensation, see `PcmTile`.
+
+    For pairs of which one device conducts (g_min = 0).
 
     Args:
-        weight_OI: weights in tile units.
-        counter: counter of the noise, as `PooledNormal.reserve` gives it.
-        table_KN: table of the noise.
-        unit: steps of the ADC in a tile unit.
-        noise: standard deviation of the noise in steps of the ADC.
-        rounds: whether the ADC has levels.
-        limit: largest output, in steps of the ADC.
-        sum_O: output, in steps of the ADC.
+        weight_OI: weights of the layer, or of the tile.
+        first_O: first output of the tile in them.
+        first_I: first input of the tile in them.
+        scale_O: column scales of the tile.
+        keys_4K: keys of each pair: programming of the positive and of the negative device, drift, this reading.
+        counters_2: counters of the noise of both read-outs, as `PooledNormal.reserve` gives them.
+        table_KN: table of that noise; (0, 0): no read-outs.
+        significance_K: factor of each pair.
+        noise_P: `PcmLaws.noise_in_microsiemens`.
+        law_P: `PcmLaws.packed`.
+        converter_P: steps of the ADC in a tile unit, noise in steps, whether it has levels (1 or 0), limit in steps.
+        g_max: largest conductance in uS.
+        log2_age: log2((t + t_0) / t_0); 0: no drift.
+        held_OI: output: weights of the tile as read, (columns, rows) in tile units.
+        read_OI: output: weights of the layer as read, in their unit; only the tile is written.
+        out_O: first output of the tile in the layer.
+        out_I: first input of the tile in the layer.
+        sums_2O: output: sums of magnitudes of the read-outs at programming and now, in steps of the ADC.
     """
-    columns, rows = weight_OI.shape
-    runs = (rows + RUN - 1) // RUN
+    columns, rows = held_OI.shape
+    blocks = (columns + _BLOCK - 1) // _BLOCK
+    before_O, after_O, total = np.empty(columns, np.float32), np.empty(columns, np.float32), _F(0)
+    for pair in range(len(significance_K)):
+        total += significance_K[pair] * g_max
     for column in prange(columns):
-        weight_I, total = weight_OI[column], 0.0
-        for run in range(runs):
-            bits = mix(counter + np.uint64(column * runs + run) * _GAMMA)
-            one_N, other_N = table_KN[bits & _PICK], table_KN[(bits >> _S32) & _PICK]
-            total += _sum_of_run(weight_I[run * RUN : (run + 1) * RUN], one_N, other_N, unit, noise, rounds, limit)
-        sum_O[column] = total
+        largest = _largest(weight_OI[first_O + column, first_I : first_I + rows])
+        before_O[column] = largest / _safe(scale_O[column])
+    scale = total / max(before_O.max(), _TINY)
+    for block in prange(blocks):
+        target_I, one_I, other_I = np.empty(rows, np.float32), np.empty(rows, np.float32), np.empty(rows, np.float32)
+        for column in range(block * _BLOCK, min((block + 1) * _BLOCK, columns)):
+            programmed_I, lower = held_OI[column], _F(0)
+            _to_tile_units(weight_OI[first_O + column, first_I : first_I + rows], _safe(scale_O[column]), target_I)
+            programmed_I[:] = _F(0)
+            for pair in range(len(significance_K)):
+                factor = significance_K[pair]
+                _fill(keys_4K[0, pair], column, one_I)
+                _fill(keys_4K[1, pair], column, other_I)
+                _program(target_I, one_I, other_I, noise_P, scale, lower, factor, g_max, programmed_I)
+                lower += factor * g_max
+            after_O[column] = _largest(programmed_I)
+            if len(table_KN):
+                sums_2O[0, column] = _read_out(programmed_I, column, counters_2[0], table_KN, converter_P)
+    scale_now = total / max(after_O.max(), _TINY)
+    for block in prange(blocks):
+        target_I, normal_I = np.empty(rows, np.float32), np.empty(rows, np.float32)
+        decay_I, read_I = np.ones(rows, np.float32), np.empty(rows, np.float32)
+        for column in range(block * _BLOCK, min((block + 1) * _BLOCK, columns)):
+            programmed_I, lower = held_OI[column], _F(0)
+            _to_tile_units(weight_OI[first_O + column, first_I : first_I + rows], _safe(scale_O[column]), target_I)
+            read_I[:] = _F(0)
+            for pair in range(len(significance_K)):
+                factor = significance_K[pair]
+                if log2_age > 0:
+                    _fill(keys_4K[2, pair], column, normal_I)
+                    _drift(target_I, programmed_I, normal_I, law_P, scale, lower, factor, g_max, log2_age, decay_I)
+                _fill(keys_4K[3, pair], column, normal_I)
+                _read(programmed_I, decay_I, normal_I, law_P, scale_now, lower, factor, g_max, law_P[13], read_I)
+                lower += factor * g_max
+            if len(table_KN):
+                sums_2O[1, column] = _read_out(read_I, column, counters_2[1], table_KN, converter_P)
+            programmed_I[:] = read_I
+            _scaled(read_I, scale_O[column], read_OI[out_O + column, out_I : out_I + rows])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -11,12 +11,13 @@ from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.physics.cells import TileKey
+from analog_lora_cli.hardware.physics.chip_loops import ChipLoops, for_loops
 from analog_lora_cli.hardware.physics.chip_tile import ChipTile
 from analog_lora_cli.hardware.physics.compensation import DriftCompensation
-from analog_lora_cli.hardware.physics.conductances import TileConductances, less_references
+from analog_lora_cli.hardware.physics.conductances import TileConductances
 from analog_lora_cli.hardware.physics.devices import cell_model
 from analog_lora_cli.hardware.tile.grid import TileSlice
-from analog_lora_cli.hardware.tile.mapping import tile_weights
+from analog_lora_cli.hardware.tile.mapping import tile_weight
 from analog_lora_cli.hardware.tile.state import MappedLayer, TileState
 
 
@@ -46,6 +47,7 @@ class Chip:
         self.hardware = hardware
         self._cells = cell_model(hardware)
         self._compensation = DriftCompensation.of(hardware)
+        self._loops = ChipLoops.of(hardware, self._cells, self._compensation)
 
     @torch.no_grad()
     def age(self, seconds: float, read: int = 0) -> None:
@@ -57,10 +59,8 @@ class Chip:
         """
         for name, layer in self.layers.items():
             state = _exact_state(layer, bool(self.hardware.adc_offset_mismatch))
-            for place, tile in self._tiles(name, layer):
-                weight, factor = tile.read(seconds, read)
-                _set(state, layer, place, weight, tile.faults.offset)
-                state.compensation[place.columns] = factor
+            for place in layer.grid:
+                self._age(name, layer, place, seconds, read, state)
             layer.state = state
 
     @torch.no_grad()
@@ -71,7 +71,8 @@ class Chip:
         """
         for name, layer in self.layers.items():
             state = _exact_state(layer, bool(self.hardware.adc_offset_mismatch))
-            for place, tile in self._tiles(name, layer):
+            for place in layer.grid:
+                tile = self._tile(name, layer, place)
                 _set(state, layer, place, tile.before_any_read, tile.faults.offset)
             layer.state = state
 
@@ -111,22 +112,37 @@ class Chip:
         Returns:
             for each tile, rows of tiles first.
         """
-        references = self.hardware.references
+        layer = self.layers[name]
+        state = _exact_state(layer, bool(self.hardware.adc_offset_mismatch))
         conductances = []
-        for _, tile in self._tiles(name, self.layers[name]):
-            devices = tile.devices(seconds, read)
-            conductances.append(replace(devices, weight=less_references(devices.weight, references)))
+        for place in layer.grid:
+            weight = self._age(name, layer, place, seconds, read, state)
+            devices = self._tile(name, layer, place).devices(seconds, read)
+            conductances.append(replace(devices, weight=weight))
         return conductances
 
     def adc(self, name: str) -> list[tuple[Tensor | None, Tensor | None]]:
         """Gains and offsets of a layer's ADCs, (columns,) of each tile, see `TileFaults`."""
-        return [(tile.faults.gain, tile.faults.offset) for _, tile in self._tiles(name, self.layers[name])]
+        layer = self.layers[name]
+        faults = [self._tile(name, layer, place).faults for place in layer.grid]
+        return [(one.gain, one.offset) for one in faults]
 
-    def _tiles(self, name: str, layer: MappedLayer) -> Iterator[tuple[TileSlice, ChipTile]]:
-        """Each tile of a layer with its place, one after the other: only one of them is in memory."""
-        for place, target in tile_weights(layer):
+    def _age(
+        self, name: str, layer: MappedLayer, place: TileSlice, seconds: float, read: int, state: TileState
+    ) -> Tensor:
+        """Write a tile at a time into the state of its layer; returns its weights in tile units, without ADC gains."""
+        if self._loops is not None and for_loops(layer):
             key = TileKey(self.seed, name, place.row, place.column)
-            yield place, ChipTile(key, target, self.hardware, self._cells, self._compensation)
+            return self._loops.age(key, layer, place, seconds, read, state)
+        tile = self._tile(name, layer, place)
+        weight, factor = tile.read(seconds, read)
+        _set(state, layer, place, tile.as_converted(weight), tile.faults.offset)
+        state.compensation[place.columns] = factor
+        return weight
+
+    def _tile(self, name: str, layer: MappedLayer, place: TileSlice) -> ChipTile:
+        key = TileKey(self.seed, name, place.row, place.column)
+        return ChipTile(key, tile_weight(layer, place), self.hardware, self._cells, self._compensation)
 
 
 def _exact_state(layer: MappedLayer, has_offsets: bool) -> TileState:

@@ -53,21 +53,21 @@ class ChipTile:
             programmed, converter = self._programmed, self.cells.converter
             devices = target_conductances(converter, weight)
             weight = self._with_stuck(on_scale_of(programmed.scale, programmed.offset, devices, converter.g_min)).weight
-        return self._as_converted(weight)
+        return self.as_converted(less_references(weight, self.hardware.references))
 
     def read(self, seconds: float, number: int) -> tuple[Tensor, Tensor | float]:
-        """What the tile holds at a time, as the ADCs count it, and its drift-compensation factor, or each column's.
+        """Weights of the tile at a time, without reference columns; its drift-compensation factor, or each column's.
 
         Args:
             seconds: time after programming, in seconds.
             number: number of the reading.
         """
         held = self.devices(seconds, number).weight if self.faults.stuck else self._programmed.read(seconds, number)
-        weight = self._as_converted(held)
+        weight = less_references(held, self.hardware.references)
         read_out = TileReadOut(
             self.target,
             self.before_any_read,
-            weight,
+            self.as_converted(weight),
             self.faults.offset,
             self._noise("baseline"),
             self._noise("read-out", float(seconds), number),
@@ -99,9 +99,8 @@ class ChipTile:
         converter = self.cells.converter
         return self.faults.hold(conductances, significance_of(converter), (converter.g_min, converter.g_max))
 
-    def _as_converted(self, weight: Tensor) -> Tensor:
-        """Weights as the ADCs count them: without the reference columns, times the gains."""
-        weight = less_references(weight, self.hardware.references)
+    def as_converted(self, weight: Tensor) -> Tensor:
+        """Weights as the ADCs count them: times the gains."""
         return weight if self.faults.gain is None else weight * self.faults.gain[:, None]
 
     def _noise(self, *purpose: object) -> PooledNormal:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
-from analog_lora_cli.hardware.kernels.choice import compiled
-from analog_lora_cli.hardware.kernels.random import PooledNormal, one_thread, run_table
+from analog_lora_cli.hardware.kernels.random import PooledNormal, one_thread
 from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
 from analog_lora_cli.hardware.tile.converters import Converters
 
@@ -58,6 +59,17 @@ class TileReadOut:
     """Source of the noise of the present read-out."""
 
 
+@dataclass(frozen=True)
+class LoopReadOut:
+    """Read-outs of single weights in `cpu_chips.age`."""
+
+    converter_P: NDArray[np.float32]
+    """Numbers of the converters."""
+    factor: Callable[[Tensor, Tensor], Tensor]
+    """The drift-compensation factor, or one for each column, from the mean magnitude of each column's outputs, in
+    steps of the ADC: at programming and now."""
+
+
 class DriftCompensation(ABC):
     """`hardware.drift_compensation` on one tile after the other.
 
@@ -70,7 +82,6 @@ class DriftCompensation(ABC):
     def __init__(self, hardware: HardwareConfig) -> None:
         self.kind = hardware.drift_compensation
         self.converters = Converters.of(hardware)
-        self.compiled = compiled(hardware)
 
     @staticmethod
     def of(hardware: HardwareConfig) -> DriftCompensation:
@@ -80,6 +91,11 @@ class DriftCompensation(ABC):
     @abstractmethod
     def factor(self, tile: TileReadOut) -> Tensor | float:
         """The drift-compensation factor of a tile, or one for each column."""
+
+    @property
+    def in_loops(self) -> LoopReadOut | None:
+        """How `cpu_chips.age` makes the read-outs; None: it makes none, `factor` does."""
+        return None
 
 
 class LeastSquares(DriftCompensation):
@@ -235,30 +251,23 @@ class ReadOutRatio(DriftCompensation):
             offset_O = None if adc_offset is None else adc_offset / unit
             product = converters.disturbed_product(levels_TI, steps_IO, offset_O, normals)
             output = converters.convert_output(product).t()
-        elif self.compiled and weight.device.type == "cpu" and weight.dtype == torch.float32:
-            return self._mean(self._read_out_in_loops(weight, normals))
         else:
             output = converters.digitize(weight / unit, normals)
         converters.saturate(output)
         return self._mean(output.double().abs().mean(dim=1) * unit)
 
-    def _read_out_in_loops(self, weight_OI: Tensor, normals: PooledNormal) -> Tensor:
-        """(columns,): mean magnitude of each column's outputs, in tile units."""
-        from analog_lora_cli.hardware.kernels import cpu_chips
-
-        converters, sum_O = self.converters, torch.empty(len(weight_OI), dtype=torch.float64)
-        unit = converters.output_unit
-        cpu_chips.read_out(
-            weight_OI.contiguous().numpy(),
-            np.uint64(normals.reserve(*weight_OI.shape)),
-            run_table(torch.float32).numpy(),
-            np.float32(1.0 / unit),
-            np.float32(converters.noise_steps),
-            converters.adc_step > 0,
-            np.float32(converters.adc_bound / unit),
-            sum_O.numpy(),
+    @property
+    def in_loops(self) -> LoopReadOut | None:
+        """Read-outs at programming and now."""
+        if self.kind not in ("global", "per-column"):
+            return None
+        converters, unit = self.converters, self.converters.output_unit
+        levels = 1.0 if converters.adc_step else 0.0
+        numbers = [1.0 / unit, converters.noise_steps, levels, converters.adc_bound / unit]
+        return LoopReadOut(
+            np.array(numbers, dtype=np.float32),
+            lambda before_O, now_O: self._mean(before_O * unit) / self._mean(now_O * unit),
         )
-        return sum_O * (unit / weight_OI.shape[1])
 
     def _mean(self, magnitude_O: Tensor) -> Tensor:
         """The read-out from the mean magnitude of each column's outputs, in tile units and double precision."""

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from analog_lora_cli.config.device_file import ClippedLaw
@@ -38,15 +36,11 @@ class PcmCells:
     converter: BaseConductanceConverter
     """aihwkit's, which `pairs` describes."""
     compiled: bool
-    """Use the loops of `kernels.cpu_chips` for float32 on a CPU."""
+    """Whether compiled loops may compute them, see `ChipLoops`."""
 
     def program(self, key: TileKey, target: Tensor) -> PcmTile:
         """See `CellModel`."""
         return PcmTile(self, key, target.contiguous())
-
-    def in_loops(self, target: Tensor) -> bool:
-        """Whether compiled loops compute a tile."""
-        return self.compiled and target.device.type == "cpu" and target.dtype == torch.float32
 
 
 @dataclass(frozen=True)
@@ -80,8 +74,6 @@ class PcmTile:
     @torch.no_grad()
     def weight(self) -> Tensor:
         """See `ProgrammedTile`."""
-        if self.cells.in_loops(self.target_OI):
-            return self._programmed_in_loops()
         laws, scale = self.cells.laws, self.scale
         weight_OI = torch.zeros_like(self.target_OI)
         with one_thread():
@@ -96,17 +88,11 @@ class PcmTile:
     @torch.no_grad()
     def read(self, seconds: float, number: int) -> Tensor:
         """See `ProgrammedTile`."""
-        # The loops are for devices of which one in a pair conducts.
-        if self.cells.in_loops(self.target_OI) and self.cells.pairs.g_min == 0:
-            return self._read_in_loops(seconds, number)
         return self._read(seconds, number).weight
 
     def devices(self, seconds: float, number: int) -> TileConductances:
-        """See `ProgrammedTile`; their weights are exactly those of `read`."""
-        conductances = self._read(seconds, number)
-        weight = self.read(seconds, number)
-        exact = TileConductances(conductances.devices, conductances.scale, 0.0, weight)
-        return on_scale_of(self.scale, 0.0, exact, self.cells.pairs.g_min)
+        """See `ProgrammedTile`."""
+        return on_scale_of(self.scale, 0.0, self._read(seconds, number), self.cells.pairs.g_min)
 
     @torch.no_grad()
     def _read(self, seconds: float, number: int) -> TileConductances:
@@ -164,44 +150,6 @@ class PcmTile:
     def _normals(self, *purpose: object) -> Tensor:
         columns, rows = self.target_OI.shape
         return cell_normals(self.key.seed(*purpose), columns, rows, self.target_OI.device).to(self.target_OI.dtype)
-
-    def _programmed_in_loops(self) -> Tensor:
-        from analog_lora_cli.hardware.kernels import cpu_chips
-
-        pairs, programmed_OI = self.cells.pairs, torch.empty_like(self.target_OI)
-        cpu_chips.program(
-            self.target_OI.numpy(),
-            *(self._keys(f"program {sign}") for sign in "+-"),
-            np.array(pairs.significance, dtype=np.float32),
-            self.cells.laws.noise_in_microsiemens,
-            *(np.float32(number) for number in (self.scale, pairs.g_min, pairs.g_max)),
-            programmed_OI.numpy(),
-        )
-        return programmed_OI
-
-    def _read_in_loops(self, seconds: float, number: int) -> Tensor:
-        from analog_lora_cli.hardware.kernels import cpu_chips
-
-        laws, pairs, read_OI = self.cells.laws, self.cells.pairs, torch.empty_like(self.target_OI)
-        scales = self.scale, pairs.scale(_largest(self.weight)), pairs.g_max
-        cpu_chips.read(
-            self.target_OI.numpy(),
-            self.weight.numpy(),
-            self._keys("drift"),
-            self._keys("read", float(seconds), number),
-            np.array(pairs.significance, dtype=np.float32),
-            laws.packed,
-            *(np.float32(scale) for scale in scales),
-            np.float32(np.log2(laws.drift_ratio(seconds))),
-            np.float32(laws.read_size(seconds)),
-            read_OI.numpy(),
-        )
-        return read_OI
-
-    def _keys(self, purpose: str, *more: object) -> NDArray[np.uint64]:
-        """The key of each pair."""
-        seeds = [self.key.seed(purpose, pair, *more) for pair in range(len(self.cells.pairs.significance))]
-        return np.array(seeds, dtype=np.uint64)
 
 
 def _programmed(laws: PcmLaws, target: Tensor, normals: Tensor) -> Tensor:

@@ -93,13 +93,12 @@ class PcmLaws:
         padded = [*self.programming_noise, *[0.0] * (MOST_COEFFICIENTS - len(self.programming_noise))]
         return np.array([c / self.reference**power for power, c in enumerate(padded)], dtype=np.float32)
 
-    @property
-    def packed(self) -> NDArray[np.float32]:
-        """The constants of drift and read noise, for compiled loops: `cpu_chips.read` unpacks them."""
+    def packed(self, seconds: float) -> NDArray[np.float32]:
+        """The constants of drift and read noise at a time, for compiled loops: `cpu_chips.age` unpacks them."""
         noise, laws = self.read_noise, (self.drift_mean, self.drift_spread)
         numbers = [self.reference, self.drift_scale, noise.exponent, noise.factor, noise.max]
         numbers += [number for law in laws for number in (law.slope, law.intercept, law.min, law.max)]
-        return np.array(numbers, dtype=np.float32)
+        return np.array([*numbers, self.read_size(seconds)], dtype=np.float32)
 
 
 @dataclass(frozen=True)

@@ -30,19 +30,23 @@ def column_scales(weight: Tensor, grid: TileGrid) -> Tensor:
     return scales.to(torch.promote_types(weight.dtype, torch.float32))
 
 
-def tile_weights(layer: MappedLayer, dtype: torch.dtype | None = None) -> Iterator[tuple[TileSlice, Tensor]]:
-    """The target weights of each tile, (columns, rows) in [-1, 1] on the layer's device.
+def tile_weight(layer: MappedLayer, place: TileSlice, dtype: torch.dtype | None = None) -> Tensor:
+    """The target weights of a tile, (columns, rows) in [-1, 1].
 
     Args:
         layer: layer on tiles.
+        place: the tile.
         dtype: type to compute in; None: that of the column scales.
     """
     dtype = dtype or layer.column_scale.dtype
-    weight, scales = layer.weight.detach(), layer.column_scale.to(dtype)
-    for tile in layer.grid:
-        scale = scales[tile.columns][:, None]
-        safe = torch.where(scale > 0, scale, torch.ones_like(scale))
-        yield tile, weight[tile.weights].to(dtype) / safe
+    scale = layer.column_scale[place.columns].to(dtype)[:, None]
+    return layer.weight.detach()[place.weights].to(dtype) / torch.where(scale > 0, scale, 1.0)
+
+
+def tile_weights(layer: MappedLayer, dtype: torch.dtype | None = None) -> Iterator[tuple[TileSlice, Tensor]]:
+    """Each tile of a layer with its target weights, see `tile_weight`, one after the other."""
+    for place in layer.grid:
+        yield place, tile_weight(layer, place, dtype)
 
 
 def weight_units(layer: MappedLayer) -> Tensor:
