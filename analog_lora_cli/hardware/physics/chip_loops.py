@@ -19,6 +19,7 @@ from analog_lora_cli.hardware.tile.grid import TileSlice
 from analog_lora_cli.hardware.tile.mapping import tile_weight
 from analog_lora_cli.hardware.tile.state import MappedLayer, TileState
 
+_NO_COUNTERS = np.zeros(2, dtype=np.uint64)
 _NO_TABLE, _NO_CONVERTER = np.empty((0, 0), dtype=np.float32), np.empty(4, dtype=np.float32)
 
 
@@ -66,7 +67,7 @@ class ChipLoops:
             first_I,
             as_array(layer.column_scale[place.columns]),
             self._keys(key, moment),
-            np.array([noise.reserve(columns, rows) for noise in noises], dtype=np.uint64),
+            _NO_COUNTERS if read_out is None else _counters(noises, held),
             _NO_TABLE if read_out is None else run_table(torch.float32).numpy(),
             np.array(pairs.significance, dtype=np.float32),
             laws.noise_in_microsiemens,
@@ -96,6 +97,10 @@ class ChipLoops:
         count = len(self.cells.pairs.significance)
         seeds = [[key.seed(purpose, pair, *more) for pair in range(count)] for purpose, more in purposes]
         return np.array(seeds, dtype=np.uint64)
+
+
+def _counters(noises: list[PooledNormal], held: Tensor) -> NDArray[np.uint64]:
+    return np.array([noise.reserve(*held.shape) for noise in noises], dtype=np.uint64)
 
 
 def for_loops(layer: MappedLayer) -> bool:

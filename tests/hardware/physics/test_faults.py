@@ -228,7 +228,8 @@ def test_faults_depend_on_the_seed_alone_and_on_no_other_fault() -> None:
 def test_faults_leave_the_noise_of_the_devices_alone() -> None:
     _, healthy = on_chip(HardwareConfig(), TEN_YEARS)
     _, faulty = on_chip(HardwareConfig(stuck_low=0.05), TEN_YEARS)
-    same = torch.isclose(faulty.weight, healthy.weight, rtol=0, atol=0)
+    # Loops compute the one and torch the other: up to the last bits.
+    same = torch.isclose(faulty.weight, healthy.weight, rtol=1e-5, atol=1e-6)
     assert 0.85 < float(same.double().mean()) < 0.97, "about half of the stuck devices were at g_min"
 
 
