@@ -1,4 +1,4 @@
-"""Accuracy over time: chips are programmed, aged through all times, and measured."""
+"""Accuracy over time: chips at several times after programming, measured one after the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.evaluation.log import MeasurementLog, Measurements, Metrics
 from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement, without_chips
-from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.physics.devices import undefined_times
 from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
 from analog_lora_cli.models.input_ranges import set_input_ranges
@@ -93,7 +92,7 @@ def measure(
     processes.wait_for_all()
     bench = _Bench(loaded)
     new: dict[Measurement, Scores] = {}
-    for measurement in _share(remaining):
+    for measurement in remaining[rank() :: world_size()]:
         with bench.conditions(measurement), _output_noise_of(measurement):
             scores = new[measurement] = evaluator.run(loaded.module)
         if log is not None:
@@ -107,22 +106,12 @@ def measure(
     return results
 
 
-def _share(measurements: list[Measurement]) -> list[Measurement]:
-    """This process's part: whole chips where possible, because programming a chip is the larger work."""
-    groups: dict[tuple[str, int], list[Measurement]] = {}
-    for measurement in measurements:
-        groups.setdefault((measurement.kind, measurement.chip), []).append(measurement)
-    ranked = list(groups.values())[rank() :: world_size()]
-    return [measurement for group in ranked for measurement in group]
-
-
 class _Bench:
-    """Gives a model the conditions of one measurement after another; puts it onto tiles and programs chips once."""
+    """Gives a model the conditions of one measurement after another; puts it onto tiles once."""
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded = loaded
         self._analog: AnalogModel | None = None
-        self._chip: Chip | None = None
 
     @contextmanager
     def conditions(self, measurement: Measurement) -> Iterator[None]:
@@ -140,9 +129,8 @@ class _Bench:
         elif measurement.kind == "converters_only":
             yield
         else:
-            if self._chip is None or self._chip.seed != measurement.chip:
-                self._chip = self._analog.program(measurement.chip)
-            with self._analog.on_chip(self._chip, measurement.seconds, measurement.read):
+            chip = self._analog.program(measurement.chip)
+            with self._analog.on_chip(chip, measurement.seconds, measurement.read):
                 yield
 
 

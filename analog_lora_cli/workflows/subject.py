@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from analog_lora_cli.tasks import Task
 
 
+FORMAT = 4
+"""Format of measurements; up to 3, equal seeds were other chips."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """One adapter of a checkpoint, under a configuration that may differ from the training's."""
@@ -60,7 +64,7 @@ class Subject:
 
     def key(self) -> dict[str, Any]:
         """Identity of a measurement besides chip and time: all that its value depends on."""
-        return {"format": 3, **self.conditions(), **self.weights()}
+        return {"format": FORMAT, **self.conditions(), **self.weights()}
 
     def conditions(self) -> dict[str, Any]:
         """Hardware, task and validation data: what must agree for a comparison on the same chips."""

@@ -106,6 +106,20 @@ def test_other_conditions_are_never_mixed_in(checkpoints: Path, capsys: pytest.C
     assert result(checkpoints / "lora")["hardware"]["adc_bits"] == 3
 
 
+def test_measurements_of_former_chips_are_never_mixed_in(checkpoints: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(checkpoints / "lora", "--chips", 1, "--times", "0s") == 0
+    file = checkpoints / "lora/drift/default/measurements.jsonl"
+    first, *others = file.read_text().splitlines()
+    old = "\n".join([json.dumps({**json.loads(first), "format": 3}), *others, ""])
+    file.write_text(old)
+    capsys.readouterr()
+    assert evaluate(checkpoints / "lora", "--chips", 1, "--times", "0s") == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "another version of analora measured them, whose chips are other draws" in error and "--overwrite" in error
+    assert file.read_text() == old
+    assert evaluate(checkpoints / "lora", "--chips", 1, "--times", "0s", "--overwrite") == 0
+
+
 def test_several_methods_on_the_same_chips(
     checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
