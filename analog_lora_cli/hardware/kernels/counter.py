@@ -20,7 +20,7 @@ import math
 import torch
 from torch import Tensor
 
-from analog_lora_cli.hardware.kernels.random import GAMMA, MIX_1, MIX_2
+from analog_lora_cli.hardware.kernels.random import GAMMA, MIX_1, MIX_2, RUN
 
 
 def normal_pairs(key: int, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -42,8 +42,8 @@ def normal_pairs(key: int, shape: tuple[int, ...], device: torch.device) -> tupl
 def cell_normals(key: int, columns: int, rows: int, device: torch.device) -> Tensor:
     """One normal for each cell of a tile, (columns, rows) in float32.
 
-    A pair serves two cells of a column: the first half of the rows, rounded up, takes the first numbers of the pairs,
-    the others the second ones. Column `c` begins with the pair of index `c * ceil(rows / 2)`.
+    A pair serves two cells of a column: the first `pairs_of_column(rows)` rows take the first numbers of the pairs, the
+    others the second ones. Column `c` begins with the pair of index `c * pairs_of_column(rows)`.
 
     Args:
         key: as for `normal_pairs`.
@@ -51,9 +51,13 @@ def cell_normals(key: int, columns: int, rows: int, device: torch.device) -> Ten
         rows: rows of the tile.
         device: device that computes them.
     """
-    half = (rows + 1) // 2
-    one, other = normal_pairs(key, (columns, half), device)
-    return torch.cat([one, other[:, : rows - half]], dim=1)
+    pairs = pairs_of_column(rows)
+    return torch.cat(normal_pairs(key, (columns, pairs), device), dim=1)[:, :rows]
+
+
+def pairs_of_column(rows: int) -> int:
+    """Pairs of normals for a column of cells: half of them, in whole vectors of 64 for the sake of compiled loops."""
+    return -(-rows // (2 * RUN)) * RUN
 
 
 def _mix(counter: Tensor) -> Tensor:

@@ -42,16 +42,25 @@ def _pairs(first: np.uint64, one_I: Floats, other_I: Floats) -> None:
 @_inner  # type: ignore[untyped-decorator]
 def _fill(key: np.uint64, column: int, normal_I: Floats) -> None:
     """The normals of the cells of one column, see `counter.cell_normals`."""
-    half = (len(normal_I) + 1) // 2
-    first = key + np.uint64(column) * np.uint64(half) * _GAMMA
-    _pairs(first, normal_I[:half], normal_I[half:])
-    if len(normal_I) % 2:
-        normal_I[half - 1] = normal_pair(mix(first + np.uint64(half - 1) * _GAMMA))[0]
+    pairs = len(normal_I) // 2
+    _pairs(key + np.uint64(column) * np.uint64(pairs) * _GAMMA, normal_I[:pairs], normal_I[pairs:])
+
+
+@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+def _safe(scale: np.float32) -> np.float32:
+    """The scale of a column, 1 for a column of zeros."""
+    return scale if scale > _F(0) else _F(1)
 
 
 @_inner  # type: ignore[untyped-decorator]
-def _to_tile_units(weight_I: Floats, scale: np.float32, target_I: Floats) -> None:
-    for index in range(len(target_I)):
+def _scaled(weight_I: Floats, scale: np.float32, scaled_I: Floats) -> None:
+    for index in range(len(weight_I)):
+        scaled_I[index] = weight_I[index] * scale
+
+
+@_inner  # type: ignore[untyped-decorator]
+def _quotients(weight_I: Floats, scale: np.float32, target_I: Floats) -> None:
+    for index in range(len(weight_I)):
         target_I[index] = weight_I[index] / scale
 
 
@@ -147,54 +156,38 @@ def _read(
 
 
 @numba.njit(fastmath={"contract", "reassoc"}, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
-def _sum_of_run(
-    weight_I: Floats,
-    one_N: Floats,
-    other_N: Floats,
-    unit: np.float32,
-    noise: np.float32,
-    rounds: bool,
-    limit: np.float32,
-) -> np.float32:
-    """Sum of the magnitudes of some outputs; exact in any order where they are whole numbers of ADC steps."""
+def _sum_of_run(weight_N: Floats, one_N: Floats, other_N: Floats, count: int, converter_P: Floats) -> np.float32:
+    """Sum of the magnitudes of the first outputs of a run; exact in any order where they are whole ADC steps."""
+    unit, noise, rounds, limit = converter_P[0], converter_P[1], converter_P[2] > 0, converter_P[3]
     total = _F(0)
     if rounds:
-        for index in range(len(weight_I)):
-            total += min(np.rint(abs(weight_I[index] * unit + noise * (one_N[index] + other_N[index]))), limit)
+        for index in range(RUN):
+            output = min(np.rint(abs(weight_N[index] * unit + noise * (one_N[index] + other_N[index]))), limit)
+            total += output if index < count else _F(0)
     else:
-        for index in range(len(weight_I)):
-            total += min(abs(weight_I[index] * unit + noise * (one_N[index] + other_N[index])), limit)
+        for index in range(RUN):
+            output = min(abs(weight_N[index] * unit + noise * (one_N[index] + other_N[index])), limit)
+            total += output if index < count else _F(0)
     return total
 
 
 @_inner  # type: ignore[untyped-decorator]
-def _read_out(weight_I: Floats, column: int, counter: np.uint64, table_KN: Floats, converter_P: Floats) -> float:
-    """Sum of the magnitudes of one column's outputs, in steps of the ADC."""
-    unit, noise, rounds, limit = converter_P[0], converter_P[1], converter_P[2] > 0, converter_P[3]
-    runs, total = (len(weight_I) + RUN - 1) // RUN, 0.0
+def _read_out(
+    weight_I: Floats, column: int, rows: int, counter: np.uint64, table_KN: Floats, converter_P: Floats
+) -> float:
+    """Sum of the magnitudes of one column's outputs, in steps of the ADC; its weights are padded."""
+    runs, total = (rows + RUN - 1) // RUN, 0.0
     for run in range(runs):
         bits = mix(counter + np.uint64(column * runs + run) * _GAMMA)
-        one_N, other_N = table_KN[bits & _PICK], table_KN[(bits >> _S32) & _PICK]
-        total += _sum_of_run(weight_I[run * RUN : (run + 1) * RUN], one_N, other_N, unit, noise, rounds, limit)
+        one_N, other_N, first = table_KN[bits & _PICK], table_KN[(bits >> _S32) & _PICK], run * RUN
+        total += _sum_of_run(weight_I[first : first + RUN], one_N, other_N, min(RUN, rows - first), converter_P)
     return total
-
-
-@_inner  # type: ignore[untyped-decorator]
-def _safe(scale: np.float32) -> np.float32:
-    """The scale of a column, 1 for a column of zeros."""
-    return scale if scale > _F(0) else _F(1)
-
-
-@_inner  # type: ignore[untyped-decorator]
-def _scaled(weight_I: Floats, scale: np.float32, scaled_I: Floats) -> None:
-    for index in range(len(weight_I)):
-        scaled_I[index] = weight_I[index] * scale
 
 
 @kernel(
     "void(float32[:, ::1], int64, int64, float32[::1], uint64[:, ::1], uint64[::1], float32[:, ::1], float32[::1], "
-    "float32[::1], float32[::1], float32[::1], float32, float32, float32[:, ::1], float32[:, ::1], int64, int64, "
-    "float64[:, ::1])"
+    "float32[::1], float32[::1], float32[::1], float32, float32, int64, float32[:, ::1], float32[:, ::1], int64, "
+    "int64, float64[:, ::1])"
 )
 def age(
     weight_OI: Floats,
@@ -210,6 +203,7 @@ def age(
     converter_P: Floats,
     g_max: np.float32,
     log2_age: np.float32,
+    pairs: int,
     held_OI: Floats,
     read_OI: Floats,
     out_O: int,
@@ -234,6 +228,7 @@ def age(
         converter_P: steps of the ADC in a tile unit, noise in steps, whether it has levels (1 or 0), limit in steps.
         g_max: largest conductance in uS.
         log2_age: log2((t + t_0) / t_0); 0: no drift.
+        pairs: `counter.pairs_of_column`.
         held_OI: output: weights of the tile as read, (columns, rows) in tile units.
         read_OI: output: weights of the layer as read, in their unit; only the tile is written.
         out_O: first output of the tile in the layer.
@@ -249,29 +244,34 @@ def age(
         largest = _largest(weight_OI[first_O + column, first_I : first_I + rows])
         before_O[column] = largest / _safe(scale_O[column])
     scale = total / max(before_O.max(), _TINY)
+    # Whole vectors: what is left over of a loop costs ten times as much for each number.
+    width = 2 * pairs
     for block in prange(blocks):
-        target_I, one_I, other_I = np.empty(rows, np.float32), np.empty(rows, np.float32), np.empty(rows, np.float32)
+        work_4I = np.zeros((4, width), np.float32)
+        target_I, one_I, other_I, programmed_I = work_4I[0], work_4I[1], work_4I[2], work_4I[3]
         for column in range(block * _BLOCK, min((block + 1) * _BLOCK, columns)):
-            programmed_I, lower = held_OI[column], _F(0)
-            _to_tile_units(weight_OI[first_O + column, first_I : first_I + rows], _safe(scale_O[column]), target_I)
+            _quotients(weight_OI[first_O + column, first_I : first_I + rows], _safe(scale_O[column]), target_I)
             programmed_I[:] = _F(0)
+            lower = _F(0)
             for pair in range(len(significance_K)):
                 factor = significance_K[pair]
                 _fill(keys_4K[0, pair], column, one_I)
                 _fill(keys_4K[1, pair], column, other_I)
                 _program(target_I, one_I, other_I, noise_P, scale, lower, factor, g_max, programmed_I)
                 lower += factor * g_max
-            after_O[column] = _largest(programmed_I)
+            held_OI[column] = programmed_I[:rows]
+            after_O[column] = _largest(held_OI[column])
             if len(table_KN):
-                sums_2O[0, column] = _read_out(programmed_I, column, counters_2[0], table_KN, converter_P)
+                sums_2O[0, column] = _read_out(programmed_I, column, rows, counters_2[0], table_KN, converter_P)
     scale_now = total / max(after_O.max(), _TINY)
     for block in prange(blocks):
-        target_I, normal_I = np.empty(rows, np.float32), np.empty(rows, np.float32)
-        decay_I, read_I = np.ones(rows, np.float32), np.empty(rows, np.float32)
+        work_5I = np.ones((5, width), np.float32)
+        target_I, programmed_I, normal_I, decay_I, read_I = work_5I[0], work_5I[1], work_5I[2], work_5I[3], work_5I[4]
         for column in range(block * _BLOCK, min((block + 1) * _BLOCK, columns)):
-            programmed_I, lower = held_OI[column], _F(0)
-            _to_tile_units(weight_OI[first_O + column, first_I : first_I + rows], _safe(scale_O[column]), target_I)
+            _quotients(weight_OI[first_O + column, first_I : first_I + rows], _safe(scale_O[column]), target_I)
+            programmed_I[:rows] = held_OI[column]
             read_I[:] = _F(0)
+            lower = _F(0)
             for pair in range(len(significance_K)):
                 factor = significance_K[pair]
                 if log2_age > 0:
@@ -281,6 +281,6 @@ def age(
                 _read(programmed_I, decay_I, normal_I, law_P, scale_now, lower, factor, g_max, law_P[13], read_I)
                 lower += factor * g_max
             if len(table_KN):
-                sums_2O[1, column] = _read_out(read_I, column, counters_2[1], table_KN, converter_P)
-            programmed_I[:] = read_I
-            _scaled(read_I, scale_O[column], read_OI[out_O + column, out_I : out_I + rows])
+                sums_2O[1, column] = _read_out(read_I, column, rows, counters_2[1], table_KN, converter_P)
+            held_OI[column] = read_I[:rows]
+            _scaled(held_OI[column], scale_O[column], read_OI[out_O + column, out_I : out_I + rows])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.arrays import as_array
+from analog_lora_cli.hardware.kernels.counter import pairs_of_column
 from analog_lora_cli.hardware.kernels.random import PooledNormal, run_table
 from analog_lora_cli.hardware.physics.cells import CellModel, TileKey
 from analog_lora_cli.hardware.physics.compensation import DriftCompensation, TileReadOut
@@ -75,6 +76,7 @@ class ChipLoops:
             _NO_CONVERTER if read_out is None else read_out.converter_P,
             np.float32(pairs.g_max),
             np.float32(np.log2(laws.drift_ratio(seconds))),
+            pairs_of_column(rows),
             as_array(held),
             as_array(state.weight),
             place.outputs[0],

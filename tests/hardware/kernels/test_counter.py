@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from analog_lora_cli.hardware.kernels.approximations import exp2, log2, mix, normal_pair
-from analog_lora_cli.hardware.kernels.counter import cell_normals, normal_pairs
+from analog_lora_cli.hardware.kernels.counter import cell_normals, normal_pairs, pairs_of_column
 from analog_lora_cli.hardware.kernels.random import GAMMA, MIX_1, MIX_2
 
 CPU = torch.device("cpu")
@@ -82,9 +82,13 @@ def test_normal_and_independent() -> None:
         assert abs(np.corrcoef(one**2, other_numbers**2)[0, 1]) < limit
 
 
-@pytest.mark.parametrize("rows", [1, 2, 7, 8])
+@pytest.mark.parametrize("rows", [1, 64, 65, 128, 200])
 def test_two_cells_of_a_column_share_a_pair(rows: int) -> None:
-    half = (rows + 1) // 2
-    one, other = normal_pairs(KEY, (3, half), CPU)
+    pairs = pairs_of_column(rows)
+    assert pairs % 64 == 0 and pairs < rows / 2 + 64
+    one, other = normal_pairs(KEY, (3, pairs), CPU)
     numbers = cell_normals(KEY, 3, rows, CPU)
-    assert torch.equal(numbers[:, :half], one) and torch.equal(numbers[:, half:], other[:, : rows - half])
+    assert numbers.shape == (3, rows)
+    assert torch.equal(numbers[:, :pairs], one[:, :rows]) and torch.equal(
+        numbers[:, pairs:], other[:, : max(rows - pairs, 0)]
+    )
