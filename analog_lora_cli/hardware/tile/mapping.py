@@ -11,6 +11,9 @@ from torch import Tensor
 from analog_lora_cli.hardware.tile.grid import TileGrid, TileSlice
 from analog_lora_cli.hardware.tile.state import MappedLayer
 
+BLOCK = 1 << 18
+"""Weights that are clipped at a time, at least: as many as a tile of 512 x 512 has."""
+
 
 def column_scales(weight: Tensor, grid: TileGrid) -> Tensor:
     """Largest magnitude of each output column on each row of tiles: the digital scale after the ADC.
@@ -38,11 +41,12 @@ def tile_weights(layer: MappedLayer, dtype: torch.dtype | None = None) -> Iterat
         dtype: type to compute in; None: that of the column scales.
     """
     dtype = dtype or layer.column_scale.dtype
-    weight, scales = layer.weight.detach().cpu().to(dtype), layer.column_scale.cpu().to(dtype)
+    weight, scales = layer.weight.detach(), layer.column_scale.cpu().to(dtype)
     for tile in layer.grid:
         scale = scales[tile.columns][:, None]
         safe = torch.where(scale > 0, scale, torch.ones_like(scale))
-        yield tile, weight[tile.weights] / safe
+        # Tile by tile: a whole layer in another type would be a multiple of its size.
+        yield tile, weight[tile.weights].cpu().to(dtype) / safe
 
 
 def weight_units(layer: MappedLayer) -> Tensor:
@@ -66,10 +70,8 @@ class Clipping:
 
 
 @torch.no_grad()
-def clip_weight(
-    weight: Tensor, grid: TileGrid, sigma: float, scope: str, scales: Tensor | None = None
-) -> tuple[Tensor, Clipping]:
-    """Clip a weight matrix at a number of standard deviations.
+def clip_weight_(weight: Tensor, grid: TileGrid, sigma: float, scope: str, scales: Tensor | None = None) -> Clipping:
+    """Clip a weight matrix at a number of standard deviations, in place, with a block of outputs as workspace.
 
     `column`: each column of a tile at sigma times its own standard deviation (arXiv 2411.17367: "each channel").
     `tile`: the weights in tile units at sigma times the standard deviation of the whole tile (the paper's
@@ -77,33 +79,47 @@ def clip_weight(
     float64, so that the clipped weights do not depend on a machine's order of summation.
 
     Args:
-        weight: (out_features, in_features).
+        weight: (out_features, in_features), any floating type; changed.
         grid: the layer's tiles.
         sigma: number of standard deviations; 0 leaves the weights as they are.
         scope: `column` or `tile`.
         scales: (rows of tiles, out_features), the column scales that tile units refer to; None: those of the weight.
 
     Returns:
-        the clipped weight, a new tensor, and the effect of the clipping.
+        the effect of the clipping.
     """
     if sigma == 0:
-        return weight.clone(), Clipping(clipped=0, change=0.0)
-    clipped = weight.clone()
+        return Clipping(clipped=0, change=0.0)
+    # Summed on the weight's device and read once, because each number that is read would wait for a GPU.
+    sums = torch.zeros(3, dtype=torch.float64, device=weight.device)
     for tile in grid:
-        block = clipped[tile.weights]
-        if scope == "tile":
-            scale = block.abs().amax(dim=1, keepdim=True) if scales is None else scales[tile.columns][:, None]
-            units = block / torch.where(scale > 0, scale, torch.ones_like(scale))
-            bound = (units.double().std() if units.numel() > 1 else units.new_zeros(())) * sigma * scale
-        else:
-            bound = _column_std(block) * sigma
-        # A column whose weights are all equal has no spread to clip at.
-        bound = bound.to(block.dtype)
-        bound = torch.where(bound > 0, bound, torch.full_like(bound, torch.inf))
-        block.copy_(torch.maximum(torch.minimum(block, bound), -bound))
-    norm = weight.norm()
-    change = float((clipped - weight).norm() / norm) if norm > 0 else 0.0
-    return clipped, Clipping(clipped=int((clipped != weight).sum()), change=change)
+        scale_O = None if scales is None else scales[tile.columns]
+        for block, bound in _bounded_blocks(weight[tile.weights], sigma, scope, scale_O):
+            bound = bound.to(block.dtype)
+            # A column whose weights are all equal has no spread to clip at.
+            bound = torch.where(bound > 0, bound, torch.inf)
+            clipped = torch.maximum(torch.minimum(block, bound), -bound)
+            exact = block.double()
+            change = exact - clipped
+            sums += torch.stack([change.count_nonzero(), change.square_().sum(), exact.square_().sum()])
+            block.copy_(clipped)
+    moved, change_square, square = sums.tolist()
+    return Clipping(clipped=int(moved), change=(change_square / square) ** 0.5 if square > 0 else 0.0)
+
+
+def _bounded_blocks(
+    tile_OI: Tensor, sigma: float, scope: str, scale_O: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The outputs of a tile in blocks, each with the largest magnitudes of its columns: (outputs, 1)."""
+    count = min(len(tile_OI), max(1, tile_OI.numel() // BLOCK))
+    blocks = tile_OI.tensor_split(count)
+    if scope == "column":
+        yield from ((block, _column_std(block) * sigma) for block in blocks)
+        return
+    scale_O1 = tile_OI.abs().amax(dim=1, keepdim=True) if scale_O is None else scale_O[:, None]
+    units = tile_OI / torch.where(scale_O1 > 0, scale_O1, torch.ones_like(scale_O1))
+    std = units.double().std() if units.numel() > 1 else units.new_zeros(())
+    yield from zip(blocks, (std * sigma * scale_O1).tensor_split(count), strict=True)
 
 
 def _column_std(block: Tensor) -> Tensor:
