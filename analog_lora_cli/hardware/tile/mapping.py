@@ -26,11 +26,15 @@ def column_scales(weight: Tensor, grid: TileGrid) -> Tensor:
         grid: the layer's tiles.
 
     Returns:
-        (rows of tiles, out_features), in the unit of the weight; float32 for weights in half precision. Their type is
-        that which tiles compute in.
+        (rows of tiles, out_features), in the unit of the weight and of type `tile_dtype`.
     """
     scales = torch.stack([weight[:, start:stop].abs().amax(dim=1) for start, stop in grid.rows])
-    return scales.to(torch.promote_types(weight.dtype, torch.float32))
+    return scales.to(tile_dtype(weight.dtype))
+
+
+def tile_dtype(weight_dtype: torch.dtype) -> torch.dtype:
+    """Type that tiles compute in, and that the weights of a chip have: float32 for weights in half precision."""
+    return torch.promote_types(weight_dtype, torch.float32)
 
 
 def tile_weights(layer: MappedLayer, dtype: torch.dtype | None = None) -> Iterator[tuple[TileSlice, Tensor]]:
