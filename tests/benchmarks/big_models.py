@@ -12,6 +12,7 @@ import argparse
 import importlib
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ def main() -> None:
     """Measure all sizes and print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="*", choices=list(SHAPES), default=list(SHAPES))
+    parser.add_argument("--runs", type=int, default=3, help="of each size; the median counts")
     parser.add_argument("--chip", action="store_true", help="program a chip too, and age it to a year")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--write", nargs=2, metavar=("SIZE", "FOLDER"), help="only write a random model")
@@ -62,8 +64,9 @@ def _print_table(options: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as folder:
             _child("--write", size, folder)
             more = ["--chip"] if options.chip else []
-            printed = _child("--measure", folder, "--threads", str(options.threads), *more)
-            results.append(json.loads(printed.splitlines()[-1]))
+            given = ["--measure", folder, "--threads", str(options.threads), *more]
+            runs = [json.loads(_child(*given).splitlines()[-1]) for _ in range(options.runs)]
+            results.append({key: statistics.median(run[key] for run in runs) for key in runs[0]})
     made = console.table(
         "Memory beyond the libraries, bfloat16, weights clipped at 3 sigma",
         "model", "parameters", "weights MB", "loaded", "on tiles", "/ weights", "workspace MB", "place s",
@@ -99,7 +102,7 @@ def _mega(number: float) -> str:
 
 
 def _child(*given: str) -> str:
-    command = [sys.executable, "-m", "tests.benchmarks.big_models", *given]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.big_models", *given]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from analog_lora_cli.hardware.tile.grid import TileGrid, TileSlice
 from analog_lora_cli.hardware.tile.state import MappedLayer
 
-BLOCK = 1 << 18
-"""Weights that are clipped at a time, at least: as many as a tile of 512 x 512 has."""
+BLOCK = 1 << 16
+"""Weights that are clipped at a time, at least: half a megabyte in float64."""
 
 
 def column_scales(weight: Tensor, grid: TileGrid) -> Tensor:
