@@ -135,7 +135,7 @@ def test_a_layer_s_part_stands_in_both_files(make_config: Callable[..., Config])
 
 
 def test_more_devices_take_longer_to_program_and_no_more_memory(make_config: Callable[..., Config]) -> None:
-    hardware = ({"converter": "single-pair"}, {"converter": "dual-pair"})
+    hardware = ({"converter": "single-pair"}, {"converter": "dual-pair", "converter_options": {"f_lst": [1.0, 2.0]}})
     pair, two = (inspect(Source("it", make_config(hardware=one)), InspectionRequest()) for one in hardware)
     cost, other = (one.simulation(one.placement.layers) for one in (pair, two))
     assert other.chip_seconds == pytest.approx(2 * cost.chip_seconds) and other.chip == cost.chip
