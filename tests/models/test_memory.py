@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -63,9 +65,12 @@ def test_clipping_placing_and_hashing_take_no_second_copy() -> None:
     assert float(done.stdout) < 0.6
 
 
-def test_tiles_take_over_the_loaded_tensors(make_config: Callable[..., Config]) -> None:
-    """By address, through PEFT's wrappers; what is clipped is the loaded weight itself."""
-    config = make_config(hardware={"clip_sigma": 1.0}, model={"dtype": "bfloat16"})
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_tiles_take_over_the_loaded_tensors(dtype: str, make_config: Callable[..., Config], tiny_model: Path) -> None:
+    """By address, through PEFT's wrappers; what is clipped is the loaded weight itself, and never its file."""
+    file = tiny_model / "model.safetensors"
+    stored = hashlib.sha256(file.read_bytes()).hexdigest()
+    config = make_config(hardware={"clip_sigma": 1.0}, model={"name": str(tiny_model), "dtype": dtype})
     loaded = with_adapter(load_base(config))
     before = {
         name: (module.weight.data_ptr(), module.weight.clone()) for name, module in linear_modules(loaded.plain).items()
@@ -74,8 +79,9 @@ def test_tiles_take_over_the_loaded_tensors(make_config: Callable[..., Config]) 
     assert model.layers
     for name, layer in model.layers.items():
         address, original = before[name]
-        assert layer.weight.data_ptr() == address and layer.weight.dtype == torch.bfloat16
+        assert layer.weight.data_ptr() == address and layer.weight.dtype == getattr(torch, dtype)
         assert not torch.equal(layer.weight, original)
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == stored
 
 
 def test_replaced_layers_are_released() -> None:
