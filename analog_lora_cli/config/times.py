@@ -1,4 +1,4 @@
-"""Times after programming: `0s`, `1h`, `1d`, `1w`, `30d`, `1y`, or a bare number of seconds."""
+"""Times after programming: `0s`, `1h`, `1d`, `1w`, `30d`, `1y`, or a bare number of seconds; durations in words."""
 
 from __future__ import annotations
 
@@ -73,3 +73,13 @@ def shortest_label(time: float) -> str:
     """The label of a time in the largest unit that it is a whole number of: `1y`, `30d`, `90min`, `0.5s`."""
     whole = [(time / length, unit) for unit, length in SECONDS_PER_UNIT.items() if time and time % length == 0]
     return f"{whole[-1][0]:.0f}{whole[-1][1]}" if whole else time_label(time)
+
+
+def duration(seconds: float) -> str:
+    """A span of time for a person: `12 s`, `3 min 5 s`, `2 h 10 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+from analog_lora_cli.hardware.tile.mapping import tile_dtype
 from analog_lora_cli.inspection.inspect import Inspection, tile_cells
 from analog_lora_cli.inspection.latency import (
     BatchTiming,
@@ -20,13 +21,14 @@ from analog_lora_cli.inspection.latency import (
     timings,
 )
 from analog_lora_cli.inspection.packing import PackedBlock
+from analog_lora_cli.inspection.simulation import CHIP_NS_PER_WEIGHT, SimulationCost, model_dtype
 from analog_lora_cli.models.placement import PlacedLayer
 
 FORMAT = 1
 
 
 def inspection_json(inspection: Inspection) -> dict[str, Any]:
-    """Content of the JSON file; conductances in uS, times in ns, shares from 0 to 1."""
+    """Content of the JSON file; conductances in uS, times in ns or as their names say, shares from 0 to 1."""
     return {
         "format": FORMAT,
         "source": inspection.source.name,
@@ -41,6 +43,7 @@ def inspection_json(inspection: Inspection) -> dict[str, Any]:
             for layer in inspection.placement.layers
             if not layer.analog
         ],
+        "simulation": _simulation(inspection),
         "latency": _latency(inspection),
         "packing": None if inspection.packed is None else [_packed(block) for block in inspection.packed],
         "errors_measured_on": _conditions(inspection),
@@ -76,6 +79,7 @@ def _layer(inspection: Inspection, layer: PlacedLayer) -> dict[str, Any]:
         "grid": layer.tiles,
         "devices": inspection.devices([layer]),
         "utilisation": inspection.utilisation([layer]),
+        "simulation": _cost(inspection.simulation([layer])),
         "adapter": {"rank": inspection.ranks.get(layer.name, 0), "parameters": layer.adapter_parameters},
         "tiles": [
             {
@@ -91,6 +95,26 @@ def _layer(inspection: Inspection, layer: PlacedLayer) -> dict[str, Any]:
         "weights": None if weights is None else {**asdict(weights.weights), "clipping": clipping},
         "conductances": None if weights is None else [asdict(device) for device in weights.devices],
         "errors": None if errors is None else asdict(errors),
+    }
+
+
+def _simulation(inspection: Inspection) -> dict[str, Any]:
+    dtype = model_dtype(inspection.config)
+    return {
+        "dtype": str(dtype).removeprefix("torch."),
+        "tile_dtype": str(tile_dtype(dtype)).removeprefix("torch."),
+        "chip_ns_per_weight": CHIP_NS_PER_WEIGHT,
+        **_cost(inspection.simulation(inspection.placement.layers)),
+    }
+
+
+def _cost(cost: SimulationCost) -> dict[str, float]:
+    return {
+        "weight_bytes": cost.weights,
+        "adapter_bytes": cost.adapters,
+        "workspace_bytes": cost.workspace,
+        "chip_bytes": cost.chip,
+        "chip_seconds": cost.chip_seconds,
     }
 
 
@@ -160,6 +184,7 @@ def _flat(inspection: Inspection, layer: PlacedLayer) -> dict[str, object]:
         "utilisation": inspection.utilisation([layer]),
         "adapter_rank": inspection.ranks.get(layer.name, 0),
         "adapter_parameters": layer.adapter_parameters,
+        **_cost(inspection.simulation([layer])),
     }
     config, work = inspection.config.latency, inspection.work(layer)
     for time in config.integration_times_ns:

@@ -16,6 +16,7 @@ from analog_lora_cli.hardware.tile.grid import TileGrid
 from analog_lora_cli.inspection.latency import LayerWork
 from analog_lora_cli.inspection.layer_inputs import SEQUENCES, random_inputs, recorded_inputs
 from analog_lora_cli.inspection.packing import Block, PackedBlock, pack
+from analog_lora_cli.inspection.simulation import SimulationCost, simulation_cost
 from analog_lora_cli.inspection.source import Source, shapes_of, weights_of
 from analog_lora_cli.inspection.tile_errors import LayerErrors, layer_errors
 from analog_lora_cli.inspection.tile_statistics import (
@@ -109,6 +110,10 @@ class Inspection:
         """Share of the cells of these layers' tiles that hold a weight."""
         return self.cells(layers) / self.capacity(layers)
 
+    def simulation(self, layers: list[PlacedLayer]) -> SimulationCost:
+        """Memory and time that these layers take in a simulation."""
+        return simulation_cost(layers, self.config, self.devices_per_weight)
+
     def work(self, layer: PlacedLayer) -> LayerWork:
         """Work of a layer for tile and cluster."""
         outputs, inputs = layer.shape
@@ -149,10 +154,13 @@ def inspect(
         return _described(source, plan(shapes.modules, shapes.heads, hardware, shapes.on_chip), shapes.modules, request)
     loaded = weights_of(_few_samples(source), request.real_inputs)
     modules = module_facts(loaded.plain)
-    originals = {name: module.weight.detach() for name, module in linear_modules(loaded.plain).items()}
+    linear = {name: module.weight.detach() for name, module in linear_modules(loaded.plain).items()}
+    statistics = {name: weight_statistics(weight) for name, weight in linear.items()}
+    # The tiles take over the tensors and clip them. Errors alone are worth a copy of the model.
+    originals = {name: weight.clone() for name, weight in linear.items()} if request.errors else {}
     model = put_on_tiles(loaded, loaded.config.hardware)
     inspection = _described(source, model.placement, modules, request)
-    _measure(inspection, model, originals, request, progress)
+    _measure(inspection, model, statistics, originals, request, progress)
     return inspection
 
 
@@ -189,6 +197,7 @@ def _blocks(placement: Placement, hardware: HardwareConfig) -> dict[str, list[Bl
 def _measure(
     inspection: Inspection,
     model: AnalogModel,
+    statistics: dict[str, WeightStatistics],
     originals: dict[str, Tensor],
     request: InspectionRequest,
     progress: Callable[[int, int], None] | None,
@@ -201,8 +210,7 @@ def _measure(
         inspection.inputs = _inputs_in_words(model, request, inputs)
     seeds = [drift.seed + index for index in range(drift.chips)]
     for finished, (name, layer) in enumerate(model.layers.items(), start=1):
-        statistics = conductance_statistics(layer, model.hardware)
-        inspection.weights[name] = LayerWeights(weight_statistics(originals[name]), statistics)
+        inspection.weights[name] = LayerWeights(statistics[name], conductance_statistics(layer, model.hardware))
         if name in inputs:
             inspection.errors[name] = layer_errors(name, layer, originals[name], inputs[name], seeds, drift.times)
         if progress is not None:

@@ -6,6 +6,8 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.inspection.shape_cache import keep_shapes, read_shapes, shape_key
 from analog_lora_cli.models.adapters import add_adapter, load_adapter
@@ -84,7 +86,8 @@ def _shapes(source: Source) -> Shapes:
         model = load_shapes(task, model_source(config.model), config.model.revision)
     family = family_of(model.config)
     heads = family.head_modules(model)
-    plain = plain_model(_with_adapter(source, model, task, heads)) if config.has_adapter else model
+    with torch.device("meta"):  # PEFT would make the adapters' weights, which are as much as a small model.
+        plain = plain_model(_with_adapter(source, model, task, heads)) if config.has_adapter else model
     return Shapes(module_facts(plain), family.digital_heads(config, heads))
 
 

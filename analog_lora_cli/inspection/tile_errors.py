@@ -111,14 +111,14 @@ def layer_errors(
 
     Args:
         name: the layer's name, part of every seed.
-        layer: the layer on tiles; its weights are changed.
+        layer: the layer on tiles; not changed.
         original: (out_features, in_features): its weights before clipping.
         x: (tokens, in_features), finite.
         seeds: the chips.
         times: after programming; those that are not after the first read are left out.
     """
     dtype = layer.column_scale.dtype
-    layer, original, x = layer.to(dtype), original.to(dtype), x.to(dtype)
+    layer, original, x = _on_own_tiles(layer, dtype), original.to(dtype), x.to(dtype)
     first = first_read(layer.hardware)
     later = [time for time in times if seconds(time) > first]
     errors, dynamic = _Errors(layer, x, layer.input_scale), _Errors(layer, x, TokenMaximum())
@@ -140,6 +140,14 @@ def layer_errors(
         chip.release()
     clipped = _relative(torch.nn.functional.linear(x, original.detach()), _total(errors.exact))
     return LayerErrors(errors.effects(), _range_cost(layer, x, dynamic), clipped)
+
+
+def _on_own_tiles(layer: AnalogLinear, dtype: torch.dtype) -> AnalogLinear:
+    """The layer in another type, on this project's tiles; goes when its errors are measured, unlike the model's own."""
+    result = AnalogLinear(layer.weight.detach().to(dtype), None, layer.hardware, layer.name)
+    if layer.input_range is not None:
+        result.set_input_range(layer.input_range.abs())
+    return result
 
 
 def _range_cost(layer: AnalogLinear, x: Tensor, dynamic: _Errors) -> RangeCost | None:

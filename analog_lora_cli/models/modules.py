@@ -20,7 +20,7 @@ class ModuleFacts:
     """Class of the module in the plain model."""
     shape: list[int]
     parameters: int
-    """Number of parameters of the base, without adapters."""
+    """Number of parameters of the base, without adapters, and without those that a module before it has."""
     unsupported_reason: str | None
     """Reason why tiles cannot hold it; None if they can."""
     shared: bool
@@ -84,15 +84,17 @@ def weight_modules(model: nn.Module) -> Iterator[WeightModule]:
 def module_facts(model: nn.Module) -> list[ModuleFacts]:
     """The modules of a plain model that have weights of their own, with or without adapters around them."""
     tied = _tied_parameters(model)
-    facts = []
+    facts, counted = [], set[int]()
     for item in weight_modules(model):
         weight = getattr(item.module, "weight", None)
+        own = {id(p): p.numel() for p in item.module.parameters(recurse=False) if id(p) not in counted}
+        counted |= own.keys()
         facts.append(
             ModuleFacts(
                 name=item.name,
                 kind=type(item.module).__name__,
                 shape=list(weight.shape) if weight is not None else [],
-                parameters=sum(p.numel() for p in item.module.parameters(recurse=False)),
+                parameters=sum(own.values()),
                 unsupported_reason=unsupported_reason(item.module),
                 shared=id(weight) in tied,
                 adapter_parameters=item.adapter_parameters,

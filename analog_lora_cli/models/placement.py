@@ -21,7 +21,7 @@ class PlacedLayer:
     """Class of the module in the plain model."""
     shape: list[int]
     parameters: int
-    """Number of parameters of the base, without adapters."""
+    """Number of parameters of the base, without adapters, and without those that a module before it has."""
     analog: bool
     reason: str
     """Reason why it stays digital; empty for a layer on tiles."""

@@ -14,7 +14,7 @@ from analog_lora_cli.errors import CheckpointError
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.grid import TileGrid
-from analog_lora_cli.hardware.tile.mapping import Clipping, clip_weight
+from analog_lora_cli.hardware.tile.mapping import Clipping, clip_weight_
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 from analog_lora_cli.models.fingerprints import tensor_sha256
 from analog_lora_cli.models.loaded import LoadedModel
@@ -96,8 +96,12 @@ class AnalogModel:
 def put_on_tiles(loaded: LoadedModel, hardware: HardwareConfig, noise: TrainingNoise | None = None) -> AnalogModel:
     """Replace linear layers, or the `base_layer` of adapted ones, by analog layers; clips their weights once.
 
+    The analog layers take over the tensors of the linear ones, one layer at a time, and clip them in place: a second
+    copy of a large model would not fit beside the first.
+
     Args:
-        loaded: the model; the layers are replaced in its module, so that it must not be used without them any more.
+        loaded: the model; its layers are replaced and their weights clipped, so that it must not be used without the
+            result any more.
         hardware: tiles, converters, and layers to map.
         noise: training noise of all layers; None: no noise in training.
 
@@ -158,8 +162,7 @@ def clip_in_place(layers: Mapping[str, AnalogLinear]) -> None:
     """Clip the weights of trained layers again, in the present tile units, and take new column scales from them."""
     for layer in layers.values():
         hardware = layer.hardware
-        clipped, _ = clip_weight(layer.weight, layer.grid, hardware.clip_sigma, hardware.clip_scope, layer.column_scale)
-        layer.weight.copy_(clipped)
+        clip_weight_(layer.weight, layer.grid, hardware.clip_sigma, hardware.clip_scope, layer.column_scale)
         layer.refresh_scales()
 
 
@@ -170,9 +173,9 @@ def _analog_layer(
 
     weight = linear.weight.detach()
     grid = TileGrid.of(weight.shape[0], weight.shape[1], hardware)
-    clipped, clipping = clip_weight(weight, grid, hardware.clip_sigma, hardware.clip_scope)
-    bias = None if linear.bias is None else linear.bias.detach().clone()
+    clipping = clip_weight_(weight, grid, hardware.clip_sigma, hardware.clip_scope)
+    bias = None if linear.bias is None else linear.bias.detach()
     build = AnalogLinear if hardware.simulator == "fast" else AihwkitLinear
-    layer = build(clipped, bias, hardware, name, noise)
+    layer = build(weight, bias, hardware, name, noise)
     layer.train(linear.training)
     return layer, clipping

@@ -230,6 +230,18 @@ def test_errors_do_not_depend_on_what_was_done_before(make_config: MakeConfig) -
     assert errors_of(inspect(Source("it", other), InspectionRequest(errors=True))) != errors_of(first)
 
 
+def test_weights_and_clipping_are_told_of_the_pretrained_weights(make_config: MakeConfig, tiny_model: Path) -> None:
+    """The tiles clip the loaded weights in place."""
+    from safetensors.torch import load_file
+
+    config = make_config(hardware={"clip_sigma": 1.0}, drift={"times": ["1d"], "chips": 1})
+    found = inspect(Source("it", config), InspectionRequest(errors=True))
+    stored = load_file(str(tiny_model / "model.safetensors"))
+    for name, one in found.weights.items():
+        assert one.weights.largest == float(stored[f"{name.removeprefix('bert.')}.weight"].abs().max())
+        assert found.errors[name].clipping > 0.1
+
+
 def test_weights_without_a_tokenizer(make_config: MakeConfig, tiny_model: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from analog_lora_cli.config.times import duration
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.statistics import interval_of
 from analog_lora_cli.report.drift.comparison import signed
 from analog_lora_cli.report.drift.run import untimed_table
 from analog_lora_cli.report.drift.table import chips, drift_table, warning_lines
-from analog_lora_cli.report.progress.meter import duration
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.recover import Recovery
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from analog_lora_cli.config.times import duration
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.text import number_text
 from analog_lora_cli.report.drift.seeds import seeds_table
 from analog_lora_cli.report.drift.table import drift_table, warning_lines
-from analog_lora_cli.report.progress.meter import duration
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.seeds import SeedRuns
 from analog_lora_cli.workflows.train import RunResult

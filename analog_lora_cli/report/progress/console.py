@@ -6,7 +6,8 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from analog_lora_cli.report.progress.meter import Meter, duration, listed
+from analog_lora_cli.config.times import duration
+from analog_lora_cli.report.progress.meter import Meter, listed
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime.ranks import world_size

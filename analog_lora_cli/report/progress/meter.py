@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from analog_lora_cli.config.times import duration
 from analog_lora_cli.runtime import console
 
 LINE_EVERY = 10.0
@@ -25,16 +26,6 @@ def _bar() -> Progress:
         transient=True,
         refresh_per_second=4,
     )
-
-
-def duration(seconds: float) -> str:
-    """A span of time for a person: `12 s`, `3 min 5 s`, `2 h 10 min`."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
 def listed(values: dict[str, float]) -> str:

@@ -6,6 +6,7 @@ from analog_lora_cli.inspection.inspect import Inspection
 from analog_lora_cli.report.tiles.latency import latency_table
 from analog_lora_cli.report.tiles.quality import error_table, further_table, statistics_table
 from analog_lora_cli.report.tiles.ranges import range_table
+from analog_lora_cli.report.tiles.simulation import simulation_table
 from analog_lora_cli.report.tiles.tables import digital_table, tile_table, totals_table
 from analog_lora_cli.runtime import console
 
@@ -21,6 +22,7 @@ def print_inspection(inspection: Inspection, show_all: bool) -> None:
         tile_table(inspection, show_all),
         digital_table(inspection),
         totals_table(inspection),
+        simulation_table(inspection),
         latency_table(inspection),
     ]
     if inspection.weights:

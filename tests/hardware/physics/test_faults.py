@@ -16,7 +16,7 @@ from analog_lora_cli.hardware.physics.aihwkit_tiles import AihwkitLinear
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.grid import TileGrid
-from analog_lora_cli.hardware.tile.mapping import clip_weight
+from analog_lora_cli.hardware.tile.mapping import clip_weight_
 from analog_lora_cli.hardware.tile.state import TileState
 
 TEN_YEARS = 10 * 365 * 86400.0
@@ -43,7 +43,8 @@ def gelu_error(device: str, seed: int, **changes: Any) -> float:
     """Relative error of a layer's product after GELU at 10 years, with the default converters and clipping."""
     hardware = HardwareConfig(device=device, **changes)
     grid = TileGrid.of(128, 384, hardware)
-    weight, _ = clip_weight(normal(128, 384, seed=seed), grid, hardware.clip_sigma, hardware.clip_scope)
+    weight = normal(128, 384, seed=seed)
+    clip_weight_(weight, grid, hardware.clip_sigma, hardware.clip_scope)
     layer, _ = on_chip(hardware, TEN_YEARS, weight, seed)
     x = functional.gelu(normal(256, 384, seed=seed + 100))
     torch.manual_seed(0)
