@@ -201,7 +201,7 @@ class _Context(FunctionCtx):
 
     effective: EffectiveWeights
     input_dtype: torch.dtype
-    inputs: list[list[Tensor]] | None
+    inputs: Tensor | None
     needs_input_grad: tuple[bool, ...]
     saved_tensors: tuple[Tensor | None, ...]
 
@@ -225,13 +225,13 @@ class _AnalogProduct(torch.autograd.Function):
         ctx.effective = effective
         ctx.input_dtype = x.dtype
         ctx.inputs = result.inputs
-        ctx.save_for_backward(None if input_range is None else x, *result.saturated)  # type: ignore[arg-type]
+        ctx.save_for_backward(None if input_range is None else x, result.saturated)  # type: ignore[arg-type]
         return result.output.to(dtype or x.dtype)
 
     @staticmethod
     def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = gradients
-        effective, (x, *saturated) = ctx.effective, ctx.saved_tensors
+        effective, (x, saturated) = ctx.effective, ctx.saved_tensors
         needs_x, _, needs_bias, needs_range, *_ = ctx.needs_input_grad
         grad_x = grad_range = None
         if needs_x or needs_range:
