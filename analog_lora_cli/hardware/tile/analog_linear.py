@@ -245,4 +245,6 @@ class _AnalogProduct(torch.autograd.Function):
 
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:
     device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    # The meta device, on which shapes are computed, has no autocast.
+    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if enabled else None

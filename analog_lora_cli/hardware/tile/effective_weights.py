@@ -38,18 +38,18 @@ class EffectiveWeights:
         """The weights of the present forward pass."""
         return cls(layer, layer.state, present_noise(layer), layer.input_scale)
 
-    @property
-    def backend(self) -> Backend:
+    def backend(self, tiles: TileArray) -> Backend:
         """What computes the layer."""
-        return backend_for(self._exact, self.layer.hardware)
+        return backend_for(tiles.weight, self.layer.hardware)
 
     @property
     def tiles(self) -> TileArray:
         """The tiles as they are in this forward pass."""
         layer, state = self.layer, self.state
+        weight_OI = layer.weight.detach() if state is None else state.weight
         compensation, adc_offset = (None, None) if state is None else (state.compensation, state.adc_offset)
         return TileArray(
-            weight=self._exact,
+            weight=weight_OI.to(layer.column_scale.dtype),
             grid=layer.grid,
             converters=layer.converters,
             scales=layer.digital_scales(compensation),
@@ -60,22 +60,18 @@ class EffectiveWeights:
             adc_offset=adc_offset,
         )
 
-    @property
-    def _exact(self) -> Tensor:
-        """The weights without noise."""
-        weight_OI = self.layer.weight.detach() if self.state is None else self.state.weight
-        return weight_OI.to(self.layer.column_scale.dtype)
-
     @torch.no_grad()
     def weight(self) -> Tensor:
         """(out_features, in_features), in the unit of the layer's weight and the type of its column scales."""
-        return self.backend.weight(self.tiles)
+        tiles = self.tiles
+        return self.backend(tiles).weight(tiles)
 
     def mvm(self, x: Tensor, bias: Tensor | None, dtype: torch.dtype | None, needs: GradientNeeds) -> MvmResult:
         """The layer's product, see `Backend`."""
+        tiles = self.tiles
         # Autocast would round a product in float32 too.
         with torch.autocast(x.device.type, enabled=False) if dtype else nullcontext():
-            return self.backend.mvm(x, self.tiles, bias, needs, self.layer.converters.product_type(dtype))
+            return self.backend(tiles).mvm(x, tiles, bias, needs, self.layer.converters.product_type(dtype))
 
     def input_gradient(self, grad: Tensor, saturated: Tensor | None) -> Tensor:
         """The straight-through gradient of the converters' input, (..., in_features); see also `InputScale`.
@@ -84,7 +80,8 @@ class EffectiveWeights:
             grad: (..., out_features).
             saturated: bits of an `MvmResult`.
         """
-        result_TI = self.backend.input_gradient(grad.reshape(-1, grad.shape[-1]), self.tiles, saturated)
+        tiles = self.tiles
+        result_TI = self.backend(tiles).input_gradient(grad.reshape(-1, grad.shape[-1]), tiles, saturated)
         return result_TI.view(*grad.shape[:-1], result_TI.shape[1])
 
     def input_and_range_gradients(

@@ -69,7 +69,7 @@ class TokenMaximum:
 
     def scaled(self, x_RTI: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """See `InputScale`; the inputs stay as they are."""
-        return x_RTI, x_RTI.abs().amax(dim=-1, keepdim=True)
+        return x_RTI, torch.linalg.vector_norm(x_RTI, float("inf"), dim=-1, keepdim=True)
 
     def constants(self, rows: int) -> Tensor:
         """0: each token has a scale of its own."""

@@ -17,7 +17,7 @@ from torch.nn import functional
 from analog_lora_cli.hardware.kernels.random import PooledNormal
 from analog_lora_cli.hardware.tile.array import GradientNeeds, MvmResult, TileArray
 from analog_lora_cli.hardware.tile.grid import TileGrid
-from analog_lora_cli.hardware.tile.saturation import bytes_of, pack, partial_gradient
+from analog_lora_cli.hardware.tile.saturation import pack, partial_gradient
 from analog_lora_cli.hardware.tile.tile_by_tile import CPU_BLOCK, mvm_by_tile
 
 GPU_BLOCK = 1 << 27
@@ -33,12 +33,14 @@ class TorchBackend:
         if strength == 0:
             return exact_OI
         noisy_OI = PooledNormal(tiles.noise.weight_seed, exact_OI.device).draw(*exact_OI.shape, dtype=exact_OI.dtype)
-        deviation_OR = (tiles.column_scale * strength).t()
-        if _even(tiles.grid):
-            noisy_OI.view(len(exact_OI), len(tiles.grid.rows), -1).mul_(deviation_OR[..., None])
-        else:
-            for row, (start, stop) in enumerate(tiles.grid.rows):
-                noisy_OI[:, start:stop].mul_(deviation_OR[:, row, None])
+        deviation_OR1 = (tiles.column_scale * strength).t()[..., None]
+        rows = slice(0, len(tiles.grid.rows))
+        parts = list(_equal_rows(noisy_OI, tiles.grid, rows))
+        deviations = (
+            deviation_OR1.split([part.shape[1] for part in parts], dim=1) if len(parts) > 1 else [deviation_OR1]
+        )
+        for part_ORI, part_OR1 in zip(parts, deviations, strict=True):
+            part_ORI.mul_(part_OR1)
         return noisy_OI.add_(exact_OI)
 
     def mvm(
@@ -74,12 +76,11 @@ class TorchBackend:
             return grad_TO @ weight_OI
         result_TI = grad_TO.new_empty(len(grad_TO), weight_OI.shape[1])
         for rows, tokens in _blocks(len(grid.rows), *grad_TO.shape, on_cpu=grad_TO.device.type == "cpu"):
-            bits_RTB = None if saturated_RTB is None else saturated_RTB[rows, tokens]
-            compensation_RO = None if tiles.compensation is None else tiles.compensation[rows]
-            partial_RTO = partial_gradient(grad_TO[tokens], compensation_RO, bits_RTB)
+            bits_RTB = None if saturated_RTB is None else _part(saturated_RTB, rows, tokens)
+            compensation_RO = None if tiles.compensation is None else _part(tiles.compensation, rows)
+            partial_RTO = partial_gradient(_part(grad_TO, tokens), compensation_RO, bits_RTB)
             weight_ROI = _rows(weight_OI, grid, rows).transpose(0, 1)
-            inputs = slice(grid.rows[rows][0][0], grid.rows[rows][-1][1])
-            _put(partial_RTO @ weight_ROI, grid, rows, result_TI[tokens, inputs])
+            _put(torch.bmm(partial_RTO, weight_ROI), grid, rows, _part(result_TI, tokens))
         return result_TI
 
 
@@ -110,28 +111,25 @@ def multiply_rows(
     saturated_RTB: Tensor | None = None
     inputs_TI = torch.empty_like(x_TI) if needs.inputs else None
     for rows, tokens in _blocks(len(grid.rows), *y_TO.shape, on_cpu=x_TI.device.type == "cpu"):
-        block_RTI = _rows(x_TI[tokens], grid, rows).transpose(0, 1)
+        block_RTI = _rows(_part(x_TI, tokens), grid, rows).transpose(0, 1)
         block_RTI, input_scale_RT1 = tiles.input_scale.scaled(block_RTI, rows)
         levels_RTI = converters.convert_input(block_RTI, input_scale_RT1)
         weight_RIO = _rows(weight_OI, grid, rows).permute(1, 2, 0)
-        output_RTO = (levels_RTI.to(weight_OI.dtype) @ weight_RIO).to(levels_RTI.dtype)
+        output_RTO = torch.bmm(levels_RTI.to(weight_OI.dtype), weight_RIO).to(levels_RTI.dtype)
         output_RTO.mul_(scales.weight_scale[rows, None])
         if tiles.adc_offset is not None:
             output_RTO.add_(tiles.adc_offset[rows, None], alpha=1.0 / converters.output_unit)
         beyond_RTO = converters.saturate(converters.digitize(output_RTO, normals), needs.saturation)
         if beyond_RTO is not None:
-            if saturated_RTB is None:
-                shape = len(grid.rows), len(x_TI), bytes_of(y_TO.shape[1])
-                saturated_RTB = torch.zeros(shape, dtype=torch.uint8, device=x_TI.device)
-            saturated_RTB[rows, tokens] = pack(beyond_RTO)
+            saturated_RTB = _with_bits(saturated_RTB, pack(beyond_RTO), (len(grid.rows), len(x_TI)), rows, tokens)
         output_RTO.mul_(scales.output_scale[rows, None]).mul_(input_scale_RT1)
-        target_TO = y_TO[tokens]
+        target_TO = _part(y_TO, tokens)
         # The first row of tiles starts from the bias, the others add to the sum so far.
         addend = target_TO if rows.start else (0.0 if bias is None else bias)
         torch.add(output_RTO[0] if len(output_RTO) == 1 else output_RTO.sum(dim=0), addend, out=target_TO)
         if inputs_TI is not None:
             levels_RTI.mul_(input_scale_RT1 * converters.input_unit)
-            _put(levels_RTI, grid, rows, inputs_TI[tokens, grid.rows[rows][0][0] : grid.rows[rows][-1][1]])
+            _put(levels_RTI, grid, rows, _part(inputs_TI, tokens))
     return saturated_RTB, None if inputs_TI is None else inputs_TI[None]
 
 
@@ -150,31 +148,51 @@ def _blocks(rows: int, tokens: int, outputs: int, *, on_cpu: bool) -> Iterator[t
             yield slice(row, row + at_once), slice(start, start + size)
 
 
-def _even(grid: TileGrid) -> bool:
-    """Whether all rows of tiles have the same number of inputs."""
-    return grid.rows[-1][1] == len(grid.rows) * grid.rows[0][1]
+def _with_bits(
+    saturated_RTB: Tensor | None, bits_RTB: Tensor, shape: tuple[int, int], rows: slice, tokens: slice
+) -> Tensor:
+    """All bits so far with those of a block; without copying them where the block is all."""
+    if bits_RTB.shape[:2] == shape:
+        return bits_RTB
+    if saturated_RTB is None:
+        saturated_RTB = bits_RTB.new_zeros(*shape, bits_RTB.shape[2])
+    saturated_RTB[rows, tokens] = bits_RTB
+    return saturated_RTB
+
+
+def _part(tensor: Tensor, *parts: slice) -> Tensor:
+    """tensor[parts]; itself where that is all of it: a view costs an operator too."""
+    whole = all(part == slice(0, size) for part, size in zip(parts, tensor.shape, strict=False))
+    return tensor if whole else tensor[parts]
+
+
+def _equal_rows(lines_XI: Tensor, grid: TileGrid, rows: slice) -> Iterator[Tensor]:
+    """Views of (X, I) as (X, R, I): rows of tiles with equal numbers of inputs, at most two groups of them.
+
+    Longer rows come first, see `split_evenly`.
+    """
+    spans = grid.rows[rows]
+    start, longest = spans[0][0], spans[0][1] - spans[0][0]
+    long = len(spans) - (len(spans) * longest - (spans[-1][1] - start))
+    for count, length in ((long, longest), (len(spans) - long, longest - 1)):
+        if count:
+            part = slice(start, start + count * length)
+            lines = lines_XI if part == slice(0, lines_XI.shape[1]) else lines_XI[:, part]
+            yield lines.view(len(lines), count, length)
+            start = part.stop
 
 
 def _rows(lines_XI: Tensor, grid: TileGrid, rows: slice) -> Tensor:
-    """(X, I) to (X, R, I): the inputs of each row of tiles; a view where all have the same number."""
-    spans = grid.rows[rows]
-    (first, _), (_, last), longest = spans[0], spans[-1], spans[0][1] - spans[0][0]
-    if last - first == len(spans) * longest:
-        return lines_XI[:, first:last].view(len(lines_XI), len(spans), longest)
-    # Longer rows come first, see `split_evenly`.
-    long = sum(stop - start == longest for start, stop in spans)
-    middle = first + long * longest
-    long_XRI = lines_XI[:, first:middle].unflatten(1, (long, longest))
-    short_XRI = lines_XI[:, middle:last].unflatten(1, (len(spans) - long, longest - 1))
-    return torch.cat([long_XRI, functional.pad(short_XRI, (0, 1))], dim=1)
+    """(X, I) to (X, R, I): the inputs of each row of tiles, shorter ones padded; a view where none is shorter."""
+    parts = list(_equal_rows(lines_XI, grid, rows))
+    return parts[0] if len(parts) == 1 else torch.cat([parts[0], functional.pad(parts[1], (0, 1))], dim=1)
 
 
 def _put(part_RTI: Tensor, grid: TileGrid, rows: slice, target_TI: Tensor) -> None:
     """Write the inputs of rows of tiles, without their padding, into (tokens, inputs)."""
-    spans = grid.rows[rows]
-    (first, _), (_, last), longest = spans[0], spans[-1], spans[0][1] - spans[0][0]
-    long = len(spans) - (len(spans) * longest - (last - first))
-    target_TI[:, : long * longest].unflatten(1, (long, longest)).copy_(part_RTI[:long].transpose(0, 1))
-    if long < len(spans):
-        short = target_TI[:, long * longest :].unflatten(1, (len(spans) - long, longest - 1))
-        short.copy_(part_RTI[long:, :, :-1].transpose(0, 1))
+    first = 0
+    for target_TRI in _equal_rows(target_TI, grid, rows):
+        count, length = target_TRI.shape[1:]
+        source_RTI = _part(part_RTI, slice(first, first + count))
+        target_TRI.copy_((source_RTI if source_RTI.shape[2] == length else source_RTI[..., :length]).transpose(0, 1))
+        first += count

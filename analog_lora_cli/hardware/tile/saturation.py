@@ -19,19 +19,20 @@ def pack(beyond_RTO: Tensor) -> Tensor:
     """Masks, (..., outputs), to bits, (..., bytes) of uint8."""
     outputs = beyond_RTO.shape[-1]
     padded_RTO = functional.pad(beyond_RTO, (0, -outputs % 8)) if outputs % 8 else beyond_RTO
-    ones = padded_RTO.view(torch.uint8).view(*padded_RTO.shape[:-1], bytes_of(outputs), 8)
-    return (ones << _places(ones)).sum(dim=-1, dtype=torch.uint8)
+    ones = padded_RTO.view(*padded_RTO.shape[:-1], bytes_of(outputs), 8)
+    return (ones * _places(ones.device)).sum(dim=-1, dtype=torch.uint8)
 
 
 def unpack(saturated_RTB: Tensor, outputs: int) -> Tensor:
     """Bits, (..., bytes), to masks, (..., outputs)."""
-    ones = (saturated_RTB[..., None] >> _places(saturated_RTB)) & 1
-    return ones.view(torch.bool).flatten(-2)[..., :outputs]
+    beyond = ((saturated_RTB.unsqueeze(-1) & _places(saturated_RTB.device)) != 0).flatten(-2)
+    return beyond[..., :outputs] if outputs % 8 else beyond
 
 
-def _places(bits: Tensor) -> Tensor:
+def _places(device: torch.device) -> Tensor:
+    """(8,): the number that each bit of a byte stands for."""
     # Computed, not copied from the host, for which a GPU would have to wait.
-    return torch.arange(8, dtype=torch.uint8, device=bits.device)
+    return 1 << torch.arange(8, dtype=torch.uint8, device=device)
 
 
 def partial_gradient(grad_TO: Tensor, compensation_RO: Tensor | None, saturated_RTB: Tensor | None) -> Tensor:
