@@ -176,7 +176,10 @@ class AnalogLinear(nn.Linear):
             )[0]
         else:
             effective = EffectiveWeights.now(self)
-            result = _AnalogProduct.apply(x, self.weight, self.bias, self.input_range, effective, dtype)
+            if torch.is_grad_enabled():
+                result = _AnalogProduct.apply(x, self.weight, self.bias, self.input_range, effective, dtype)
+            else:
+                result = effective.mvm(x, self.bias, dtype, GradientNeeds()).output.to(dtype or x.dtype)
         return result
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AnalogLinear:
