@@ -11,17 +11,16 @@ from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.times import seconds, time_label
-from analog_lora_cli.hardware.kernels.choice import fits_kernels
-from analog_lora_cli.hardware.kernels.random import PooledNormal
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.physics.devices import undefined_times
 from analog_lora_cli.hardware.seeds import derive_seed
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
-from analog_lora_cli.hardware.tile.array import TileArray
+from analog_lora_cli.hardware.tile.array import GradientNeeds, TileArray
+from analog_lora_cli.hardware.tile.backends import backend_for
 from analog_lora_cli.hardware.tile.converters import Converters, DigitalScales
 from analog_lora_cli.hardware.tile.grid import TileGrid
 from analog_lora_cli.hardware.tile.input_scale import FixedRange, InputScale, TokenMaximum
-from analog_lora_cli.hardware.tile.mvm import analog_mvm
+from analog_lora_cli.hardware.tile.training_noise import LayerNoise
 
 CONVERTERS = "converters"
 PROGRAMMING = "programming"
@@ -201,32 +200,38 @@ class _Errors:
             seed: the chip's.
             converters: converters to use; None: the layer's.
         """
-        normals = PooledNormal(derive_seed(seed, self.layer.name, effect, "output noise"), self.x.device)
         converters = converters or self.layer.converters
-        products = [self._product(row, normals, converters) for row in range(len(self.exact))]
+        products = []
+        for row in range(len(self.exact)):
+            noise_seed = derive_seed(seed, self.layer.name, effect, "output noise", row)
+            products.append(self._product(row, noise_seed, converters))
         by_tile = torch.zeros(len(self.layer.grid.rows), len(self.layer.grid.columns), dtype=torch.float64)
         for tile in self.layer.grid:
             columns = slice(*tile.outputs)
             by_tile[tile.row, tile.column] = _relative(self.exact[tile.row][:, columns], products[tile.row][:, columns])
         self._by_effect.setdefault(effect, []).append((_relative(_total(self.exact), _total(products)), by_tile))
 
-    def _product(self, row: int, normals: PooledNormal, converters: Converters) -> Tensor:
+    def _product(self, row: int, seed: int, converters: Converters) -> Tensor:
         """The analog product of one row of tiles, computed as `AnalogLinear` computes them all."""
         layer, state = self.layer, self.layer.state
         start, stop = layer.grid.rows[row]
         weight = (layer.weight.detach() if state is None else state.weight)[:, start:stop]
         compensation = None if state is None else state.compensation[row : row + 1]
         offset = None if state is None or state.adc_offset is None else state.adc_offset[row : row + 1]
+        column_scale = layer.column_scale[row : row + 1]
         tiles = TileArray(
             weight=weight,
             grid=TileGrid(rows=[(0, stop - start)], columns=layer.grid.columns),
             converters=converters,
-            scales=DigitalScales.of(layer.column_scale[row : row + 1], compensation, converters),
-            compiled=fits_kernels(weight, layer.hardware),
+            scales=DigitalScales.of(column_scale, compensation, converters),
+            column_scale=column_scale,
+            noise=LayerNoise(output_seed=seed),
             input_scale=self.input_scale.of_row(row),
+            compensation=compensation,
             adc_offset=offset,
         )
-        return analog_mvm(self.x[:, start:stop], tiles, None, normals).output
+        backend = backend_for(weight, layer.hardware)
+        return backend.mvm(self.x[:, start:stop], tiles, None, GradientNeeds(), None).output
 
     def effects(self) -> list[Effect]:
         """The effects in the order of their first measurement, averaged over the chips."""

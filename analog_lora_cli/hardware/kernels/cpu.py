@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 import torch
-from numba import float32, prange
+from llvmlite import ir
+from numba import float32, int32, prange, void
+from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 from numpy.typing import NDArray
 
 from analog_lora_cli.hardware.kernels import vectors  # noqa: F401  Before anything is compiled.
@@ -28,7 +31,7 @@ from analog_lora_cli.hardware.kernels.random import GAMMA, MIX_1, MIX_2, RUN, RU
 if TYPE_CHECKING:
     from llvmlite.ir import IRBuilder, Value
     from numba.core.base import BaseContext
-    from numba.core.types import Type
+    from numba.core.types import Array, Type
     from numba.core.typing.templates import Signature
 
 Floats = NDArray[np.float32]
@@ -44,6 +47,10 @@ _ONE = np.float32(1.0)
 _TINY = np.finfo(np.float32).tiny
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 
+AHEAD = 4
+"""Runs of the noise that are fetched before they are needed. The table lies in a processor's third cache; its rows are
+taken at random, which no processor foresees."""
+
 DROP_BLOCK = 1024
 """Numbers that share a key in `drop`: the 64-bit hash is paid once a block, the cheap 32-bit one for each number."""
 
@@ -51,22 +58,22 @@ _setting = threading.local()
 """`threads`: numba's present number of threads, which it keeps for each calling thread; setting it takes time."""
 
 
-def kernel(signature: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator that compiles a loop for one signature and caches it on disk for the next process where possible."""
 
-    def compile_function(function: Callable[..., None]) -> Callable[..., None]:
+    def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
         options = {"parallel": True, "nogil": True, "error_model": "numpy"}
         try:
             kernel = numba.njit(signature, cache=True, **options)(function)
         except (RuntimeError, OSError):  # Neither the package's folder nor the home folder can be written.
             kernel = numba.njit(signature, **options)(function)
 
-        def call(*arguments: object) -> None:
+        def call(*arguments: object) -> Any:
             threads = torch.get_num_threads()
             if getattr(_setting, "threads", None) != threads:
                 numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
                 _setting.threads = threads
-            kernel(*arguments)
+            return kernel(*arguments)
 
         return call
 
@@ -91,64 +98,102 @@ def _float_of(_: object, bits: Type) -> tuple[Signature, Callable[..., Value]]:
     return float32(bits), generate
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _bits_of(_: object, number: Type) -> tuple[Signature, Callable[..., Value]]:
+    """The int32 with the bits of a float32, see `_float_of`."""
+
+    def generate(context: BaseContext, builder: IRBuilder, signature: Signature, arguments: list[Value]) -> Value:
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+    return int32(number), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _fetch(_: object, table: Array, row: Type, index: Type) -> tuple[Signature, Callable[..., Value]]:
+    """Ask the processor to bring an element of a table, and what shares its cache line, into its first cache."""
+
+    def generate(context: BaseContext, builder: IRBuilder, _: Signature, arguments: list[Value]) -> Value:
+        array = make_array(table)(context, builder, arguments[0])
+        place = cgutils.get_item_pointer(context, builder, table, array, arguments[1:], wraparound=False)
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        options = [number(0), number(3), number(1)]  # To read; to keep; data.
+        builder.call(prefetch, [builder.bitcast(place, byte), *options])
+        return context.get_dummy_value()
+
+    return void(table, row, index), generate
+
+
+@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+def _fetch_run(table_KN: Floats, counter: np.uint64) -> None:
+    """Fetch both rows of the table that make the run of a counter."""
+    bits = _mix(counter)
+    row_1, row_2 = np.int64(bits & _PICK), np.int64((bits >> _S32) & _PICK)
+    for line in range(RUN // 16):  # A cache line holds 16 numbers.
+        _fetch(table_KN, row_1, 16 * line)
+        _fetch(table_KN, row_2, 16 * line)
+
+
 # Loops run from 0 over plain indices: numba tests indices that may be negative for wrap-around and makes an array of
 # each slice, which is slow in inner loops.
 
 
-@kernel("void(float32[:, ::1], int64, int64, float32, float32, float32[:, ::1], float32[::1])")
+@kernel("void(float32[:, ::1], int64[::1], float32, float32[::1], float32[:, ::1], float32[:, ::1])")
 def convert_inputs(
     x_TI: Floats,
-    start: int,
-    stop: int,
+    edges: NDArray[np.int64],
     step: np.float32,
-    constant: np.float32,
+    constant_R: Floats,
     levels_TI: Floats,
-    input_scale_T: Floats,
+    input_scale_RT: Floats,
 ) -> None:
-    """`Converters.convert_input` of x[:, start:stop], each token scaled by its own largest magnitude or a constant.
+    """`Converters.convert_input` of all rows of tiles, each token scaled by its largest magnitude or by a constant.
 
     Args:
-        x_TI: inputs of all rows of tiles.
-        start: first input of the row of tiles.
-        stop: the input after the last.
+        x_TI: inputs.
+        edges: (rows of tiles + 1,), first input of each row of tiles, and the number of inputs.
         step: step of the DAC in tile units; 0: ideal.
-        constant: scale of all tokens, beyond which inputs are clipped; 0: each token's largest magnitude.
-        levels_TI: (tokens, stop - start), output: inputs in steps of the DAC.
-        input_scale_T: output: scale of each token.
+        constant_R: scale of all tokens, beyond which inputs are clipped; 0: each token's largest magnitude.
+        levels_TI: output: inputs in steps of the DAC.
+        input_scale_RT: output: scale of each token.
     """
     for token in prange(x_TI.shape[0]):
-        x_I, level_I = x_TI[token, start:stop], levels_TI[token]
-        magnitude = constant
-        if constant == 0:
-            bits_I = x_I.view(np.int32)
-            # The bits of magnitudes are in the order of the magnitudes, NaN last; maxima of integers are vectorized.
-            largest = np.int32(0)
-            for index in range(len(bits_I)):
-                largest = max(largest, np.int32(bits_I[index] & _MAGNITUDE))
-            magnitude = _float_of(np.int32(largest))
-        input_scale_T[token] = magnitude
-        # A token of zeros must give zeros, not NaN.
-        inverse = _ONE / (_TINY if magnitude < _TINY else magnitude)
-        if step > 0:
-            # Not one product of both factors: see `Converters.convert_input`.
-            for index in range(len(level_I)):
-                level_I[index] = np.rint(x_I[index] * inverse / step)
-            if constant > 0:
-                last = np.rint(_ONE / step)
+        for tile in range(len(edges) - 1):
+            x_I = x_TI[token, edges[tile] : edges[tile + 1]]
+            level_I = levels_TI[token, edges[tile] : edges[tile + 1]]
+            magnitude = constant_R[tile]
+            if magnitude == 0:
+                bits_I = x_I.view(np.int32)
+                # The bits of magnitudes are in the order of the magnitudes, NaN last; maxima of integers are
+                # vectorized.
+                largest = np.int32(0)
+                for index in range(len(bits_I)):
+                    largest = max(largest, np.int32(bits_I[index] & _MAGNITUDE))
+                magnitude = _float_of(np.int32(largest))
+            input_scale_RT[tile, token] = magnitude
+            # A token of zeros must give zeros, not NaN.
+            inverse = _ONE / (_TINY if magnitude < _TINY else magnitude)
+            if step > 0:
+                # Not one product of both factors: see `Converters.convert_input`.
                 for index in range(len(level_I)):
-                    level = level_I[index]
-                    level = last if level > last else level
-                    level_I[index] = -last if level < -last else level
-        else:
-            for index in range(len(level_I)):
-                value = x_I[index] * inverse
-                value = _ONE if value > _ONE else value
-                level_I[index] = -_ONE if value < -_ONE else value
+                    level_I[index] = np.rint(x_I[index] * inverse / step)
+                if constant_R[tile] > 0:
+                    last = np.rint(_ONE / step)
+                    for index in range(len(level_I)):
+                        level = level_I[index]
+                        level = last if level > last else level
+                        level_I[index] = -last if level < -last else level
+            else:
+                for index in range(len(level_I)):
+                    value = x_I[index] * inverse
+                    value = _ONE if value > _ONE else value
+                    level_I[index] = -_ONE if value < -_ONE else value
 
 
 @kernel(
-    "void(float32[:, ::1], uint64, float32[:, ::1], float32, boolean, float32, float32[::1], float32[::1], "
-    "float32[::1], float32[::1], boolean[:, ::1], boolean[::1])"
+    "int64(float32[:, ::1], uint64, float32[:, ::1], float32, boolean, float32, float32[::1], float32[::1], "
+    "float32[::1], float32[::1], float32[:, ::1], uint8[:, ::1])"
 )
 def convert_outputs(
     product_TO: Floats,
@@ -161,13 +206,13 @@ def convert_outputs(
     output_scale_O: Floats,
     input_scale_T: Floats,
     bias_O: Floats,
-    saturated_TO: NDArray[np.bool_],
-    saturated_T: NDArray[np.bool_],
-) -> None:
-    """Noise, ADC and the digital scale after it, in place.
+    sum_TO: Floats,
+    saturated_TB: NDArray[np.uint8],
+) -> int:
+    """Noise, ADC, the digital scale after it, and the digital addition of the rows of tiles.
 
     Args:
-        product_TO: becomes bias + input_scale * output_scale * ADC(product * weight_scale + noise * xi).
+        product_TO: y = input_scale * output_scale * ADC(product * weight_scale + noise * xi); overwritten.
         counter: counter of the noise.
         table_KN: table of the noise.
         noise: standard deviation of the noise in steps of the ADC; 0: none.
@@ -176,37 +221,54 @@ def convert_outputs(
         weight_scale_O: factor to steps of the ADC.
         output_scale_O: factor from steps of the ADC.
         input_scale_T: scale of each token's inputs.
-        bias_O: digital bias.
-        saturated_TO: output, for tokens with `saturated_T` only: whether the ADC was beyond its bound; (0, 0): no mask
-            is needed.
-        saturated_T: output, where a mask is needed: whether the ADC was beyond its bound for any column.
+        bias_O: digital bias, for the first row of tiles.
+        sum_TO: output of the rows of tiles so far, to which y is added; (0, 0): this is the first row of tiles, and
+            `product_TO` becomes bias + y.
+        saturated_TB: output: a bit for each output, see `saturation`; (0, 0): not needed.
+
+    Returns:
+        tokens with an output beyond the bound or NaN, where bits are needed.
     """
     tokens, columns = product_TO.shape
     runs = (columns + RUN - 1) // RUN
-    needs_mask = saturated_TO.shape[0] > 0
+    first_row, needs_bits = sum_TO.shape[0] == 0, saturated_TB.shape[0] > 0
+    bound, saturated_tokens = _bits_of(limit), 0
     for token in prange(tokens):
-        magnitude, beyond = input_scale_T[token], 0
+        magnitude, largest = input_scale_T[token], np.int32(0)
         # A run of the noise is the sum of two rows of the table; one hash of the run's number picks both.
         for run in range(runs):
-            bits = _mix(counter + np.uint64(token * runs + run) * _GAMMA)
-            row_1, row_2, first = bits & _PICK, (bits >> _S32) & _PICK, run * RUN
+            run_counter, first = counter + np.uint64(token * runs + run) * _GAMMA, run * RUN
+            _fetch_run(table_KN, run_counter + np.uint64(AHEAD) * _GAMMA)
+            bits = _mix(run_counter)
+            row_1, row_2 = bits & _PICK, (bits >> _S32) & _PICK
             for index in range(min(RUN, columns - first)):
                 scaled = product_TO[token, first + index] * weight_scale_O[first + index]
                 value = scaled + noise * (table_KN[row_1, index] + table_KN[row_2, index])
                 level = np.rint(value)
-                product_TO[token, first + index] = level if rounds else value
-        if needs_mask:
+                level = level if rounds else value
+                # See `convert_inputs`: bits are in the order of magnitudes.
+                largest = max(largest, np.int32(_bits_of(level) & _MAGNITUDE))
+                product_TO[token, first + index] = level
+        if needs_bits:
+            for byte in range(saturated_TB.shape[1]):
+                saturated_TB[token, byte] = 0
+            # Saturation is rare: most tokens end here.
+            for index in range(columns if largest > bound else 0):
+                saturated_TB[token, index >> 3] |= (abs(product_TO[token, index]) > limit) << (index & 7)
+            saturated_tokens += largest > bound
+        if first_row:
             for index in range(columns):
-                beyond |= abs(product_TO[token, index]) > limit
-            # Saturation is rare: most tokens need no mask.
-            for index in range(columns if beyond else 0):
-                saturated_TO[token, index] = abs(product_TO[token, index]) > limit
-            saturated_T[token] = beyond > 0
-        for index in range(columns):
-            value = product_TO[token, index]
-            value = limit if value > limit else value
-            value = -limit if value < -limit else value
-            product_TO[token, index] = bias_O[index] + value * output_scale_O[index] * magnitude
+                value = product_TO[token, index]
+                value = limit if value > limit else value
+                value = -limit if value < -limit else value
+                product_TO[token, index] = bias_O[index] + value * output_scale_O[index] * magnitude
+        else:
+            for index in range(columns):
+                value = product_TO[token, index]
+                value = limit if value > limit else value
+                value = -limit if value < -limit else value
+                sum_TO[token, index] += value * output_scale_O[index] * magnitude
+    return saturated_tokens
 
 
 @kernel("void(float32[:, ::1], uint64, float32[:, ::1], float32, float32[:, ::1], int64[::1], float32[:, ::1])")
@@ -234,7 +296,9 @@ def noisy_weights(
     runs = (rows + RUN - 1) // RUN
     for column in prange(columns):
         for run in range(runs):
-            bits = _mix(counter + np.uint64(column * runs + run) * _GAMMA)
+            run_counter = counter + np.uint64(column * runs + run) * _GAMMA
+            _fetch_run(table_KN, run_counter + np.uint64(AHEAD) * _GAMMA)
+            bits = _mix(run_counter)
             row_1, row_2, first = bits & _PICK, (bits >> _S32) & _PICK, run * RUN
             for index in range(min(RUN, rows - first)):
                 noisy_OI[column, first + index] = table_KN[row_1, index] + table_KN[row_2, index]

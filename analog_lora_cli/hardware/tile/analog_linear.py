@@ -176,7 +176,10 @@ class AnalogLinear(nn.Linear):
             )[0]
         else:
             effective = EffectiveWeights.now(self)
-            result = _AnalogProduct.apply(x, self.weight, self.bias, self.input_range, effective, dtype)
+            if torch.is_grad_enabled():
+                result = _AnalogProduct.apply(x, self.weight, self.bias, self.input_range, effective, dtype)
+            else:
+                result = effective.mvm(x, self.bias, dtype, GradientNeeds()).output.to(dtype or x.dtype)
         return result
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AnalogLinear:
@@ -201,7 +204,7 @@ class _Context(FunctionCtx):
 
     effective: EffectiveWeights
     input_dtype: torch.dtype
-    inputs: list[list[Tensor]] | None
+    inputs: Tensor | None
     needs_input_grad: tuple[bool, ...]
     saved_tensors: tuple[Tensor | None, ...]
 
@@ -225,13 +228,13 @@ class _AnalogProduct(torch.autograd.Function):
         ctx.effective = effective
         ctx.input_dtype = x.dtype
         ctx.inputs = result.inputs
-        ctx.save_for_backward(None if input_range is None else x, *result.saturated)  # type: ignore[arg-type]
+        ctx.save_for_backward(None if input_range is None else x, result.saturated)  # type: ignore[arg-type]
         return result.output.to(dtype or x.dtype)
 
     @staticmethod
     def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = gradients
-        effective, (x, *saturated) = ctx.effective, ctx.saved_tensors
+        effective, (x, saturated) = ctx.effective, ctx.saved_tensors
         needs_x, _, needs_bias, needs_range, *_ = ctx.needs_input_grad
         grad_x = grad_range = None
         if needs_x or needs_range:
@@ -245,4 +248,6 @@ class _AnalogProduct(torch.autograd.Function):
 
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:
     device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    # The meta device, on which shapes are computed, has no autocast.
+    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if enabled else None

@@ -82,7 +82,7 @@ class Converters:
         """x / input_scale in steps of the DAC, a new tensor.
 
         Args:
-            x_TI: inputs of a row of tiles.
+            x_TI: inputs of a row of tiles, or of several, (rows of tiles, tokens, inputs).
             input_scale_T1: the magnitude that stands for 1 in tile units, at least that of the token.
         """
         smallest = torch.finfo(input_scale_T1.dtype).tiny  # A token of zeros must give zeros, not NaN.
@@ -97,7 +97,7 @@ class Converters:
         """Add the output noise and convert, in place; the bound is left to the caller.
 
         Args:
-            output: (tokens, columns), in steps of the ADC.
+            output: (..., columns), in steps of the ADC.
             normals: source of the noise.
         """
         if self.output_noise:
@@ -138,7 +138,7 @@ class Converters:
         """Limit digitized outputs, in place.
 
         Args:
-            output: (tokens, columns), in steps of the ADC.
+            output: (..., columns), in steps of the ADC.
             with_mask: whether to return a mask.
 
         Returns:
@@ -151,7 +151,7 @@ class Converters:
         if with_mask:
             # Saturation is rare: on a CPU, looking for it is cheaper than a mask that says so for each output.
             on_cpu = output.device.type == "cpu"
-            if on_cpu and output.amax().item() <= limit and output.amin().item() >= -limit:
+            if on_cpu and (not output.numel() or (output.amax().item() <= limit and output.amin().item() >= -limit)):
                 return None
             beyond = output.abs() > limit
         output.clamp_(-limit, limit)

@@ -1,6 +1,6 @@
 """The analog MVM on a CPU with the loops of `kernels.cpu`; the formulas are those of `mvm`.
 
-Axes by suffix: T tokens, I inputs (of all rows of tiles, or of one), O outputs, R rows of tiles.
+Axes by suffix: T tokens, I inputs (of all rows of tiles, or of one), O outputs, R rows of tiles, B bytes of bits.
 """
 
 from __future__ import annotations
@@ -14,70 +14,101 @@ from torch import Tensor
 
 from analog_lora_cli.hardware.kernels import cpu as kernels
 from analog_lora_cli.hardware.kernels.random import PooledNormal, run_table
-from analog_lora_cli.hardware.tile.array import GradientNeeds, TileArray
-from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.array import GradientNeeds, MvmResult, TileArray
+from analog_lora_cli.hardware.tile.cpu_inputs import convert_inputs
+from analog_lora_cli.hardware.tile.mvm import TorchBackend
+from analog_lora_cli.hardware.tile.saturation import bytes_of
 
-_NO_MASK = np.empty((0, 0), dtype=np.bool_)
+_NO_BITS = np.empty((0, 0), dtype=np.uint8)
+_NO_SUM = np.empty((0, 0), dtype=np.float32)
 
 
-def mvm_of_rows(
-    x_TI: Tensor, tiles: TileArray, bias: Tensor | None, normals: PooledNormal, y_TO: Tensor, needs: GradientNeeds
-) -> tuple[list[Tensor | None], list[list[Tensor]] | None]:
-    """The product of each row of tiles, added up; in float32.
+class CpuBackend(TorchBackend):
+    """The analog MVM with compiled loops, for float32 on a CPU; what they do not support is left to torch."""
 
-    Args:
-        x_TI: inputs of all rows of tiles.
-        tiles: tiles of the layer.
-        bias: (out_features,), added digitally; None: none.
-        normals: source of the output noise.
-        y_TO: output.
-        needs: results to keep for the backward pass.
+    def weight(self, tiles: TileArray) -> Tensor:
+        """See `Backend`."""
+        exact_OI, strength = tiles.weight, tiles.noise.strength
+        if strength == 0:
+            return exact_OI
+        exact_OI, noisy_OI = exact_OI.contiguous(), exact_OI.new_empty(exact_OI.shape)
+        counter = PooledNormal(tiles.noise.weight_seed, exact_OI.device).reserve(*exact_OI.shape)
+        kernels.noisy_weights(
+            _array(exact_OI),
+            np.uint64(counter),
+            run_table(torch.float32).numpy(),
+            np.float32(strength),
+            tiles.column_scale.numpy(),
+            tiles.grid.edges,
+            noisy_OI.numpy(),
+        )
+        return noisy_OI
 
-    Returns:
-        `saturated` and `inputs` of an `MvmResult`.
-    """
-    grid, converters, scales = tiles.grid, tiles.converters, tiles.scales
-    x = x_TI.detach().contiguous().numpy()
-    table_KN = run_table(torch.float32).numpy()
-    no_bias_O = x_TI.new_zeros(y_TO.shape[1])
-    bias_O = no_bias_O if bias is None else bias.detach().to(x_TI.dtype).contiguous()
-    saturated: list[Tensor | None] = []
-    inputs: list[list[Tensor]] = []
-    for row, (start, stop) in enumerate(grid.rows):
-        levels_TI, input_scale_T = x_TI.new_empty(len(x), stop - start), x_TI.new_empty(len(x))
-        step = np.float32(converters.dac_step)
-        constant = np.float32(tiles.input_scale.constant(row))
-        kernels.convert_inputs(x, start, stop, step, constant, levels_TI.numpy(), input_scale_T.numpy())
-        # The first row of tiles is computed where the sum will be: no pass over the outputs of its own.
-        product_TO = torch.mm(levels_TI, tiles.weight[:, start:stop].t(), out=y_TO if row == 0 else None)
-        mask_TO = np.empty(product_TO.shape, dtype=np.bool_) if needs.saturation else _NO_MASK
-        beyond_T = np.zeros(len(x), dtype=np.bool_)
-        kernels.convert_outputs(
+    def multiply(
+        self,
+        x: Tensor,
+        weight_OI: Tensor,
+        tiles: TileArray,
+        bias: Tensor | None,
+        needs: GradientNeeds,
+        dtype: torch.dtype | None,
+    ) -> MvmResult:
+        """See `TorchBackend`."""
+        if not tiles.plain or tiles.adc_offset is not None or dtype not in (None, torch.float32):
+            return super().multiply(x, weight_OI, tiles, bias, needs, dtype)
+        x_TI = x.reshape(-1, x.shape[-1]).to(torch.float32)
+        converted = convert_inputs(x, x_TI, tiles)
+        # In its final shape: see `TorchBackend.multiply`.
+        result = torch.empty(*x.shape[:-1], len(weight_OI))
+        saturated_RTB = _multiply_rows(converted.levels_TI, converted.scale_RT, weight_OI, tiles, bias, needs, result)
+        inputs = None
+        if needs.inputs:
+            inputs = torch.empty_like(converted.levels_TI)
+            for scale_T, (start, stop) in zip(converted.scale_RT, tiles.grid.rows, strict=True):
+                scale_T1 = (scale_T * tiles.converters.input_unit)[:, None]
+                torch.mul(converted.levels_TI[:, start:stop], scale_T1, out=inputs[:, start:stop])
+            inputs = inputs[None]
+        return MvmResult(result, saturated_RTB, inputs)
+
+
+def _multiply_rows(
+    levels_TI: Tensor,
+    scale_RT: Tensor,
+    weight_OI: Tensor,
+    tiles: TileArray,
+    bias: Tensor | None,
+    needs: GradientNeeds,
+    result: Tensor,
+) -> Tensor | None:
+    """The product of each row of tiles, added up in `result`; returns the bits of saturated outputs."""
+    converters, scales, rows = tiles.converters, tiles.scales, tiles.grid.rows
+    y_TO = result.view(-1, result.shape[-1])
+    normals = PooledNormal(tiles.noise.output_seed, result.device)
+    bias_O = result.new_zeros(len(weight_OI)) if bias is None else bias.detach().to(torch.float32).contiguous()
+    limit = converters.adc_bound / converters.output_unit
+    shape = len(rows), len(y_TO), bytes_of(y_TO.shape[1])
+    saturated_RTB = torch.empty(shape, dtype=torch.uint8) if needs.saturation and limit < float("inf") else None
+    product_TO, sums, saturated_tokens = y_TO, _NO_SUM, 0
+    for row, (start, stop) in enumerate(rows):
+        torch.mm(levels_TI[:, start:stop], weight_OI[:, start:stop].t(), out=product_TO)
+        saturated_tokens += kernels.convert_outputs(
             product_TO.numpy(),
             np.uint64(normals.reserve(*product_TO.shape) if converters.output_noise else 0),
-            table_KN,
+            run_table(torch.float32).numpy(),
             np.float32(converters.noise_steps),
             converters.adc_step > 0,
-            np.float32(converters.adc_bound / converters.output_unit),
+            np.float32(limit),
             scales.weight_scale[row].numpy(),
             scales.output_scale[row].numpy(),
-            input_scale_T.numpy(),
-            _array(no_bias_O if row else bias_O),
-            mask_TO,
-            beyond_T,
+            scale_RT[row].numpy(),
+            _array(bias_O),
+            sums,
+            _NO_BITS if saturated_RTB is None else saturated_RTB[row].numpy(),
         )
-        if row:
-            y_TO.add_(product_TO)
-        if needs.saturation and beyond_T.any():
-            mask_TO[~beyond_T] = False  # The kernel has written the lines of saturated tokens only.
-            saturated.append(torch.from_numpy(mask_TO))
-        else:
-            saturated.append(None)
-        if needs.inputs:
-            # In place: nothing needs levels and scales any more. Tiles side by side share one tensor.
-            input_TI = levels_TI.mul_(input_scale_T.mul_(converters.input_unit)[:, None])
-            inputs.append([input_TI] * len(grid.columns))
-    return saturated, inputs if needs.inputs else None
+        # The first row of tiles is computed where the sum will be: no pass over the outputs of its own.
+        if row == 0 and len(rows) > 1:
+            product_TO, sums = torch.empty_like(y_TO), y_TO.numpy()
+    return saturated_RTB if saturated_tokens else None
 
 
 def _array(parameter: Tensor) -> NDArray[np.float32]:
@@ -87,28 +118,4 @@ def _array(parameter: Tensor) -> NDArray[np.float32]:
     """
     assert parameter.dtype == torch.float32 and parameter.is_contiguous()
     memory = (ctypes.c_float * parameter.numel()).from_address(parameter.data_ptr())
-    return np.ctypeslib.as_array(memory).reshape(parameter.shape)
-
-
-def noisy_weights(exact_OI: Tensor, strength: float, scale_RO: Tensor, grid: TileGrid, normals: PooledNormal) -> Tensor:
-    """exact + strength * scale * xi in float32, (out_features, in_features).
-
-    Args:
-        exact_OI: weights without noise.
-        strength: standard deviation, relative to the column scale.
-        scale_RO: column scales.
-        grid: tiles of the layer.
-        normals: source of xi.
-    """
-    contiguous_OI = exact_OI.contiguous()
-    noisy_OI = torch.empty_like(exact_OI, memory_format=torch.contiguous_format)
-    kernels.noisy_weights(
-        _array(contiguous_OI),
-        np.uint64(normals.reserve(*exact_OI.shape)),
-        run_table(torch.float32).numpy(),
-        np.float32(strength),
-        scale_RO.numpy(),
-        grid.edges,
-        noisy_OI.numpy(),
-    )
-    return noisy_OI
+    return np.asarray(memory, dtype=np.float32).reshape(parameter.shape)

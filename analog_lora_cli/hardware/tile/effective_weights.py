@@ -5,18 +5,16 @@ Axes of tensors by suffix: T tokens, I inputs (of all rows of tiles, or of one),
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from analog_lora_cli.hardware.kernels.choice import fits_kernels
-from analog_lora_cli.hardware.kernels.random import PooledNormal
-from analog_lora_cli.hardware.tile.array import GradientNeeds, MvmResult, TileArray
+from analog_lora_cli.hardware.tile.array import Backend, GradientNeeds, MvmResult, TileArray
+from analog_lora_cli.hardware.tile.backends import backend_for
 from analog_lora_cli.hardware.tile.input_scale import InputScale
-from analog_lora_cli.hardware.tile.mvm import analog_mvm
+from analog_lora_cli.hardware.tile.saturation import partial_gradient
 from analog_lora_cli.hardware.tile.state import TileLayer, TileState
 from analog_lora_cli.hardware.tile.training_noise import LayerNoise
 
@@ -40,97 +38,86 @@ class EffectiveWeights:
         """The weights of the present forward pass."""
         return cls(layer, layer.state, present_noise(layer), layer.input_scale)
 
+    def backend(self, tiles: TileArray) -> Backend:
+        """What computes the layer."""
+        return backend_for(tiles.weight, self.layer.hardware)
+
+    @property
+    def tiles(self) -> TileArray:
+        """The tiles as they are in this forward pass."""
+        layer, state = self.layer, self.state
+        weight_OI = layer.weight.detach() if state is None else state.weight
+        compensation, adc_offset = (None, None) if state is None else (state.compensation, state.adc_offset)
+        return TileArray(
+            weight=weight_OI.to(layer.column_scale.dtype),
+            grid=layer.grid,
+            converters=layer.converters,
+            scales=layer.digital_scales(compensation),
+            column_scale=layer.column_scale,
+            noise=self.noise,
+            input_scale=self.input_scale,
+            compensation=compensation,
+            adc_offset=adc_offset,
+        )
+
     @torch.no_grad()
     def weight(self) -> Tensor:
         """(out_features, in_features), in the unit of the layer's weight and the type of its column scales."""
-        exact_OI = self.layer.weight.detach() if self.state is None else self.state.weight
-        exact_OI = exact_OI.to(self.layer.column_scale.dtype)
-        if self.noise.strength == 0:
-            return exact_OI
-        grid, scale_RO = self.layer.grid, self.layer.column_scale
-        normals = PooledNormal(self.noise.weight_seed, exact_OI.device)
-        if fits_kernels(exact_OI, self.layer.hardware):
-            # Here, because numba cannot be loaded everywhere.
-            from analog_lora_cli.hardware.tile.cpu_mvm import noisy_weights
-
-            return noisy_weights(exact_OI, self.noise.strength, scale_RO, grid, normals)
-        noisy_OI = normals.draw(*exact_OI.shape, dtype=exact_OI.dtype)
-        for deviation_O, (start, stop) in zip(scale_RO * self.noise.strength, grid.rows, strict=True):
-            noisy_OI[:, start:stop].mul_(deviation_O[:, None])
-        return noisy_OI.add_(exact_OI)
+        tiles = self.tiles
+        return self.backend(tiles).weight(tiles)
 
     def mvm(self, x: Tensor, bias: Tensor | None, dtype: torch.dtype | None, needs: GradientNeeds) -> MvmResult:
-        """The layer's product, see `analog_mvm`."""
-        layer, weight_OI = self.layer, self.weight()
-        scales, compiled = layer.digital_scales(self.compensation), fits_kernels(weight_OI, layer.hardware)
-        offset = None if self.state is None else self.state.adc_offset
-        tiles = TileArray(weight_OI, layer.grid, layer.converters, scales, compiled, self.input_scale, offset)
-        normals = PooledNormal(self.noise.output_seed, x.device)
+        """The layer's product, see `Backend`."""
+        tiles = self.tiles
         # Autocast would round a product in float32 too.
         with torch.autocast(x.device.type, enabled=False) if dtype else nullcontext():
-            return analog_mvm(x, tiles, bias, normals, needs, layer.converters.product_type(dtype))
+            return self.backend(tiles).mvm(x, tiles, bias, needs, self.layer.converters.product_type(dtype))
 
-    @property
-    def compensation(self) -> Tensor | None:
-        """(rows of tiles, out_features): the drift-compensation factors; None: 1."""
-        return None if self.state is None else self.state.compensation
-
-    def partial_gradients(self, grad_TO: Tensor, saturated: Sequence[Tensor | None]) -> Iterator[Tensor]:
-        """Gradients of the outputs before the digital addition, one (tokens, out_features) for each row of tiles.
-
-        Args:
-            grad_TO: gradient of the layer's output.
-            saturated: masks of an `MvmResult`.
-        """
-        for row, mask_TO in enumerate(saturated):
-            partial_TO = grad_TO if self.compensation is None else grad_TO * self.compensation[row].to(grad_TO.dtype)
-            # The straight-through estimator: converters count as the identity inside their range, as a constant beyond.
-            yield partial_TO if mask_TO is None else partial_TO.masked_fill(mask_TO, 0)
-
-    def input_gradient(self, grad: Tensor, saturated: Sequence[Tensor | None]) -> Tensor:
+    def input_gradient(self, grad: Tensor, saturated: Tensor | None) -> Tensor:
         """The straight-through gradient of the converters' input, (..., in_features); see also `InputScale`.
 
         Args:
             grad: (..., out_features).
-            saturated: as for `partial_gradients`.
+            saturated: bits of an `MvmResult`.
         """
-        weight_OI, grad_TO = self.weight(), grad.reshape(-1, grad.shape[-1])
-        result_TI = grad.new_empty(grad_TO.shape[0], weight_OI.shape[1])
-        partials = self.partial_gradients(grad_TO, saturated)
-        for (start, stop), partial_TO in zip(self.layer.grid.rows, partials, strict=True):
-            torch.mm(partial_TO, weight_OI[:, start:stop].to(partial_TO.dtype), out=result_TI[:, start:stop])
-        return result_TI.reshape(*grad.shape[:-1], weight_OI.shape[1])
+        tiles = self.tiles
+        result_TI = self.backend(tiles).input_gradient(grad.reshape(-1, grad.shape[-1]), tiles, saturated)
+        return result_TI.view(*grad.shape[:-1], result_TI.shape[1])
 
     def input_and_range_gradients(
-        self, x: Tensor | None, grad: Tensor, saturated: Sequence[Tensor | None]
+        self, x: Tensor | None, grad: Tensor, saturated: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The gradients of the layer's input, (..., in_features), and of its input ranges, see `InputScale`.
 
         Args:
             x: (..., in_features), the input; None without input ranges.
             grad: (..., out_features).
-            saturated: as for `partial_gradients`.
+            saturated: as for `input_gradient`.
         """
         converted, grid = self.input_gradient(grad, saturated), self.layer.grid
         range_R = self.input_scale.range_gradient(x, converted, grid, self.layer.hardware.input_range_decay)
         return self.input_scale.input_gradient(x, converted, grid), range_R
 
-    def weight_gradient(
-        self, grad: Tensor, saturated: Sequence[Tensor | None], inputs: Sequence[Sequence[Tensor]]
-    ) -> Tensor:
+    def weight_gradient(self, grad: Tensor, saturated: Tensor | None, inputs: Tensor) -> Tensor:
         """The straight-through gradient of the weight, (out_features, in_features).
 
         Args:
             grad: (..., out_features).
-            saturated: as for `partial_gradients`.
+            saturated: as for `input_gradient`.
             inputs: inputs of the `MvmResult`.
         """
         grad_TO, grid = grad.reshape(-1, grad.shape[-1]), self.layer.grid
-        result_OI = torch.zeros_like(self.layer.weight, dtype=self.layer.column_scale.dtype)
-        for row, partial_TO in enumerate(self.partial_gradients(grad_TO, saturated)):
-            for input_TI, (first, last) in zip(inputs[row], grid.columns, strict=True):
-                tile_OI = partial_TO[:, first:last].to(input_TI.dtype).t() @ input_TI
-                result_OI[first:last, slice(*grid.rows[row])] = tile_OI
+        compensation = None if self.state is None else self.state.compensation
+        result_OI = torch.empty_like(self.layer.weight, dtype=self.layer.column_scale.dtype)
+        # Tiles side by side have their inputs in common, unless each halves them until its outputs fit.
+        groups = grid.columns if len(inputs) > 1 else [(0, grad_TO.shape[1])]
+        for row, (start, stop) in enumerate(grid.rows):
+            bits_1TB = None if saturated is None else saturated[row, None]
+            factor_1O = None if compensation is None else compensation[row, None]
+            partial_TO = partial_gradient(grad_TO, factor_1O, bits_1TB)[0]
+            for input_TI, (first, last) in zip(inputs, groups, strict=True):
+                part_OT = partial_TO[:, first:last].to(input_TI.dtype).t()
+                result_OI[first:last, start:stop] = part_OT @ input_TI[:, start:stop]
         return result_OI.to(self.layer.weight.dtype)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -21,19 +22,19 @@ DECAY_WITHIN = 0.95
 class InputScale(Protocol):
     """The scale of the inputs of a layer's rows of tiles."""
 
-    def scaled(self, x_TI: Tensor, row: int) -> tuple[Tensor, Tensor]:
+    def scaled(self, x_RTI: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """Inputs as the converters see them, and the scale of each token.
 
         Args:
-            x_TI: inputs of a row of tiles.
-            row: its number.
+            x_RTI: inputs of some rows of tiles.
+            rows: their numbers.
 
         Returns:
-            the inputs, no larger than the scale; and (tokens, 1), the scale.
+            the inputs, no larger than the scale; and (rows of tiles, tokens, 1), the scale.
         """
 
-    def constant(self, row: int) -> float:
-        """The scale of all tokens on a row of tiles; 0 if each has its own."""
+    def constants(self, rows: int) -> Tensor:
+        """(rows of tiles,), float32: the scale of all tokens; 0 if each has its own."""
 
     def of_row(self, row: int) -> InputScale:
         """The scale of a layer that consists of one row of tiles of this one."""
@@ -58,16 +59,21 @@ class InputScale(Protocol):
         """
 
 
+@lru_cache(maxsize=64)
+def _zeros(rows: int) -> Tensor:
+    return torch.zeros(rows)
+
+
 class TokenMaximum:
     """`dynamic`: each token's largest magnitude on the row of tiles, a constant in the gradient (aihwkit's ABS_MAX)."""
 
-    def scaled(self, x_TI: Tensor, row: int) -> tuple[Tensor, Tensor]:
+    def scaled(self, x_RTI: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """See `InputScale`; the inputs stay as they are."""
-        return x_TI, x_TI.abs().amax(dim=1, keepdim=True)
+        return x_RTI, torch.linalg.vector_norm(x_RTI, float("inf"), dim=-1, keepdim=True)
 
-    def constant(self, row: int) -> float:
+    def constants(self, rows: int) -> Tensor:
         """0: each token has a scale of its own."""
-        return 0.0
+        return _zeros(rows)
 
     def of_row(self, row: int) -> TokenMaximum:
         """The same for any row."""
@@ -92,15 +98,15 @@ class FixedRange:
     range_R: Tensor
     """The ranges, positive."""
 
-    def scaled(self, x_TI: Tensor, row: int) -> tuple[Tensor, Tensor]:
+    def scaled(self, x_RTI: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """See `InputScale`."""
-        limit = self.range_R[row].to(x_TI.dtype)
+        limit_R11 = self.range_R[rows, None, None].to(x_RTI.dtype)
         # A tensor of its own: iterative bound management changes the scales of single tokens.
-        return torch.clamp(x_TI, -limit, limit), limit.repeat(len(x_TI), 1)
+        return torch.clamp(x_RTI, -limit_R11, limit_R11), limit_R11.repeat(1, x_RTI.shape[1], 1)
 
-    def constant(self, row: int) -> float:
-        """The range of a row of tiles."""
-        return float(self.range_R[row])
+    def constants(self, rows: int) -> Tensor:
+        """The ranges."""
+        return self.range_R.float()
 
     def of_row(self, row: int) -> FixedRange:
         """The range of one row."""

@@ -1,178 +1,198 @@
 """The analog matrix-vector product (MVM) in torch's operations: DAC, product in the memory, noise, ADC, digital scale.
 
-Axes of tensors by suffix: T tokens, I inputs (of all rows of tiles, or of one), O outputs (of all columns of tiles, or
-of one), 1 a length of one.
+All rows of tiles are computed at once, so that a GPU starts as few kernels as for one; nothing waits for it.
+
+Axes of tensors by suffix: R rows of tiles, T tokens, I inputs (of all rows of tiles, or of one; shorter rows are padded
+with zeros), O outputs, B bytes of bits, 1 a length of one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from analog_lora_cli.hardware.kernels.random import PooledNormal
 from analog_lora_cli.hardware.tile.array import GradientNeeds, MvmResult, TileArray
-from analog_lora_cli.hardware.tile.converters import Converters
-from analog_lora_cli.hardware.tile.input_scale import InputScale
+from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.hardware.tile.saturation import pack, partial_gradient
+from analog_lora_cli.hardware.tile.tile_by_tile import CPU_BLOCK, mvm_by_tile
 
-MAX_HALVINGS_FACTOR = 1000.0
-MAX_HALVINGS_STEPS = 0.25
-"""Iterative bound management gives up when inputs were reduced by more than the factor, or when the reduction times
-the DAC's step exceeds the second number: aihwkit's `max_bm_factor` and `max_bm_res`."""
-
-BLOCK = 1 << 20
-"""Outputs of one block of tokens: few enough to stay in a processor's cache from the product to the ADC."""
+GPU_BLOCK = 1 << 27
+"""Outputs, of all rows of tiles, that are computed at once on a GPU: half a GiB in float32."""
 
 
-def analog_mvm(
-    x: Tensor,
+class TorchBackend:
+    """The analog MVM in torch's operations, for any device and type; see `Backend`."""
+
+    def weight(self, tiles: TileArray) -> Tensor:
+        """(out_features, in_features): the weights with training noise."""
+        exact_OI, strength = tiles.weight, tiles.noise.strength
+        if strength == 0:
+            return exact_OI
+        noisy_OI = PooledNormal(tiles.noise.weight_seed, exact_OI.device).draw(*exact_OI.shape, dtype=exact_OI.dtype)
+        deviation_OR1 = (tiles.column_scale * strength).t()[..., None]
+        rows = slice(0, len(tiles.grid.rows))
+        parts = list(_equal_rows(noisy_OI, tiles.grid, rows))
+        deviations = (
+            deviation_OR1.split([part.shape[1] for part in parts], dim=1) if len(parts) > 1 else [deviation_OR1]
+        )
+        for part_ORI, part_OR1 in zip(parts, deviations, strict=True):
+            part_ORI.mul_(part_OR1)
+        return noisy_OI.add_(exact_OI)
+
+    def mvm(
+        self, x: Tensor, tiles: TileArray, bias: Tensor | None, needs: GradientNeeds, dtype: torch.dtype | None
+    ) -> MvmResult:
+        """See `Backend`."""
+        return self.multiply(x, self.weight(tiles), tiles, bias, needs, dtype)
+
+    def multiply(
+        self,
+        x: Tensor,
+        weight_OI: Tensor,
+        tiles: TileArray,
+        bias: Tensor | None,
+        needs: GradientNeeds,
+        dtype: torch.dtype | None,
+    ) -> MvmResult:
+        """`mvm` with the weights that include training noise."""
+        bias = None if bias is None else bias.to(weight_OI.dtype)
+        x_TI = x.reshape(-1, x.shape[-1]).to(weight_OI.dtype)
+        normals = PooledNormal(tiles.noise.output_seed, x.device)
+        # In its final shape from the beginning: a view made in here could not be changed in place, as AdaLoRA does.
+        result = torch.empty(*x.shape[:-1], weight_OI.shape[0], dtype=weight_OI.dtype, device=weight_OI.device)
+        y_TO = result.view(-1, weight_OI.shape[0])
+        multiply = multiply_rows if tiles.plain else mvm_by_tile
+        product_OI = weight_OI.to(dtype or weight_OI.dtype)
+        return MvmResult(result, *multiply(x_TI, product_OI, tiles, bias, normals, needs, y_TO))
+
+    def input_gradient(self, grad_TO: Tensor, tiles: TileArray, saturated_RTB: Tensor | None) -> Tensor:
+        """See `Backend`."""
+        grid, weight_OI = tiles.grid, self.weight(tiles).to(grad_TO.dtype)
+        if saturated_RTB is None and tiles.compensation is None:
+            return grad_TO @ weight_OI
+        result_TI = grad_TO.new_empty(len(grad_TO), weight_OI.shape[1])
+        for rows, tokens in _blocks(len(grid.rows), *grad_TO.shape, on_cpu=grad_TO.device.type == "cpu"):
+            bits_RTB = None if saturated_RTB is None else _part(saturated_RTB, rows, tokens)
+            compensation_RO = None if tiles.compensation is None else _part(tiles.compensation, rows)
+            partial_RTO = partial_gradient(_part(grad_TO, tokens), compensation_RO, bits_RTB)
+            weight_ROI = _rows(weight_OI, grid, rows).transpose(0, 1)
+            _put(torch.bmm(partial_RTO, weight_ROI), grid, rows, _part(result_TI, tokens))
+        return result_TI
+
+
+def multiply_rows(
+    x_TI: Tensor,
+    weight_OI: Tensor,
     tiles: TileArray,
     bias: Tensor | None,
     normals: PooledNormal,
-    needs: GradientNeeds | None = None,
-    dtype: torch.dtype | None = None,
-) -> MvmResult:
-    """Multiply inputs with all tiles of a layer and add up the rows of tiles digitally.
+    needs: GradientNeeds,
+    y_TO: Tensor,
+) -> tuple[Tensor | None, Tensor | None]:
+    """The product of all rows of tiles, each token and output once.
 
     Args:
-        x: (..., in_features).
+        x_TI: inputs.
+        weight_OI: weights with training noise, in the type of the products.
         tiles: tiles of the layer.
         bias: (out_features,), added digitally; None: none.
         normals: source of the output noise.
-        needs: results to keep for the backward pass; None: nothing.
-        dtype: type of the products; None: that of the weights.
+        needs: results to keep for the backward pass.
+        y_TO: output.
+
+    Returns:
+        `saturated` and `inputs` of an `MvmResult`.
     """
-    weight_OI, grid, converters = tiles.weight, tiles.grid, tiles.converters
-    needs = needs or GradientNeeds()
-    bias = None if bias is None else bias.to(weight_OI.dtype)
-    x_TI = x.reshape(-1, x.shape[-1]).to(weight_OI.dtype)
-    # In its final shape from the beginning: a view made in here could not be changed in place, as AdaLoRA does.
-    result = torch.empty(*x.shape[:-1], weight_OI.shape[0], dtype=weight_OI.dtype, device=weight_OI.device)
-    y_TO = result.view(-1, weight_OI.shape[0])
-    if tiles.compiled and dtype in (None, weight_OI.dtype) and not converters.iterative and tiles.plain:
-        # Here, because numba cannot be loaded everywhere.
-        from analog_lora_cli.hardware.tile.cpu_mvm import mvm_of_rows
-
-        return MvmResult(result, *mvm_of_rows(x_TI, tiles, bias, normals, y_TO, needs))
-    # Without iterative bound management all tiles side by side see the same input: one product serves them.
-    groups = grid.columns if converters.iterative else [(0, weight_OI.shape[0])]
-    saturated: list[Tensor | None] = []
-    inputs: list[list[Tensor]] = []
-    for row, (start, stop) in enumerate(grid.rows):
-        masks: list[tuple[slice, slice, Tensor]] = []
-        inputs.append([])
-        for first, last in groups:
-            step_OI = weight_OI[first:last, start:stop] * tiles.scales.weight_scale[row, first:last, None]
-            output_scale_O = tiles.scales.output_scale[row, first:last]
-            offset_O = None if tiles.adc_offset is None else tiles.adc_offset[row, first:last] / converters.output_unit
-            product_OI = step_OI.to(dtype or weight_OI.dtype)
-            group = _Group(product_OI, output_scale_O, converters, tiles.input_scale, row, offset_O)
-            target_TO = y_TO[:, first:last]
-            # The first row of tiles starts from the bias, the others add to the sum so far.
-            addend = target_TO if row else (None if bias is None else bias[first:last])
-            blocks, input_TI = group.multiply(x_TI[:, start:stop], target_TO, addend, normals, needs)
-            masks.extend((block, slice(first, last), mask) for block, mask in blocks)
-            spans = [(first, last)] if converters.iterative else grid.columns
-            inputs[-1].extend([input_TI] * len(spans) if input_TI is not None else [])
-        saturated.append(_join_masks(masks, y_TO))
-    return MvmResult(result, saturated, inputs if needs.inputs else None)
+    grid, converters, scales = tiles.grid, tiles.converters, tiles.scales
+    saturated_RTB: Tensor | None = None
+    inputs_TI = torch.empty_like(x_TI) if needs.inputs else None
+    for rows, tokens in _blocks(len(grid.rows), *y_TO.shape, on_cpu=x_TI.device.type == "cpu"):
+        block_RTI = _rows(_part(x_TI, tokens), grid, rows).transpose(0, 1)
+        block_RTI, input_scale_RT1 = tiles.input_scale.scaled(block_RTI, rows)
+        levels_RTI = converters.convert_input(block_RTI, input_scale_RT1)
+        weight_RIO = _rows(weight_OI, grid, rows).permute(1, 2, 0)
+        output_RTO = torch.bmm(levels_RTI.to(weight_OI.dtype), weight_RIO).to(levels_RTI.dtype)
+        output_RTO.mul_(scales.weight_scale[rows, None])
+        if tiles.adc_offset is not None:
+            output_RTO.add_(tiles.adc_offset[rows, None], alpha=1.0 / converters.output_unit)
+        beyond_RTO = converters.saturate(converters.digitize(output_RTO, normals), needs.saturation)
+        if beyond_RTO is not None:
+            saturated_RTB = _with_bits(saturated_RTB, pack(beyond_RTO), (len(grid.rows), len(x_TI)), rows, tokens)
+        output_RTO.mul_(scales.output_scale[rows, None]).mul_(input_scale_RT1)
+        target_TO = _part(y_TO, tokens)
+        # The first row of tiles starts from the bias, the others add to the sum so far.
+        addend = target_TO if rows.start else (0.0 if bias is None else bias)
+        torch.add(output_RTO[0] if len(output_RTO) == 1 else output_RTO.sum(dim=0), addend, out=target_TO)
+        if inputs_TI is not None:
+            levels_RTI.mul_(input_scale_RT1 * converters.input_unit)
+            _put(levels_RTI, grid, rows, _part(inputs_TI, tokens))
+    return saturated_RTB, None if inputs_TI is None else inputs_TI[None]
 
 
-@dataclass(frozen=True)
-class _Group:
-    """One tile, or several side by side that share their inputs."""
+def _blocks(rows: int, tokens: int, outputs: int, *, on_cpu: bool) -> Iterator[tuple[slice, slice]]:
+    """Rows of tiles and tokens to compute at once: all, as long as the intermediate results stay small.
 
-    weight_OI: Tensor
-    """Change of the output by an input of one DAC step, in ADC steps."""
-    output_scale_O: Tensor
-    """The digital scale after the ADC, by its steps."""
-    converters: Converters
-    input_scale: InputScale
-    row: int
-    """Row of tiles."""
-    offset_O: Tensor | None
-    """Offset of each column's ADC, in its steps; None: 0."""
-
-    def multiply(
-        self, x_TI: Tensor, target_TO: Tensor, addend: Tensor | None, normals: PooledNormal, needs: GradientNeeds
-    ) -> tuple[list[tuple[slice, Tensor]], Tensor | None]:
-        """The product for all tokens, block by block.
-
-        Args:
-            x_TI: inputs.
-            target_TO: output.
-            addend: tensor to add to the product: (tokens, columns), (columns,) or None. May be `target_TO`.
-            normals: source of the noise.
-            needs: results to keep for the backward pass.
-
-        Returns:
-            masks of where the ADC was beyond its bound, with their blocks of tokens; and the inputs after the DAC.
-        """
-        tokens, on_cpu = len(x_TI), x_TI.device.type == "cpu"
-        size = max(BLOCK // max(target_TO.shape[1], x_TI.shape[1]), 16) if on_cpu else max(tokens, 1)
-        masks: list[tuple[slice, Tensor]] = []
-        inputs = []
+    On a CPU small means that they stay in its cache. The noise is drawn row of tiles by row of tiles either way.
+    """
+    if rows * tokens * outputs <= (CPU_BLOCK if on_cpu else GPU_BLOCK):
+        yield slice(0, rows), slice(0, tokens)
+        return
+    at_once = 1 if on_cpu else rows
+    size = max((CPU_BLOCK if on_cpu else GPU_BLOCK) // (at_once * outputs), 16)
+    for row in range(0, rows, at_once):
         for start in range(0, tokens, size):
-            block = slice(start, start + size)
-            output_TO, input_scale_T1, levels_TI = self._digitize(x_TI[block], normals)
-            mask = self.converters.saturate(output_TO, needs.saturation)
-            if mask is not None:
-                masks.append((block, mask))
-            output_TO.mul_(self.output_scale_O)
-            if addend is None:
-                torch.mul(output_TO, input_scale_T1, out=target_TO[block])
-            else:
-                base = addend if addend.ndim == 1 else addend[block]
-                torch.addcmul(base, output_TO, input_scale_T1, out=target_TO[block])
-            if needs.inputs:
-                inputs.append(levels_TI * (input_scale_T1 * self.converters.input_unit))
-        if not needs.inputs:
-            return masks, None
-        return masks, torch.cat(inputs) if inputs else x_TI.clone()
-
-    def _digitize(self, x_TI: Tensor, normals: PooledNormal) -> tuple[Tensor, Tensor, Tensor]:
-        """Digitized outputs in steps of the ADC, not yet limited; each token's scale; inputs in steps of the DAC."""
-        converters = self.converters
-        x_TI, input_scale_T1 = self.input_scale.scaled(x_TI, self.row)
-        levels_TI = converters.convert_input(x_TI, input_scale_T1)
-        output_TO = self._multiply_once(levels_TI, normals)
-        if converters.iterative:
-            limit = converters.adc_bound / converters.output_unit
-            reduction = 1.0
-            pending = (output_TO.abs() > limit).any(dim=1).nonzero()[:, 0]
-            while (
-                len(pending)
-                and reduction <= MAX_HALVINGS_FACTOR
-                and reduction * converters.dac_step <= MAX_HALVINGS_STEPS
-            ):
-                reduction *= 2.0
-                input_scale_T1[pending] *= 2.0
-                levels_TI[pending] = converters.convert_input(x_TI[pending], input_scale_T1[pending])
-                output_TO[pending] = repeat_TO = self._multiply_once(levels_TI[pending], normals)
-                pending = pending[(repeat_TO.abs() > limit).any(dim=1)]
-        return output_TO, input_scale_T1, levels_TI
-
-    def _multiply_once(self, levels_TI: Tensor, normals: PooledNormal) -> Tensor:
-        """Product, noise and ADC, in steps of the ADC, not yet limited."""
-        converters, weight_IO = self.converters, self.weight_OI.t()
-        if converters.effects.active or self.offset_O is not None:
-            output_TO = converters.disturbed_product(levels_TI, weight_IO.to(levels_TI.dtype), self.offset_O, normals)
-            return converters.convert_output(output_TO)
-        if converters.output_noise and weight_IO.dtype == levels_TI.dtype:
-            # The product is added to the noise in place, which saves a pass over the outputs.
-            noise_TO = normals.draw(len(levels_TI), weight_IO.shape[1], dtype=levels_TI.dtype)
-            return converters.convert_output(noise_TO.addmm_(levels_TI, weight_IO, beta=converters.noise_steps))
-        return converters.digitize((levels_TI.to(weight_IO.dtype) @ weight_IO).to(levels_TI.dtype), normals)
+            yield slice(row, row + at_once), slice(start, start + size)
 
 
-def _join_masks(masks: list[tuple[slice, slice, Tensor]], y_TO: Tensor) -> Tensor | None:
-    """One mask of the shape of the output from those of blocks of tokens and columns; None without any."""
-    if not masks:
-        return None
-    if len(masks) == 1 and masks[0][2].shape == y_TO.shape:
-        return masks[0][2]
-    mask_TO = torch.zeros(y_TO.shape, dtype=torch.bool, device=y_TO.device)
-    for tokens, columns, mask in masks:
-        mask_TO[tokens, columns] = mask
-    return mask_TO
+def _with_bits(
+    saturated_RTB: Tensor | None, bits_RTB: Tensor, shape: tuple[int, int], rows: slice, tokens: slice
+) -> Tensor:
+    """All bits so far with those of a block; without copying them where the block is all."""
+    if bits_RTB.shape[:2] == shape:
+        return bits_RTB
+    if saturated_RTB is None:
+        saturated_RTB = bits_RTB.new_zeros(*shape, bits_RTB.shape[2])
+    saturated_RTB[rows, tokens] = bits_RTB
+    return saturated_RTB
+
+
+def _part(tensor: Tensor, *parts: slice) -> Tensor:
+    """tensor[parts]; itself where that is all of it: a view costs an operator too."""
+    whole = all(part == slice(0, size) for part, size in zip(parts, tensor.shape, strict=False))
+    return tensor if whole else tensor[parts]
+
+
+def _equal_rows(lines_XI: Tensor, grid: TileGrid, rows: slice) -> Iterator[Tensor]:
+    """Views of (X, I) as (X, R, I): rows of tiles with equal numbers of inputs, at most two groups of them.
+
+    Longer rows come first, see `split_evenly`.
+    """
+    spans = grid.rows[rows]
+    start, longest = spans[0][0], spans[0][1] - spans[0][0]
+    long = len(spans) - (len(spans) * longest - (spans[-1][1] - start))
+    for count, length in ((long, longest), (len(spans) - long, longest - 1)):
+        if count:
+            part = slice(start, start + count * length)
+            lines = lines_XI if part == slice(0, lines_XI.shape[1]) else lines_XI[:, part]
+            yield lines.view(len(lines), count, length)
+            start = part.stop
+
+
+def _rows(lines_XI: Tensor, grid: TileGrid, rows: slice) -> Tensor:
+    """(X, I) to (X, R, I): the inputs of each row of tiles, shorter ones padded; a view where none is shorter."""
+    parts = list(_equal_rows(lines_XI, grid, rows))
+    return parts[0] if len(parts) == 1 else torch.cat([parts[0], functional.pad(parts[1], (0, 1))], dim=1)
+
+
+def _put(part_RTI: Tensor, grid: TileGrid, rows: slice, target_TI: Tensor) -> None:
+    """Write the inputs of rows of tiles, without their padding, into (tokens, inputs)."""
+    first = 0
+    for target_TRI in _equal_rows(target_TI, grid, rows):
+        count, length = target_TRI.shape[1:]
+        source_RTI = _part(part_RTI, slice(first, first + count))
+        target_TRI.copy_((source_RTI if source_RTI.shape[2] == length else source_RTI[..., :length]).transpose(0, 1))
+        first += count

@@ -15,6 +15,7 @@ from analog_lora_cli.hardware.tile.array import GradientNeeds
 from analog_lora_cli.hardware.tile.effective_weights import EffectiveWeights, present_noise
 from analog_lora_cli.hardware.tile.handles import layer_of
 from analog_lora_cli.hardware.tile.input_scale import FixedRange, InputScale, TokenMaximum
+from analog_lora_cli.hardware.tile.saturation import bytes_of
 from analog_lora_cli.hardware.tile.state import TileLayer, TileState
 from analog_lora_cli.hardware.tile.training_noise import LayerNoise
 
@@ -50,8 +51,8 @@ def product(
 
     Returns:
         output: (..., out_features).
-        saturated: (rows of tiles, tokens, out_features), true where an ADC was beyond its bound; empty if not
-            needed.
+        saturated: (rows of tiles, tokens, bytes), bits, see `saturation`, 1 where an ADC was beyond its bound; empty if
+            not needed.
         inputs: (columns of tiles whose inputs differ, tokens, in_features), after the DACs; empty if not needed.
         seed: seed of the weight noise, int64 on the CPU.
         strength: standard deviation of the weight noise, float64 on the CPU.
@@ -61,14 +62,12 @@ def product(
     effective = EffectiveWeights(layer, state, present_noise(layer), _input_scale(input_range))
     result = effective.mvm(x, bias, dtype, GradientNeeds(inputs=keep_inputs, saturation=find_saturated))
     tokens = x.numel() // x.shape[-1]
-    saturated = x.new_empty(0, dtype=torch.bool)
-    if find_saturated:
-        no_mask = torch.zeros(tokens, weight.shape[0], dtype=torch.bool, device=x.device)
-        saturated = torch.stack([no_mask if mask is None else mask for mask in result.saturated])
-    inputs = weight.new_empty(0, dtype=layer.column_scale.dtype)
-    if result.inputs is not None:
-        columns = range(_input_columns(layer))
-        inputs = torch.stack([torch.cat([row[column] for row in result.inputs], dim=1) for column in columns])
+    saturated = result.saturated
+    if saturated is None:
+        # The graph knows one shape only, whether anything saturates or not.
+        shape = _bits_shape(layer, tokens) if find_saturated else (0,)
+        saturated = torch.zeros(shape, dtype=torch.uint8, device=x.device)
+    inputs = weight.new_empty(0, dtype=layer.column_scale.dtype) if result.inputs is None else result.inputs
     seed = torch.tensor(effective.noise.weight_seed, dtype=torch.int64)
     strength = torch.tensor(effective.noise.strength, dtype=torch.float64)
     return result.output.to(dtype or x.dtype), saturated, inputs, seed, strength
@@ -89,15 +88,24 @@ def _(
     keep_inputs: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     layer, tokens = layer_of(handle), x.numel() // x.shape[-1]
-    mask_shape = (len(layer.grid.rows), tokens, weight.shape[0]) if find_saturated else (0,)
+    bits_shape = _bits_shape(layer, tokens) if find_saturated else (0,)
     input_shape = (_input_columns(layer), tokens, weight.shape[1]) if keep_inputs else (0,)
     return (
         x.new_empty(*x.shape[:-1], weight.shape[0], dtype=dtype or x.dtype),
-        x.new_empty(mask_shape, dtype=torch.bool),
+        x.new_empty(bits_shape, dtype=torch.uint8),
         weight.new_empty(input_shape, dtype=layer.column_scale.dtype),
         torch.empty((), dtype=torch.int64),
         torch.empty((), dtype=torch.float64),
     )
+
+
+def _bits_shape(layer: TileLayer, tokens: int) -> tuple[int, int, int]:
+    return len(layer.grid.rows), tokens, bytes_of(layer.weight.shape[0])
+
+
+def _bits(saturated: Tensor) -> Tensor | None:
+    """None where it is known that nothing saturates; a GPU would have to be waited for."""
+    return saturated if saturated.device.type != "cpu" or bool(saturated.any()) else None
 
 
 def _input_columns(layer: TileLayer) -> int:
@@ -132,7 +140,7 @@ def input_gradient(
     noise = LayerNoise(strength.item(), int(seed.item()))
     state, input_scale = _state(chip_weight, compensation), _input_scale(input_range)
     effective = EffectiveWeights(layer_of(handle), state, noise, input_scale)
-    grad_x, grad_range = effective.input_and_range_gradients(x, grad, list(saturated))
+    grad_x, grad_range = effective.input_and_range_gradients(x, grad, _bits(saturated))
     return grad_x.to(dtype), grad_range
 
 
@@ -164,10 +172,8 @@ def weight_gradient(
 ) -> Tensor:
     """The straight-through gradient of the weight of `product`."""
     layer = layer_of(handle)
-    columns = [min(column, len(inputs) - 1) for column in range(len(layer.grid.columns))]
-    by_tile = [[inputs[column][:, start:stop] for column in columns] for start, stop in layer.grid.rows]
     effective = EffectiveWeights(layer, _state(chip_weight, compensation), LayerNoise(), TokenMaximum())
-    return effective.weight_gradient(grad, list(saturated), by_tile)
+    return effective.weight_gradient(grad, _bits(saturated), inputs)
 
 
 @weight_gradient.register_fake

@@ -24,12 +24,15 @@ from analog_lora_cli.hardware.kernels import cpu as cpu_kernels
 from analog_lora_cli.hardware.kernels.choice import fits_kernels, kernels_in_use
 from analog_lora_cli.hardware.kernels.random import PooledNormal, run_table
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
-from analog_lora_cli.hardware.tile.converters import Converters
-from analog_lora_cli.hardware.tile.cpu_mvm import noisy_weights
+from analog_lora_cli.hardware.tile.array import TileArray
+from analog_lora_cli.hardware.tile.converters import Converters, DigitalScales
+from analog_lora_cli.hardware.tile.cpu_mvm import CpuBackend
 from analog_lora_cli.hardware.tile.grid import TileGrid
 from analog_lora_cli.hardware.tile.input_scale import FixedRange
 from analog_lora_cli.hardware.tile.mapping import column_scales
-from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
+from analog_lora_cli.hardware.tile.mvm import TorchBackend
+from analog_lora_cli.hardware.tile.saturation import bytes_of, pack
+from analog_lora_cli.hardware.tile.training_noise import LayerNoise, TrainingNoise
 
 CPU = torch.device("cpu")
 SPECIAL = [0.0, -0.0, 1e-42, -3e38, float("inf"), float("-inf"), float("nan")]
@@ -63,12 +66,16 @@ def same_bits(found: Tensor, expected: Tensor) -> bool:
 def test_inputs_are_converted_as_by_torch(tokens: int, width: int, bits: int, seed: int, special: bool) -> None:
     x, start = numbers(tokens, width, seed=seed, special=special), seed % width
     converters = Converters.of(HardwareConfig(dac_bits=bits))
-    levels, factor = torch.empty(tokens, width - start), torch.empty(tokens)
-    step = np.float32(converters.dac_step)
-    cpu_kernels.convert_inputs(x.numpy(), start, width, step, np.float32(0), levels.numpy(), factor.numpy())
-    magnitude = x[:, start:].abs().amax(dim=1)
-    assert same_bits(factor, magnitude)
-    assert same_bits(levels, converters.convert_input(x[:, start:], magnitude[:, None]))
+    edges = np.array([0, start, width] if start else [0, width])
+    rows = len(edges) - 1
+    levels, factor = torch.empty(tokens, width), torch.empty(rows, tokens)
+    step, constants = np.float32(converters.dac_step), np.zeros(rows, dtype=np.float32)
+    cpu_kernels.convert_inputs(x.numpy(), edges, step, constants, levels.numpy(), factor.numpy())
+    for row in range(rows):
+        part = slice(edges[row], edges[row + 1])
+        magnitude = x[:, part].abs().amax(dim=1)
+        assert same_bits(factor[row], magnitude)
+        assert same_bits(levels[:, part], converters.convert_input(x[:, part], magnitude[:, None]))
 
 
 @settings(max_examples=40, deadline=None)
@@ -76,12 +83,12 @@ def test_inputs_are_converted_as_by_torch(tokens: int, width: int, bits: int, se
 def test_inputs_with_a_range_are_converted_as_by_torch(width: int, bits: int, limit: float, seed: int) -> None:
     x = numbers(5, width, seed=seed, special=seed % 2 == 1)
     converters, scale = Converters.of(HardwareConfig(dac_bits=bits)), FixedRange(torch.tensor([limit]))
-    levels, factor = torch.empty(5, width), torch.empty(5)
-    step, constant = np.float32(converters.dac_step), np.float32(scale.constant(0))
-    cpu_kernels.convert_inputs(x.numpy(), 0, width, step, constant, levels.numpy(), factor.numpy())
-    clipped, magnitude = scale.scaled(x, 0)
-    assert torch.equal(factor[:, None], magnitude)
-    expected = converters.convert_input(clipped, magnitude)
+    levels, factor, edges = torch.empty(5, width), torch.empty(1, 5), np.array([0, width])
+    step, constants = np.float32(converters.dac_step), scale.constants(1).numpy()
+    cpu_kernels.convert_inputs(x.numpy(), edges, step, constants, levels.numpy(), factor.numpy())
+    clipped, magnitude = scale.scaled(x[None], slice(0, 1))
+    assert torch.equal(factor[..., None], magnitude)
+    expected = converters.convert_input(clipped, magnitude)[0]
     # An ideal DAC's clipped inputs: limit * (1 / limit) is 1 up to rounding.
     assert same_bits(levels, expected) if bits else torch.allclose(levels, expected, rtol=2e-7, equal_nan=True)
 
@@ -93,29 +100,33 @@ def test_inputs_with_a_range_are_converted_as_by_torch(width: int, bits: int, li
     st.booleans(),
     st.sampled_from([0.0, 0.7]),
     st.sampled_from([0.5, 30.0, float("inf")]),
+    st.booleans(),
     st.integers(0, 999),
 )
 def test_outputs_are_converted_as_by_torch(
-    tokens: int, columns: int, rounds: bool, noise: float, limit: float, seed: int
+    tokens: int, columns: int, rounds: bool, noise: float, limit: float, first_row: bool, seed: int
 ) -> None:
     product = numbers(tokens, columns, seed=seed, special=seed % 2 == 1)
     into, after, bias = (numbers(columns, seed=seed + number).abs() * 9 for number in (1, 2, 3))
     factor, found = numbers(tokens, seed=seed + 4).abs(), product.clone()
-    mask, beyond = torch.zeros(tokens, columns, dtype=torch.bool), torch.zeros(tokens, dtype=torch.bool)
-    cpu_kernels.convert_outputs(
+    saturated = torch.full((tokens, bytes_of(columns)), 255, dtype=torch.uint8)
+    sums = torch.empty(0, 0) if first_row else numbers(tokens, columns, seed=seed + 5)
+    before = bias if first_row else sums.clone()
+    count = cpu_kernels.convert_outputs(
         found.numpy(),
         np.uint64(PooledNormal(seed, CPU).reserve(tokens, columns)),
         run_table(torch.float32).numpy(),
         np.float32(noise),
         rounds,
         np.float32(limit),
-        *(each.numpy() for each in (into, after, factor, bias, mask, beyond)),
+        *(each.numpy() for each in (into, after, factor, bias, sums, saturated)),
     )
     expected = product * into + np.float32(noise) * PooledNormal(seed, CPU).draw(tokens, columns)
     expected = expected.round() if rounds else expected
     over = expected.abs() > limit
-    assert torch.equal(mask, over) and torch.equal(beyond, over.any(dim=1))
-    assert same_bits(found, bias + expected.clamp(-limit, limit) * after * factor[:, None])
+    assert torch.equal(saturated, pack(over))
+    assert int(over.any(dim=1).sum()) <= count <= int((over | expected.isnan()).any(dim=1).sum())
+    assert same_bits(found if first_row else sums, before + expected.clamp(-limit, limit) * after * factor[:, None])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 63), (64, 65), (33, 700)])
@@ -126,7 +137,11 @@ def test_noisy_weights_are_those_of_torch(shape: tuple[int, int], tile_rows: int
     expected = PooledNormal(5, CPU).draw(*shape)
     for index, (start, stop) in enumerate(grid.rows):
         expected[:, start:stop] *= (scales[index] * np.float32(0.067))[:, None]
-    assert torch.equal(noisy_weights(weight, 0.067, scales, grid, PooledNormal(5, CPU)), expected + weight)
+    converters = Converters.of(HardwareConfig())
+    digital, noise = DigitalScales.of(scales, None, converters), LayerNoise(0.067, 5)
+    tiles = TileArray(weight, grid, converters, digital, scales, noise)
+    assert torch.equal(CpuBackend().weight(tiles), expected + weight)
+    assert torch.equal(TorchBackend().weight(tiles), expected + weight)
 
 
 def test_layers_with_ranges() -> None:
