@@ -22,11 +22,10 @@ from analog_lora_cli.hardware.kernels.gpu.blocks import (
     Precision,
     dot,
 )
+from analog_lora_cli.hardware.kernels.gpu.elementary import limited, rounded
 from analog_lora_cli.hardware.kernels.gpu.noise import normal, signed
 
 _TINY = tl.constexpr(torch.finfo(torch.float32).tiny)
-_ROUNDER = tl.constexpr(1.5 * 2**23)
-_UNROUNDED = tl.constexpr(2.0**22)
 
 
 @dataclass(frozen=True)
@@ -73,19 +72,6 @@ class WeightNoise:
 
 
 @triton.jit
-def _rounded(value: tl.tensor) -> tl.tensor:
-    """The nearest whole number, halves to the even one; numbers from 2^22 on, beyond every converter, as they are."""
-    return tl.where(tl.abs(value) < _UNROUNDED, (value + _ROUNDER) - _ROUNDER, value)
-
-
-@triton.jit
-def _limited(value: tl.tensor, limit: tl.tensor) -> tl.tensor:
-    """The value within [-limit, limit]; NaN stays, unlike with a minimum."""
-    value = tl.where(value > limit, limit, value)
-    return tl.where(value < -limit, -limit, value)
-
-
-@triton.jit
 def _largest(
     x_TI: tl.tensor,
     place: tl.tensor,
@@ -117,13 +103,13 @@ def _levels(x: tl.tensor, scale: tl.tensor, dac_step: tl.tensor, DAC: tl.constex
         CLIPS: whether inputs may be beyond the scale.
     """
     if CLIPS:
-        x = _limited(x, scale[:, None])
+        x = limited(x, -scale[:, None], scale[:, None])
     # A token of zeros must give zeros, not NaN.
     x = x * tl.div_rn(tl.full(scale.shape, 1.0, tl.float32), tl.maximum(scale, _TINY))[:, None]
     if DAC:
         # Not one product of both factors: see `Converters.convert_input`.
-        return _rounded(tl.div_rn(x, tl.zeros_like(x) + dac_step))
-    return _limited(x, 1.0)
+        return rounded(tl.div_rn(x, tl.zeros_like(x) + dac_step))
+    return limited(x, -1.0, 1.0)
 
 
 @triton.jit(do_not_specialize=["weight_key", "output_key"])
@@ -198,7 +184,7 @@ def _analog_mvm(
         if offset_RO is not None:
             value += tl.load(offset_RO + column, mask=is_output, other=0.0)[None, :]
         if ROUNDS:
-            value = _rounded(value)
+            value = rounded(value)
         if saturated_RTB is not None:
             beyond = ((tl.abs(value) > limit) & inside).to(tl.int32)
             bits = tl.reshape(beyond, (TOKENS, OUTPUTS // 8, 8)) << tl.arange(0, 8)[None, None, :]
@@ -207,7 +193,7 @@ def _analog_mvm(
             target = saturated_RTB + (row * tokens + token)[:, None] * bytes_ + byte[None, :]
             tl.store(target, tl.sum(bits, axis=2).to(tl.uint8), mask=is_token[:, None] & (byte < bytes_)[None, :])
         if LIMITED:
-            value = _limited(value, limit)
+            value = limited(value, -limit, limit)
         total += value * tl.load(output_scale_RO + column, mask=is_output, other=0.0)[None, :] * scale[:, None]
     target = y_TO + token[:, None] * outputs + output[None, :]
     tl.store(target, total.to(y_TO.dtype.element_ty), mask=inside)

@@ -13,34 +13,20 @@ import triton.language as tl
 from torch import Tensor
 
 from analog_lora_cli.hardware.kernels import random
-from analog_lora_cli.hardware.kernels.polynomials import COSINE, LOG2, SINE
+from analog_lora_cli.hardware.kernels.gpu.elementary import log2
+from analog_lora_cli.hardware.kernels.polynomials import COSINE, SINE
 
 _GAMMA = tl.constexpr(random.GAMMA)
 _MIX_1 = tl.constexpr(random.MIX_1)
 _MIX_2 = tl.constexpr(random.MIX_2)
 _MINUS_TWO_LN_2 = tl.constexpr(-2.0 * math.log(2.0))
 _UNIT = tl.constexpr(2.0**-31)
-_ROOT_HALF = tl.constexpr(0x3F3504F3)
-"""The bits of sqrt(1/2): mantissas are taken from there to sqrt(2)."""
-_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7, _L8, _L9 = (tl.constexpr(c) for c in LOG2)
 _S0, _S1, _S2, _S3, _S4, _S5 = (tl.constexpr(c) for c in SINE)
 _C0, _C1, _C2, _C3, _C4, _C5 = (tl.constexpr(c) for c in COSINE)
 
 DRAWN_OUTPUTS = 32
 DRAWN_INPUTS = 128
 """Outputs and inputs of one program of `noisy_weights`; not measured on a card."""
-
-
-@triton.jit
-def log2(x: tl.tensor) -> tl.tensor:
-    """The logarithm of positive normal numbers to the base 2, with an error of 1e-6 at most."""
-    # Constants stand on the right: the interpreter makes no tensor of a constant times a tensor.
-    bits = x.to(tl.int32, bitcast=True)
-    exponent = (bits - _ROOT_HALF) >> 23
-    z = (bits - (exponent << 23)).to(tl.float32, bitcast=True) - 1.0
-    p = ((((z * _L9 + _L8) * z + _L7) * z + _L6) * z + _L5) * z + _L4
-    p = (((p * z + _L3) * z + _L2) * z + _L1) * z + _L0
-    return exponent.to(tl.float32) + p * z
 
 
 @triton.jit
