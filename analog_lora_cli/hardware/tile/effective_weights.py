@@ -15,6 +15,7 @@ from torch import Tensor
 from analog_lora_cli.hardware.kernels.choice import fits_kernels
 from analog_lora_cli.hardware.kernels.random import PooledNormal
 from analog_lora_cli.hardware.tile.array import GradientNeeds, MvmResult, TileArray
+from analog_lora_cli.hardware.tile.gpu_mvm import GpuProduct, supports
 from analog_lora_cli.hardware.tile.input_scale import InputScale
 from analog_lora_cli.hardware.tile.mvm import analog_mvm
 from analog_lora_cli.hardware.tile.state import TileLayer, TileState
@@ -47,6 +48,8 @@ class EffectiveWeights:
         exact_OI = exact_OI.to(self.layer.column_scale.dtype)
         if self.noise.strength == 0:
             return exact_OI
+        if supports(self.layer, exact_OI.device):
+            return self._on_gpu.noisy_weights(exact_OI.dtype)
         grid, scale_RO = self.layer.grid, self.layer.column_scale
         normals = PooledNormal(self.noise.weight_seed, exact_OI.device)
         if fits_kernels(exact_OI, self.layer.hardware):
@@ -61,6 +64,8 @@ class EffectiveWeights:
 
     def mvm(self, x: Tensor, bias: Tensor | None, dtype: torch.dtype | None, needs: GradientNeeds) -> MvmResult:
         """The layer's product, see `analog_mvm`."""
+        if supports(self.layer, x.device, needs):
+            return self._on_gpu.mvm(x, bias, self.input_scale, needs, dtype)
         layer, weight_OI = self.layer, self.weight()
         scales, compiled = layer.digital_scales(self.compensation), fits_kernels(weight_OI, layer.hardware)
         offset = None if self.state is None else self.state.adc_offset
@@ -69,6 +74,11 @@ class EffectiveWeights:
         # Autocast would round a product in float32 too.
         with torch.autocast(x.device.type, enabled=False) if dtype else nullcontext():
             return analog_mvm(x, tiles, bias, normals, needs, layer.converters.product_type(dtype))
+
+    @property
+    def _on_gpu(self) -> GpuProduct:
+        """The product with Triton's kernels, where they support the layer."""
+        return GpuProduct(self.layer, self.state, self.noise)
 
     @property
     def compensation(self) -> Tensor | None:
@@ -94,6 +104,8 @@ class EffectiveWeights:
             grad: (..., out_features).
             saturated: as for `partial_gradients`.
         """
+        if supports(self.layer, grad.device) and grad.dtype != torch.float64:
+            return self._on_gpu.input_gradient(grad, saturated)
         weight_OI, grad_TO = self.weight(), grad.reshape(-1, grad.shape[-1])
         result_TI = grad.new_empty(grad_TO.shape[0], weight_OI.shape[1])
         partials = self.partial_gradients(grad_TO, saturated)

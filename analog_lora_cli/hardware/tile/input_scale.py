@@ -32,6 +32,10 @@ class InputScale(Protocol):
             the inputs, no larger than the scale; and (tokens, 1), the scale.
         """
 
+    @property
+    def ranges(self) -> Tensor | None:
+        """(rows of tiles,): the scale of all tokens; None if each has its own."""
+
     def constant(self, row: int) -> float:
         """The scale of all tokens on a row of tiles; 0 if each has its own."""
 
@@ -65,6 +69,9 @@ class TokenMaximum:
         """See `InputScale`; the inputs stay as they are."""
         return x_TI, x_TI.abs().amax(dim=1, keepdim=True)
 
+    ranges = None
+    """See `InputScale`."""
+
     def constant(self, row: int) -> float:
         """0: each token has a scale of its own."""
         return 0.0
@@ -97,6 +104,11 @@ class FixedRange:
         limit = self.range_R[row].to(x_TI.dtype)
         # A tensor of its own: iterative bound management changes the scales of single tokens.
         return torch.clamp(x_TI, -limit, limit), limit.repeat(len(x_TI), 1)
+
+    @property
+    def ranges(self) -> Tensor:
+        """See `InputScale`."""
+        return self.range_R.float()
 
     def constant(self, row: int) -> float:
         """The range of a row of tiles."""

@@ -133,12 +133,6 @@ class Case:
         return replace(self, x=self.x.to(dtype), weight=self.weight.to(dtype), bias=bias)
 
 
-def unpacked(bits_RTB: Tensor, outputs: int) -> Tensor:
-    """Masks of bits, (rows of tiles, tokens, outputs)."""
-    bits = (bits_RTB[..., None] >> torch.arange(8, device=bits_RTB.device)) & 1
-    return bits.flatten(-2)[..., :outputs].bool()
-
-
 def codes_apart(found: Tensor, expected: Tensor, case: Case) -> float:
     """Share of outputs that differ by more than rounding: an ADC's rounding may tip to the next level.
 

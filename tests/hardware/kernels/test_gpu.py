@@ -15,8 +15,9 @@ from analog_lora_cli.hardware.kernels.gpu.blocks import INTERPRETED, Blocks, Pre
 from analog_lora_cli.hardware.kernels.gpu.input_gradient import input_gradient
 from analog_lora_cli.hardware.kernels.gpu.noise import noisy_weights
 from analog_lora_cli.hardware.tile.array import GradientNeeds
+from analog_lora_cli.hardware.tile.gpu_mvm import unpacked
 from analog_lora_cli.hardware.tile.mvm import analog_mvm
-from tests.hardware.kernels.gpu_cases import DEVICE, OUTPUT_KEY, WEIGHT_KEY, Case, codes_apart, unpacked
+from tests.hardware.kernels.gpu_cases import DEVICE, OUTPUT_KEY, WEIGHT_KEY, Case, codes_apart
 
 if not INTERPRETED and DEVICE.type == "cpu":
     pytest.skip("triton was imported without TRITON_INTERPRET=1 and there is no GPU", allow_module_level=True)
