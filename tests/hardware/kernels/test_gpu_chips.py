@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,8 +13,11 @@ from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.gpu import chips
 from analog_lora_cli.hardware.kernels.gpu.blocks import INTERPRETED
 from analog_lora_cli.hardware.physics.cells import TileKey
+from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.physics.devices import cell_model
+from analog_lora_cli.hardware.physics.gpu_cells import GpuPcmTile
 from analog_lora_cli.hardware.physics.pcm_cells import PcmCells, PcmTile
+from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from tests.hardware.kernels.gpu_cases import DEVICE
 
 if not INTERPRETED and DEVICE.type == "cpu":
@@ -29,62 +31,57 @@ DEVICES: list[dict[str, Any]] = [
 YEAR = 365.0 * 86400
 
 
-def tile(columns: int, rows: int, **hardware: Any) -> PcmTile:
-    """A tile as torch's operations program and read it."""
-    cells = cell_model(HardwareConfig(kernels="torch", **hardware))
-    assert isinstance(cells, PcmCells)
+def tiles(columns: int, rows: int, row: int = 0, **hardware: Any) -> tuple[PcmTile, PcmTile]:
+    """A tile by Triton's kernels, and by torch's operations."""
     target = torch.randn(columns, rows, generator=torch.Generator().manual_seed(columns)).clamp(-2, 2) / 2
     target[0, 0], target[-1, -1] = 0.0, 1.0
-    return cells.program(TileKey(2**60 + 5, "layer", 0, 1), target.to(DEVICE))  # type: ignore[return-value]
-
-
-def pairs_of(tile: PcmTile) -> chips.DevicePairs:
-    pairs = tile.cells.pairs
-    return chips.DevicePairs(pairs.significance, pairs.g_min, pairs.g_max)
-
-
-def keys(tile: PcmTile, *purpose: object) -> list[int]:
-    name, *more = purpose
-    return [tile.key.seed(name, pair, *more) for pair in range(len(tile.cells.pairs.significance))]
-
-
-def programmed(tile: PcmTile) -> torch.Tensor:
-    noise = tile.cells.laws.noise_in_microsiemens.tolist()
-    return chips.program(tile.target_OI, keys(tile, "program +"), keys(tile, "program -"), pairs_of(tile), noise)
-
-
-def read(tile: PcmTile, seconds: float, number: int) -> torch.Tensor:
-    laws = tile.cells.laws
-    drift = chips.DriftLaws(
-        laws.packed.tolist(), float(np.log2(laws.drift_ratio(seconds))), float(laws.read_size(seconds))
-    )
-    reading = keys(tile, "read", float(seconds), number)
-    return chips.read(tile.target_OI, tile.weight, keys(tile, "drift"), reading, pairs_of(tile), drift)
+    key, found = TileKey(2**60 + 5, "layer", row, 1), []
+    for kernels in ("triton", "torch"):
+        cells = cell_model(HardwareConfig(kernels=kernels, **hardware))  # type: ignore[arg-type]
+        assert isinstance(cells, PcmCells)
+        found.append(cells.program(key, target.to(DEVICE)))
+    assert [type(one) for one in found] == [GpuPcmTile, PcmTile]
+    return found[0], found[1]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 2), (64, 64), (40, 257), (130, 33)])
 @pytest.mark.parametrize("hardware", [*DEVICES, {"g_min": 0.5}])
 def test_programming(shape: tuple[int, int], hardware: dict[str, Any]) -> None:
-    one = tile(*shape, **hardware)
-    torch.testing.assert_close(programmed(one), one.weight, rtol=1e-5, atol=1e-6)
+    found, expected = tiles(*shape, **hardware)
+    torch.testing.assert_close(found.weight, expected.weight, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 2), (40, 257)])
-@pytest.mark.parametrize("hardware", DEVICES)
+@pytest.mark.parametrize("hardware", [*DEVICES, {"g_min": 0.5}])
 @pytest.mark.parametrize("seconds", [0.0, 3600.0, 10 * YEAR])
 def test_reading(shape: tuple[int, int], hardware: dict[str, Any], seconds: float) -> None:
-    one = tile(*shape, **hardware)
-    torch.testing.assert_close(read(one, seconds, 3), one.read(seconds, 3), rtol=2e-5, atol=2e-6)
+    found, expected = tiles(*shape, **hardware)
+    torch.testing.assert_close(found.read(seconds, 3), expected.read(seconds, 3), rtol=2e-5, atol=2e-6)
 
 
 def test_each_reading_and_tile_has_its_own_noise() -> None:
-    one = tile(16, 16)
-    again = cell_model(HardwareConfig(kernels="torch")).program(TileKey(2**60 + 5, "layer", 1, 1), one.target_OI)
-    assert (programmed(one) != programmed(again)).float().mean() > 0.99  # type: ignore[arg-type]
-    assert (read(one, 3600.0, 0) != read(one, 3600.0, 1)).float().mean() > 0.9
-    assert torch.equal(read(one, 3600.0, 0), read(one, 3600.0, 0))
+    (one, _), (other, _) = tiles(16, 16), tiles(16, 16, row=1)
+    assert (one.weight != other.weight).float().mean() > 0.99
+    assert (one.read(3600.0, 0) != one.read(3600.0, 1)).float().mean() > 0.9
+    assert torch.equal(one.read(3600.0, 0), one.read(3600.0, 0))
+
+
+def test_a_chip() -> None:
+    """The same chip on both ways: weights on tiles, and factors of the drift compensation."""
+    weight = torch.randn(30, 50, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    states = []
+    for kernels in ("triton", "torch"):
+        hardware = HardwareConfig(kernels=kernels, tile_rows=24, tile_columns=20)  # type: ignore[arg-type]
+        layer = AnalogLinear(weight, None, hardware, "layer")
+        Chip(5, {"layer": layer}, hardware).age(YEAR)
+        assert layer.state is not None
+        states.append(layer.state)
+    found, expected = states
+    torch.testing.assert_close(found.weight, expected.weight, rtol=2e-5, atol=1e-5)
+    torch.testing.assert_close(found.compensation, expected.compensation, rtol=1e-3, atol=0)
 
 
 def test_devices_that_conduct_at_zero_are_refused() -> None:
+    weight = torch.ones(2, 2, device=DEVICE)
     with pytest.raises(ValueError, match=r"g_min is 0\.5 uS"):
-        read(tile(2, 2, g_min=0.5), 0.0, 0)
+        chips.read(weight, weight, [1], [2], chips.DevicePairs([1.0], 0.5, 25.0), [1.0] * 14, 0.0)

@@ -149,19 +149,6 @@ def program(
     return weight_OI
 
 
-@dataclass(frozen=True)
-class DriftLaws:
-    """The constants of drift and read noise, in the order of `PcmLaws.packed`, and the time."""
-
-    law_P: Sequence[float]
-    """Reference in uS; scale of the drift; exponent, factor and largest value of the read noise; slope, intercept,
-    least and largest value of the drift's mean, and of its spread."""
-    log2_age: float
-    """log2((t + t_0) / t_0); 0: no drift."""
-    size: float
-    """sqrt(ln((t + t_0 + t_read) / (2 t_read))) times the scale of read noise."""
-
-
 @triton.jit
 def _decay(
     target: tl.tensor,
@@ -250,7 +237,8 @@ def read(
     drift_K: Sequence[int],
     read_K: Sequence[int],
     pairs: DevicePairs,
-    laws: DriftLaws,
+    law_P: Sequence[float],
+    log2_age: float,
 ) -> Tensor:
     """What a read finds, in tile units, (columns, rows); for devices that conduct nothing at a weight of zero.
 
@@ -260,7 +248,8 @@ def read(
         drift_K: keys of the drift exponents, 0 .. 2^64 - 1.
         read_K: keys of this reading.
         pairs: conductances of the devices.
-        laws: constants of the device, and the time.
+        law_P: constants of drift and read noise at the time, in the order of `PcmLaws.packed`.
+        log2_age: log2((t + t_0) / t_0); 0: no drift.
 
     Raises:
         ValueError: `g_min` is not 0.
@@ -272,15 +261,15 @@ def read(
     target_OI, programmed_OI = target_OI.contiguous(), programmed_OI.contiguous()
     largest, largest_now = target_OI.abs().amax(), programmed_OI.abs().amax()
     lower_K = pairs.lower_bounds()
-    reference, drift_scale, *others = laws.law_P
-    constants = (pairs.g_max, laws.log2_age * drift_scale, laws.size, reference, *others)
+    reference, drift_scale, *others, size = law_P
+    constants = (pairs.g_max, log2_age * drift_scale, size, reference, *others)
     with torch.cuda.device_of(target_OI):
         for pair, factor in enumerate(pairs.significance_K):
             keys = signed(drift_K[pair]), signed(read_K[pair])
             _read[_grid(columns, rows)](
                 target_OI, programmed_OI, largest, largest_now, weight_OI, *keys, pairs.range, lower_K[pair], factor,
                 *constants, columns, rows,
-                DRIFTS=laws.log2_age > 0, ADDS=pair > 0, COLUMNS=COLUMNS, HALVES=HALVES,
+                DRIFTS=log2_age > 0, ADDS=pair > 0, COLUMNS=COLUMNS, HALVES=HALVES,
             )  # fmt: skip
     return weight_OI
 
