@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import triton
@@ -25,6 +25,10 @@ class Blocks:
     """Inputs: the other way round."""
     warps: int
     stages: int
+
+    def for_tokens(self, tokens: int) -> Blocks:
+        """Blocks of fewer tokens where there are no more, as when a language model generates."""
+        return replace(self, tokens=min(self.tokens, max(triton.next_power_of_2(tokens), 16)))
 
 
 HALF_FORWARD = Blocks(tokens=64, outputs=128, inputs=32, warps=8, stages=3)

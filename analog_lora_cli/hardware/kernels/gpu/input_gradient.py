@@ -102,7 +102,7 @@ def input_gradient(
     if result_TI.numel() == 0:
         return result_TI
     precision = Precision(grad_TO.dtype)
-    blocks = blocks or (HALF_BACKWARD if precision.tensor_cores else SINGLE_BACKWARD)
+    blocks = blocks or (HALF_BACKWARD if precision.tensor_cores else SINGLE_BACKWARD).for_tokens(tokens)
     per_row = triton.cdiv(widest, blocks.inputs)
     grid = (per_row * (len(edges_E) - 1), triton.cdiv(tokens, blocks.tokens))
     with torch.cuda.device_of(grad_TO):

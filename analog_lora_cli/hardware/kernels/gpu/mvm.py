@@ -238,7 +238,7 @@ def analog_mvm(
     if y_TO.numel() == 0:
         return y_TO, bits
     precision = Precision(product)
-    blocks = blocks or (HALF_FORWARD if precision.tensor_cores else SINGLE_FORWARD)
+    blocks = blocks or (HALF_FORWARD if precision.tensor_cores else SINGLE_FORWARD).for_tokens(tokens)
     grid = (triton.cdiv(tokens, blocks.tokens) * triton.cdiv(outputs, blocks.outputs),)
     with torch.cuda.device_of(x_TI):
         _analog_mvm[grid](
