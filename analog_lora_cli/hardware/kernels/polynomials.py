@@ -26,11 +26,11 @@ def _sine(w: NDArray[np.float64]) -> NDArray[np.float64]:
     return values
 
 
-LOG2 = _fit(lambda z: np.log2(1 + z) / z, math.sqrt(0.5) - 1, math.sqrt(2) - 1, 9)
+LOG2 = _fit(lambda z: np.log2(1 + z) / z, math.sqrt(0.5) - 1, math.sqrt(2) - 1, 7)
 """log2(1 + z) / z against z, for 1 + z from sqrt(1/2) to sqrt(2)."""
-EXP2 = _fit(lambda z: 2**z, -0.5, 0.5, 6)
+EXP2 = _fit(lambda z: 2**z, -0.5, 0.5, 5)
 """2^z against z, for z from -1/2 to 1/2."""
-SINE = _fit(_sine, 0.0, 1 / 16, 5)
+SINE = _fit(_sine, 0.0, 1 / 16, 4)
 """sin(2 pi q) / q against q^2, for q from -1/4 to 1/4."""
-COSINE = _fit(lambda w: np.cos(2 * np.pi * np.sqrt(w)), 0.0, 1 / 16, 5)
+COSINE = _fit(lambda w: np.cos(2 * np.pi * np.sqrt(w)), 0.0, 1 / 16, 4)
 """cos(2 pi q) against q^2, for q from -1/4 to 1/4."""

@@ -14,8 +14,8 @@ _ROUNDER = tl.constexpr(1.5 * 2**23)
 _UNROUNDED = tl.constexpr(2.0**22)
 _ROOT_HALF = tl.constexpr(0x3F3504F3)
 """The bits of sqrt(1/2): mantissas are taken from there to sqrt(2)."""
-_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7, _L8, _L9 = (tl.constexpr(c) for c in LOG2)
-_E0, _E1, _E2, _E3, _E4, _E5, _E6 = (tl.constexpr(c) for c in EXP2)
+_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7 = (tl.constexpr(c) for c in LOG2)
+_E0, _E1, _E2, _E3, _E4, _E5 = (tl.constexpr(c) for c in EXP2)
 
 
 @triton.jit
@@ -37,8 +37,7 @@ def log2(x: tl.tensor) -> tl.tensor:
     bits = x.to(tl.int32, bitcast=True)
     exponent = (bits - _ROOT_HALF) >> 23
     z = (bits - (exponent << 23)).to(tl.float32, bitcast=True) - 1.0
-    p = ((((z * _L9 + _L8) * z + _L7) * z + _L6) * z + _L5) * z + _L4
-    p = (((p * z + _L3) * z + _L2) * z + _L1) * z + _L0
+    p = ((((((z * _L7 + _L6) * z + _L5) * z + _L4) * z + _L3) * z + _L2) * z + _L1) * z + _L0
     return exponent.to(tl.float32) + p * z
 
 
@@ -48,5 +47,5 @@ def exp2(x: tl.tensor) -> tl.tensor:
     x = limited(x, -126.0, 126.0)
     whole = rounded(x)
     z = x - whole
-    p = (((((z * _E6 + _E5) * z + _E4) * z + _E3) * z + _E2) * z + _E1) * z + _E0
+    p = ((((z * _E5 + _E4) * z + _E3) * z + _E2) * z + _E1) * z + _E0
     return (p.to(tl.int32, bitcast=True) + (whole.to(tl.int32) << 23)).to(tl.float32, bitcast=True)

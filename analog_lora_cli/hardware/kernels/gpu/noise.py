@@ -21,8 +21,8 @@ _MIX_1 = tl.constexpr(random.MIX_1)
 _MIX_2 = tl.constexpr(random.MIX_2)
 _MINUS_TWO_LN_2 = tl.constexpr(-2.0 * math.log(2.0))
 _UNIT = tl.constexpr(2.0**-31)
-_S0, _S1, _S2, _S3, _S4, _S5 = (tl.constexpr(c) for c in SINE)
-_C0, _C1, _C2, _C3, _C4, _C5 = (tl.constexpr(c) for c in COSINE)
+_S0, _S1, _S2, _S3, _S4 = (tl.constexpr(c) for c in SINE)
+_C0, _C1, _C2, _C3, _C4 = (tl.constexpr(c) for c in COSINE)
 
 DRAWN_OUTPUTS = 32
 DRAWN_INPUTS = 128
@@ -48,8 +48,8 @@ def normal_pair(key: tl.tensor, index: tl.tensor) -> tuple[tl.tensor, tl.tensor]
     # angles of any size, for which a program needs up to 50 registers more.
     q = 0.25 - tl.abs(turns)
     w = q * q
-    cosine = (((((w * _S5 + _S4) * w + _S3) * w + _S2) * w + _S1) * w + _S0) * q
-    sine = ((((w * _C5 + _C4) * w + _C3) * w + _C2) * w + _C1) * w + _C0
+    cosine = ((((w * _S4 + _S3) * w + _S2) * w + _S1) * w + _S0) * q
+    sine = (((w * _C4 + _C3) * w + _C2) * w + _C1) * w + _C0
     return radius * cosine, radius * tl.where(turns > 0, sine, -sine)
 
 
