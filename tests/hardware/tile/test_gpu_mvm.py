@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip("triton")
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
+from analog_lora_cli.hardware.kernels.gpu import input_gradient, mvm, noise
 from analog_lora_cli.hardware.kernels.gpu.blocks import INTERPRETED
 from analog_lora_cli.hardware.tile import gpu_mvm
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
@@ -132,3 +134,37 @@ def test_compiled_as_one_operator() -> None:
         with_gradient(torch.compile(layer, backend="aot_eager"), x), with_gradient(layer, x), strict=True
     ):  # type: ignore[arg-type]
         torch.testing.assert_close(found, expected)
+
+
+class _Launches(TorchDispatchMode):
+    """Counts torch's operators, and takes the place of a kernel that does nothing but be counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operators = self.kernels = 0
+
+    def __torch_dispatch__(self, function: Any, _types: Any, arguments: Any = (), options: Any = None) -> Any:
+        self.operators += 1
+        return function(*arguments, **(options or {}))
+
+    def __getitem__(self, _grid: Any) -> Any:
+        self.kernels += 1
+        return lambda *_arguments, **_options: None
+
+
+@pytest.mark.parametrize("tile_rows", [0, 7])
+def test_few_operators_however_many_rows_of_tiles(tile_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training step of a layer: weights with noise and the product; both again backward."""
+    count = _Launches()
+    for module, name in ((mvm, "_analog_mvm"), (input_gradient, "_input_gradient"), (noise, "_noisy_weights")):
+        monkeypatch.setattr(module, name, count)
+    layer = layer_of("triton", numbers(30, 50, seed=1), tile_rows=tile_rows).train()
+    layer.noise = TrainingNoise(seed=3)
+    x = numbers(300, 50, seed=3).requires_grad_()
+    layer(x)
+    count.kernels = 0
+    with count:
+        y = layer(x)
+        forward = count.operators
+        y.sum().backward()
+    assert count.kernels == 4 and forward <= 16 and count.operators <= 36
