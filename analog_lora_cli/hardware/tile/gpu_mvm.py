@@ -79,7 +79,7 @@ class GpuProduct:
         from analog_lora_cli.hardware.kernels.gpu import mvm as kernels
 
         converters, unit = self.layer.converters, self.layer.converters.output_unit
-        product = self._product_type(dtype)
+        product = self.product_type(dtype)
         weight_OI, noise = self._weights(x.numel() // x.shape[-1], product)
         scales = self.layer.digital_scales(None if self.state is None else self.state.compensation)
         offset_RO = None if self.state is None or self.state.adc_offset is None else self.state.adc_offset / unit
@@ -121,6 +121,12 @@ class GpuProduct:
         )
         return result_TI.view(*grad.shape[:-1], weight_OI.shape[1])
 
+    def product_type(self, dtype: torch.dtype | None) -> torch.dtype:
+        """Type that inputs in DAC steps and weights are multiplied in; sums are float32."""
+        wanted = self.layer.converters.product_type(dtype)
+        exact = self.noise.strength == 0 and exact_levels(self.layer.converters, self.weight_OI.dtype)
+        return self.weight_OI.dtype if exact else wanted or torch.float32
+
     @property
     def _widest(self) -> int:
         """Most inputs of a row of tiles."""
@@ -136,12 +142,6 @@ class GpuProduct:
         if tokens > MOST_BLOCKS * HALF_FORWARD.tokens:
             return self.noisy_weights(product), None
         return self.weight_OI, WeightNoise(self.noise.strength, self.noise.weight_seed, self.layer.column_scale)
-
-    def _product_type(self, dtype: torch.dtype | None) -> torch.dtype:
-        """Type that inputs in DAC steps and weights are multiplied in; sums are float32."""
-        wanted = self.layer.converters.product_type(dtype)
-        exact = self.noise.strength == 0 and exact_levels(self.layer.converters, self.weight_OI.dtype)
-        return self.weight_OI.dtype if exact else wanted or torch.float32
 
 
 def exact_levels(converters: Converters, dtype: torch.dtype) -> bool:

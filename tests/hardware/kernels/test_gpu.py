@@ -22,7 +22,7 @@ from tests.hardware.kernels.gpu_cases import DEVICE, OUTPUT_KEY, WEIGHT_KEY, Cas
 if not INTERPRETED and DEVICE.type == "cpu":
     pytest.skip("triton was imported without TRITON_INTERPRET=1 and there is no GPU", allow_module_level=True)
 
-SHAPES = [(1, 1, 1), (5, 16, 8), (37, 100, 70), (64, 48, 32), (130, 97, 33), (3, 200, 129), (70, 49, 9)]
+SHAPES = [(1, 1, 1), (5, 16, 8), (37, 100, 70), (64, 48, 32), (70, 97, 33), (3, 200, 129)]
 """Tokens, inputs and outputs: not multiples of blocks, several uneven rows of tiles, and exact multiples."""
 TIPPED = 2e-3
 """Share of outputs in which an ADC may round to the next level: products are summed in another order."""

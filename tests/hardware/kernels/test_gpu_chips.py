@@ -44,14 +44,14 @@ def tiles(columns: int, rows: int, row: int = 0, **hardware: Any) -> tuple[PcmTi
     return found[0], found[1]
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (7, 2), (64, 64), (40, 257), (130, 33)])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 2), (10, 131), (20, 33)])
 @pytest.mark.parametrize("hardware", [*DEVICES, {"g_min": 0.5}])
 def test_programming(shape: tuple[int, int], hardware: dict[str, Any]) -> None:
     found, expected = tiles(*shape, **hardware)
     torch.testing.assert_close(found.weight, expected.weight, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (7, 2), (40, 257)])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 2), (10, 131)])
 @pytest.mark.parametrize("hardware", [*DEVICES, {"g_min": 0.5}])
 @pytest.mark.parametrize("seconds", [0.0, 3600.0, 10 * YEAR])
 def test_reading(shape: tuple[int, int], hardware: dict[str, Any], seconds: float) -> None:

@@ -18,7 +18,7 @@ from analog_lora_cli.hardware.tile import gpu_mvm
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.effective_weights import EffectiveWeights
 from analog_lora_cli.hardware.tile.state import TileState
-from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
+from analog_lora_cli.hardware.tile.training_noise import LayerNoise, TrainingNoise
 from tests.hardware.kernels.gpu_cases import DEVICE
 
 if not INTERPRETED and DEVICE.type == "cpu":
@@ -98,6 +98,17 @@ def test_weights_in_half_precision(dtype: torch.dtype) -> None:
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == other.dtype == dtype
         assert float((one - other).abs().max() / other.abs().max()) < 2 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize(
+    ("dac_bits", "strength", "exact"),
+    [(8, 0.0, True), (9, 0.0, True), (10, 0.0, False), (0, 0.0, False), (8, 0.1, False)],
+)
+def test_products_are_in_half_precision_where_that_is_exact(dac_bits: int, strength: float, exact: bool) -> None:
+    """Weights in bfloat16 without noise times levels that it holds: the tensor cores lose nothing."""
+    layer = layer_of("triton", numbers(30, 50, seed=1).bfloat16(), dac_bits=dac_bits)
+    product = gpu_mvm.GpuProduct(layer, None, LayerNoise(strength)).product_type(None)
+    assert product == (torch.bfloat16 if exact else torch.float32)
 
 
 def test_autocast() -> None:
