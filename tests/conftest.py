@@ -16,6 +16,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Tests run side by side: more threads each would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Without a GPU Triton's kernels run in its interpreter. Decided when triton is first imported, as transformers does.
+if not Path("/proc/driver/nvidia").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from analog_lora_cli.runtime.libraries import prepare_libraries
 

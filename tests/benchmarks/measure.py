@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 
@@ -18,7 +21,7 @@ from analog_lora_cli.runtime import console
 def arguments(description: str) -> argparse.ArgumentParser:
     """What all benchmarks understand."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--model", choices=["mobilebert", "minilm"], default="mobilebert")
+    parser.add_argument("--model", choices=["mobilebert", "minilm", "tiny"], default="mobilebert")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=None, help="sequences; 32 on a GPU, 4 on a CPU")
     parser.add_argument("--length", type=int, default=320, help="tokens of a sequence")
@@ -69,7 +72,7 @@ def table(title: str, seconds: dict[str, list[float]], memory: dict[str, float] 
     """Print medians, their range, and how many times analora's time each needs."""
     ours = statistics.median(seconds["analora"])
     headings = ["median s", "min", "max", "/ analora", *(["MiB of a step"] if memory else [])]
-    made = console.table(title, "", *headings, caption=_versions())
+    made = console.table(title, "", *headings, caption=versions())
     for name, values in seconds.items():
         median = statistics.median(values)
         row = [f"{median:.3f}", f"{min(values):.3f}", f"{max(values):.3f}", f"{median / ours:.2f}"]
@@ -77,9 +80,34 @@ def table(title: str, seconds: dict[str, list[float]], memory: dict[str, float] 
     console.results().print(made)
 
 
-def _versions() -> str:
+def peak(device: str) -> float:
+    """Largest use since `forget_peak`, in MiB: of the GPU's allocator, or of resident memory."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return _status("VmHWM") / 1024
+
+
+def forget_peak(device: str) -> float:
+    """Start to watch the peak anew; returns the present use in MiB."""
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 2**20
+    # What building has left behind would hide what the step takes.
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS") / 1024
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1])
+
+
+def versions() -> str:
+    """The device, and the versions of what is compared."""
     found = []
-    for package in ("torch", "transformers", "peft", "aihwkit", "aihwkit-lightning"):
+    for package in ("torch", "transformers", "peft", "aihwkit", "aihwkit-lightning", "triton"):
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:

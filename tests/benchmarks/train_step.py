@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import gc
 import sys
-from pathlib import Path
 
 import torch
 
 from tests.benchmarks.competitors import competitor, installed_names
-from tests.benchmarks.measure import arguments, batch_of, interleaved, peak_memory, table
+from tests.benchmarks.measure import arguments, batch_of, forget_peak, interleaved, peak, peak_memory, table
 
 
 def main() -> None:
@@ -24,10 +21,10 @@ def main() -> None:
     precision = torch.autocast(options.device, torch.bfloat16, enabled=options.bf16)
     if options.memory_of:
         one = competitor(options.memory_of, options.model, options.dropout[0], options.device)
-        before = _forget_peak(options.device)
+        before = forget_peak(options.device)
         with precision:
             one.train_step(batch)
-        print(_peak(options.device) - before)
+        print(peak(options.device) - before)
         return
     for dropout in options.dropout:
         models = [competitor(name, options.model, dropout, options.device) for name in installed_names()]
@@ -38,30 +35,6 @@ def main() -> None:
         memory = {one.name: peak_memory("tests.benchmarks.train_step", one.name, given) for one in models}
         size = "x".join(map(str, batch["input_ids"].shape))
         table(f"Training step, {options.model}, {size} tokens, LoRA dropout {dropout}", seconds, memory)
-
-
-def _peak(device: str) -> float:
-    """Largest use since `_forget_peak`, in MiB: of the GPU's allocator, or of resident memory."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return _status("VmHWM") / 1024
-
-
-def _forget_peak(device: str) -> float:
-    """Start to watch the peak anew; returns the present use in MiB."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated() / 2**20
-    # What building has left behind would hide what the step takes.
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS") / 1024
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(key)).split()[1])
 
 
 if __name__ == "__main__":

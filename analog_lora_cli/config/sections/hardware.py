@@ -36,10 +36,11 @@ class HardwareConfig(Section):
     simulator: Annotated[Literal["fast", "aihwkit"], Affects("read", "training")] = "fast"
     """`fast`: this project's tile; `aihwkit`: aihwkit's own torch tile, slower, for comparison."""
 
-    kernels: Annotated[Literal["auto", "torch", "numba"], Affects("numerics", "training")] = "auto"
-    """Computation of the tiles of `fast` on a CPU: `numba` with compiled loops and dropout whose masks come from a
+    kernels: Annotated[Literal["auto", "torch", "numba", "triton"], Affects("numerics", "training")] = "auto"
+    """Computation of the tiles of `fast`. On a CPU: `numba` with compiled loops and dropout whose masks come from a
     hash, `torch` with torch's own operations and dropout, `auto` with numba where it can be loaded. Bit-identical but
-    for the dropout masks and rounding."""
+    for the dropout masks and rounding. On a GPU: torch's operations, or with `triton` one kernel for each product,
+    whose noise has other numbers, and for a chip's tiles; not measured on a card yet, so never chosen by `auto`."""
 
     layers: Annotated[list[str] | None, Affects("mapping", "training", reason="says which layers lie on tiles")] = None
     """Linear layers to put onto tiles, as dotted suffixes of their names; null: all but the trained head."""

@@ -1,7 +1,7 @@
 """Logarithm, exponential and Box-Muller normals in float32 without a call, so that compilers vectorize their loops.
 
-Polynomials are least-squares fits at Chebyshev nodes, made when the module is loaded, good to 1e-7.
-With rounding, which tests check: `log2` 1e-6 absolute over (0, 1e30], `exp2` 1e-6 relative, normals 2e-6.
+The polynomials are those of `polynomials`, good to 1e-7. With rounding, which tests check: `log2` 1e-6 absolute over
+(0, 1e30], `exp2` 1e-6 relative, normals 2e-6.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numba
 import numpy as np
 from numba import float32, int32
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from analog_lora_cli.hardware.kernels import vectors  # noqa: F401  Before anything is compiled.
+from analog_lora_cli.hardware.kernels.polynomials import COSINE, EXP2, LOG2, SINE
 from analog_lora_cli.hardware.kernels.random import MIX_1, MIX_2
 
 if TYPE_CHECKING:
@@ -32,27 +32,10 @@ _ROOT_HALF = _I(0x3F3504F3)
 """The bits of sqrt(1/2): mantissas are taken from there to sqrt(2)."""
 _MANTISSA = _I(23)
 
-
-def _fit(
-    function: Callable[[NDArray[np.float64]], NDArray[np.float64]], low: float, high: float, degree: int
-) -> tuple[np.float32, ...]:
-    """Coefficients of a polynomial, lowest power first."""
-    nodes = np.cos(np.pi * (np.arange(4000) + 0.5) / 4000)
-    x = (low + high) / 2 + (high - low) / 2 * nodes
-    return tuple(_F(c) for c in np.polynomial.polynomial.polyfit(x, function(x), degree))
-
-
-def _sine(w: NDArray[np.float64]) -> NDArray[np.float64]:
-    """sin(2 pi q) / q against w = q^2."""
-    q = np.sqrt(w)
-    values: NDArray[np.float64] = np.sin(2 * np.pi * q) / q
-    return values
-
-
-_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7 = _fit(lambda z: np.log2(1 + z) / z, math.sqrt(0.5) - 1, math.sqrt(2) - 1, 7)
-_E0, _E1, _E2, _E3, _E4, _E5 = _fit(lambda z: 2**z, -0.5, 0.5, 5)
-_A0, _A1, _A2, _A3, _A4 = _fit(_sine, 0.0, 1 / 16, 4)
-_C0, _C1, _C2, _C3, _C4 = _fit(lambda w: np.cos(2 * np.pi * np.sqrt(w)), 0.0, 1 / 16, 4)
+_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7 = map(_F, LOG2)
+_E0, _E1, _E2, _E3, _E4, _E5 = map(_F, EXP2)
+_A0, _A1, _A2, _A3, _A4 = map(_F, SINE)
+_C0, _C1, _C2, _C3, _C4 = map(_F, COSINE)
 _TWO_LN_2, _UNIT = _F(2 * math.log(2)), _F(2.0**-31)
 
 

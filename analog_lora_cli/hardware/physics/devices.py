@@ -12,9 +12,10 @@ import torch
 from analog_lora_cli.config.devices import DEVICES
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import ConfigError
-from analog_lora_cli.hardware.kernels.choice import compiled
+from analog_lora_cli.hardware.kernels.choice import compiled, uses_triton
 from analog_lora_cli.hardware.physics.aihwkit_cells import AihwkitCells
 from analog_lora_cli.hardware.physics.cells import CellModel
+from analog_lora_cli.hardware.physics.gpu_cells import GpuPcmCells
 from analog_lora_cli.hardware.physics.pcm_cells import PcmCells
 from analog_lora_cli.hardware.physics.pcm_laws import Pairs, PcmLaws
 
@@ -74,6 +75,10 @@ def cell_model(hardware: HardwareConfig) -> CellModel:
     laws, pairs = PcmLaws.of(model), Pairs.of(model.g_converter)
     if laws is None or pairs is None:
         return AihwkitCells(model, model.g_converter)
+    if hardware.kernels == "triton":
+        # In the interpreter the kernels, not the loops, compute a CPU's tiles.
+        loops = compiled(hardware) and not uses_triton(hardware, torch.device("cpu"))
+        return GpuPcmCells(laws, pairs, model.g_converter, loops, hardware)
     return PcmCells(laws, pairs, model.g_converter, compiled(hardware))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
+import torch
 from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
-from analog_lora_cli.hardware.kernels.choice import fits_kernels
+from analog_lora_cli.hardware.kernels.choice import fits_kernels, uses_triton
 from analog_lora_cli.hardware.tile.array import Backend
 from analog_lora_cli.hardware.tile.mvm import TorchBackend
 
@@ -21,6 +22,8 @@ def backend_for(weight: Tensor, hardware: HardwareConfig) -> Backend:
         weight: (out_features, in_features), in the type of its products without autocast.
         hardware: hardware of the layer.
     """
+    if uses_triton(hardware, weight.device) and weight.dtype == torch.float32:
+        return _triton()
     return _cpu() if fits_kernels(weight, hardware) else _TORCH
 
 
@@ -30,3 +33,11 @@ def _cpu() -> Backend:
     from analog_lora_cli.hardware.tile.cpu_mvm import CpuBackend
 
     return CpuBackend()
+
+
+@cache
+def _triton() -> Backend:
+    # Here, because triton is not installed everywhere.
+    from analog_lora_cli.hardware.tile.gpu_mvm import TritonBackend
+
+    return TritonBackend()

@@ -33,6 +33,10 @@ class InputScale(Protocol):
             the inputs, no larger than the scale; and (rows of tiles, tokens, 1), the scale.
         """
 
+    @property
+    def ranges(self) -> Tensor | None:
+        """(rows of tiles,): the scale of all tokens; None if each has its own."""
+
     def constants(self, rows: int) -> Tensor:
         """(rows of tiles,), float32: the scale of all tokens; 0 if each has its own."""
 
@@ -71,6 +75,9 @@ class TokenMaximum:
         """See `InputScale`; the inputs stay as they are."""
         return x_RTI, torch.linalg.vector_norm(x_RTI, float("inf"), dim=-1, keepdim=True)
 
+    ranges = None
+    """See `InputScale`."""
+
     def constants(self, rows: int) -> Tensor:
         """0: each token has a scale of its own."""
         return _zeros(rows)
@@ -103,6 +110,11 @@ class FixedRange:
         limit_R11 = self.range_R[rows, None, None].to(x_RTI.dtype)
         # A tensor of its own: iterative bound management changes the scales of single tokens.
         return torch.clamp(x_RTI, -limit_R11, limit_R11), limit_R11.repeat(1, x_RTI.shape[1], 1)
+
+    @property
+    def ranges(self) -> Tensor:
+        """See `InputScale`."""
+        return self.range_R.float()
 
     def constants(self, rows: int) -> Tensor:
         """The ranges."""
