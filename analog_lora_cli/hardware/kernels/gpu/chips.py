@@ -16,11 +16,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from analog_lora_cli.hardware.kernels.counter import pairs_of_column
 from analog_lora_cli.hardware.kernels.gpu.elementary import exp2, limited, log2
 from analog_lora_cli.hardware.kernels.gpu.noise import normal_pair, signed
+from analog_lora_cli.hardware.kernels.random import RUN
 
 _LN_2 = tl.constexpr(math.log(2.0))
 _NEVER = tl.constexpr(float("inf"))
+_RUN = tl.constexpr(RUN)
 
 COLUMNS, HALVES = 8, 64
 """Columns of one program, and rows of each half; not measured on a card."""
@@ -49,13 +52,16 @@ class DevicePairs:
 
 @triton.jit
 def _places(columns: tl.tensor, rows: tl.tensor, COLUMNS: tl.constexpr, HALVES: tl.constexpr) -> tuple[tl.tensor, ...]:
-    """Index of the pairs of normals, of the cells of both halves, and which of them there are."""
-    half = (rows + 1) // 2
+    """Index of the pairs of normals, of the cells that take their first and second number, and which of them there are.
+
+    The second cell of a pair lies `counter.pairs_of_column` rows after the first.
+    """
+    half = (rows + 2 * _RUN - 1) // (2 * _RUN) * _RUN
     column = (tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)).to(tl.int64)[:, None]
     row = (tl.program_id(1) * HALVES + tl.arange(0, HALVES)).to(tl.int64)[None, :]
-    first = (column < columns) & (row < half)
+    paired = (column < columns) & (row < half)
     cell = column * rows + row
-    return column * half + row, cell, cell + half, first, first & (row + half < rows)
+    return column * half + row, cell, cell + half, paired & (row < rows), paired & (row + half < rows)
 
 
 @triton.jit
@@ -275,4 +281,4 @@ def read(
 
 
 def _grid(columns: int, rows: int) -> tuple[int, int]:
-    return triton.cdiv(columns, COLUMNS), triton.cdiv((rows + 1) // 2, HALVES)
+    return triton.cdiv(columns, COLUMNS), triton.cdiv(pairs_of_column(rows), HALVES)
