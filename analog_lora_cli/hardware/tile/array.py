@@ -30,6 +30,8 @@ class TileArray:
     input_scale: InputScale = field(default_factory=TokenMaximum)
     compensation: Tensor | None = None
     """(rows of tiles, out_features): drift-compensation factors, which `scales` include; None: 1."""
+    name: str = ""
+    """The layer's name."""
     adc_offset: Tensor | None = None
     """(rows of tiles, out_features): offset of each column's ADC, in tile units; None: 0."""
 

@@ -31,15 +31,32 @@ class ConvertedInputs:
 _Key = tuple[int, int, torch.Size, tuple[int, ...], bytes, float, bytes]
 """Version, address, shape and strides of the tensor; rows of tiles; step of the DAC; input ranges."""
 
+
+@dataclass(frozen=True)
+class _Conversion:
+    """A conversion that the next layer may share."""
+
+    source: weakref.ref[Tensor]
+    key: _Key
+    layer: str
+    converted: ConvertedInputs | None
+    """None: not kept, because no other layer shared it so far."""
+
+
 _last = threading.local()
-"""`entry`: the last conversion of a thread, (weak reference to the tensor, key, `ConvertedInputs`), or None."""
+"""`conversion`: the last one of a thread, or None."""
+
+_sharing: set[str] = set()
+"""Names of layers whose next one takes the same inputs, as seen so far: only what they convert is worth keeping. A name
+too many or too few costs memory or time and changes no number."""
 
 
 def convert_inputs(x: Tensor, x_TI: Tensor, tiles: TileArray) -> ConvertedInputs:
     """The inputs of a layer after the DAC, the last ones again if tensor and converters are the same.
 
     A tensor that was changed in place since is noticed as autograd notices it, by its version. Tensors of inference
-    mode have none, so they are always converted. The result is dropped when the tensor is.
+    mode have none, so they are always converted. The result is dropped when the tensor is, and kept at all only
+    where an earlier forward pass has shown that the next layer takes it too.
 
     Args:
         x: tensor that the layer was called with.
@@ -58,19 +75,23 @@ def convert_inputs(x: Tensor, x_TI: Tensor, tiles: TileArray) -> ConvertedInputs
         tiles.converters.dac_step,
         constants_R.tobytes(),
     )
-    entry: tuple[weakref.ref[Tensor], _Key, ConvertedInputs] | None = getattr(_last, "entry", None)
-    if entry is not None and entry[0]() is x and entry[1] == key:
-        return entry[2]
-    _last.entry = None  # Free before the next ones are made.
+    last: _Conversion | None = getattr(_last, "conversion", None)
+    shared = last is not None and last.source() is x and last.key == key
+    if last is not None and shared:
+        _sharing.add(last.layer)
+        if last.converted is not None:
+            return last.converted
+    _last.conversion = last = None  # Free before the next ones are made.
     converted = _convert(x_TI, tiles, constants_R)
-    _last.entry = (weakref.ref(x, _drop), key, converted)
+    kept = converted if shared or tiles.name in _sharing else None
+    _last.conversion = _Conversion(weakref.ref(x, _drop), key, tiles.name, kept)
     return converted
 
 
 def _drop(dead: weakref.ref[Tensor]) -> None:
-    entry = getattr(_last, "entry", None)
-    if entry is not None and entry[0] is dead:
-        _last.entry = None
+    last: _Conversion | None = getattr(_last, "conversion", None)
+    if last is not None and last.source is dead:
+        _last.conversion = None
 
 
 def _convert(x_TI: Tensor, tiles: TileArray, constants_R: kernels.Floats) -> ConvertedInputs:

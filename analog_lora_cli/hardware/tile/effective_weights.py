@@ -57,6 +57,7 @@ class EffectiveWeights:
             noise=self.noise,
             input_scale=self.input_scale,
             compensation=compensation,
+            name=layer.name,
             adc_offset=adc_offset,
         )
 

@@ -35,8 +35,9 @@ def conversions() -> Iterator[list[str]]:
         calls.append("called")
         convert(*arguments)
 
-    cpu_inputs._last.entry = None
-    with patch.object(kernels, "convert_inputs", spy):
+    cpu_inputs._last.conversion = None
+    sharing = {f"layer {seed}" for seed in range(3)}
+    with patch.object(kernels, "convert_inputs", spy), patch.object(cpu_inputs, "_sharing", sharing):
         yield calls
 
 
@@ -87,8 +88,22 @@ def test_other_converters_convert_anew(conversions: list[str], changes: dict[str
 def test_nothing_outlives_the_tensor(conversions: list[str]) -> None:
     x = inputs()
     layer_of(1)(x)
-    levels = weakref.ref(cpu_inputs._last.entry[2])
+    levels = weakref.ref(cpu_inputs._last.conversion.converted)
     assert levels() is not None
     del x
     gc.collect()
-    assert levels() is None and cpu_inputs._last.entry is None
+    assert levels() is None and cpu_inputs._last.conversion is None
+
+
+def test_only_what_is_shared_is_kept(conversions: list[str]) -> None:
+    """The first forward pass learns which layers share their inputs; a layer alone keeps nothing."""
+    cpu_inputs._sharing.clear()
+    for converted in (2, 1):  # By the first two layers; the third shares what the second converted.
+        conversions.clear()
+        x = inputs()
+        for seed in range(3):
+            layer_of(seed)(x)
+        assert len(conversions) == converted
+    other = inputs()
+    layer_of(2)(other)
+    assert cpu_inputs._last.conversion.converted is None
