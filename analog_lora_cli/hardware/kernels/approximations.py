@@ -15,7 +15,7 @@ import numpy as np
 from numba import float32, int32
 from numba.extending import intrinsic
 
-from analog_lora_cli.hardware.kernels import vectors  # noqa: F401  Before anything is compiled.
+from analog_lora_cli.hardware.kernels import compiler  # noqa: F401  Before anything is compiled.
 from analog_lora_cli.hardware.kernels.polynomials import COSINE, EXP2, LOG2, SINE
 from analog_lora_cli.hardware.kernels.random import MIX_1, MIX_2
 

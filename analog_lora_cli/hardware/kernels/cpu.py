@@ -1,9 +1,7 @@
 """A CPU's loops over inputs, outputs and weights of tiles, compiled by numba: one pass where torch takes a dozen.
 
-Also dropout, whose masks torch draws one number after the other. float32 only. The formulas are those of `tile.mvm` and
-`tile.effective_weights`, except that column scales are applied after the product; the noise is that of `PooledNormal`.
-Tests compare both. Threads are those of torch's own OpenMP pool: where torch is loaded first, numba's OpenMP calls are
-bound to torch's library, and a second pool would fight it. A process forked after a call must make none.
+float32 only. The formulas are those of `tile.mvm` and `tile.effective_weights`; the noise is that of `PooledNormal`.
+Tests compare both.
 
 Arrays are C-contiguous; a suffix gives an array's axes: T tokens, I inputs, O outputs (columns), R rows of tiles, K
 runs of the table of normals, N numbers of a run. `counter` and `table_KN` are `PooledNormal.reserve` and `run_table`.
@@ -11,22 +9,21 @@ runs of the table of normals, N numbers of a run. `counter` and `table_KN` are `
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
-import torch
 from llvmlite import ir
-from numba import float32, int32, prange, void
+from numba import prange, void
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 from numpy.typing import NDArray
 
-from analog_lora_cli.hardware.kernels import vectors  # noqa: F401  Before anything is compiled.
-from analog_lora_cli.hardware.kernels.random import GAMMA, MIX_1, MIX_2, RUN, RUNS
+from analog_lora_cli.hardware.kernels.approximations import bits_of, float_of, mix
+from analog_lora_cli.hardware.kernels.compiler import kernel
+from analog_lora_cli.hardware.kernels.random import GAMMA, RUN, RUNS
 
 if TYPE_CHECKING:
     from llvmlite.ir import IRBuilder, Value
@@ -36,13 +33,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
-numba.config.THREADING_LAYER = "omp"
-_threads = torch.get_num_threads()
-numba.set_num_threads(1)
-torch.set_num_threads(_threads)  # numba, starting its threads, sets OpenMP, and so torch, to all processors.
-
-_GAMMA, _MIX_1, _MIX_2, _PICK = np.uint64(GAMMA), np.uint64(MIX_1), np.uint64(MIX_2), np.uint64(RUNS - 1)
-_S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+_GAMMA, _PICK, _S32 = np.uint64(GAMMA), np.uint64(RUNS - 1), np.uint64(32)
 _ONE = np.float32(1.0)
 _TINY = np.finfo(np.float32).tiny
 _MAGNITUDE = np.int32(0x7FFFFFFF)
@@ -50,62 +41,6 @@ _MAGNITUDE = np.int32(0x7FFFFFFF)
 AHEAD = 4
 """Runs of the noise that are fetched before they are needed. The table lies in a processor's third cache; its rows are
 taken at random, which no processor foresees."""
-
-DROP_BLOCK = 1024
-"""Numbers that share a key in `drop`: the 64-bit hash is paid once a block, the cheap 32-bit one for each number."""
-
-_setting = threading.local()
-"""`threads`: numba's present number of threads, which it keeps for each calling thread; setting it takes time."""
-
-
-def kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator that compiles a loop for one signature and caches it on disk for the next process where possible."""
-
-    def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
-        options = {"parallel": True, "nogil": True, "error_model": "numpy"}
-        try:
-            kernel = numba.njit(signature, cache=True, **options)(function)
-        except (RuntimeError, OSError):  # Neither the package's folder nor the home folder can be written.
-            kernel = numba.njit(signature, **options)(function)
-
-        def call(*arguments: object) -> Any:
-            threads = torch.get_num_threads()
-            if getattr(_setting, "threads", None) != threads:
-                numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-                _setting.threads = threads
-            return kernel(*arguments)
-
-        return call
-
-    return compile_function
-
-
-@numba.njit(inline="always")  # type: ignore[untyped-decorator]
-def _mix(counter: np.uint64) -> np.uint64:
-    """SplitMix64's finalizer, see `PooledNormal`."""
-    counter = (counter ^ (counter >> _S30)) * _MIX_1
-    counter = (counter ^ (counter >> _S27)) * _MIX_2
-    return counter ^ (counter >> _S31)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _float_of(_: object, bits: Type) -> tuple[Signature, Callable[..., Value]]:
-    """The float32 with the bits of an int32: no operation of the processor, only another type."""
-
-    def generate(context: BaseContext, builder: IRBuilder, signature: Signature, arguments: list[Value]) -> Value:
-        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
-
-    return float32(bits), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _bits_of(_: object, number: Type) -> tuple[Signature, Callable[..., Value]]:
-    """The int32 with the bits of a float32, see `_float_of`."""
-
-    def generate(context: BaseContext, builder: IRBuilder, signature: Signature, arguments: list[Value]) -> Value:
-        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
-
-    return int32(number), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -128,7 +63,7 @@ def _fetch(_: object, table: Array, row: Type, index: Type) -> tuple[Signature, 
 @numba.njit(inline="always")  # type: ignore[untyped-decorator]
 def _fetch_run(table_KN: Floats, counter: np.uint64) -> None:
     """Fetch both rows of the table that make the run of a counter."""
-    bits = _mix(counter)
+    bits = mix(counter)
     row_1, row_2 = np.int64(bits & _PICK), np.int64((bits >> _S32) & _PICK)
     for line in range(RUN // 16):  # A cache line holds 16 numbers.
         _fetch(table_KN, row_1, 16 * line)
@@ -170,7 +105,7 @@ def convert_inputs(
                 largest = np.int32(0)
                 for index in range(len(bits_I)):
                     largest = max(largest, np.int32(bits_I[index] & _MAGNITUDE))
-                magnitude = _float_of(np.int32(largest))
+                magnitude = float_of(np.int32(largest))
             input_scale_RT[tile, token] = magnitude
             # A token of zeros must give zeros, not NaN.
             inverse = _ONE / (_TINY if magnitude < _TINY else magnitude)
@@ -232,14 +167,14 @@ def convert_outputs(
     tokens, columns = product_TO.shape
     runs = (columns + RUN - 1) // RUN
     first_row, needs_bits = sum_TO.shape[0] == 0, saturated_TB.shape[0] > 0
-    bound, saturated_tokens = _bits_of(limit), 0
+    bound, saturated_tokens = bits_of(limit), 0
     for token in prange(tokens):
         magnitude, largest = input_scale_T[token], np.int32(0)
         # A run of the noise is the sum of two rows of the table; one hash of the run's number picks both.
         for run in range(runs):
             run_counter, first = counter + np.uint64(token * runs + run) * _GAMMA, run * RUN
             _fetch_run(table_KN, run_counter + np.uint64(AHEAD) * _GAMMA)
-            bits = _mix(run_counter)
+            bits = mix(run_counter)
             row_1, row_2 = bits & _PICK, (bits >> _S32) & _PICK
             for index in range(min(RUN, columns - first)):
                 scaled = product_TO[token, first + index] * weight_scale_O[first + index]
@@ -247,7 +182,7 @@ def convert_outputs(
                 level = np.rint(value)
                 level = level if rounds else value
                 # See `convert_inputs`: bits are in the order of magnitudes.
-                largest = max(largest, np.int32(_bits_of(level) & _MAGNITUDE))
+                largest = max(largest, np.int32(bits_of(level) & _MAGNITUDE))
                 product_TO[token, first + index] = level
         if needs_bits:
             for byte in range(saturated_TB.shape[1]):
@@ -298,7 +233,7 @@ def noisy_weights(
         for run in range(runs):
             run_counter = counter + np.uint64(column * runs + run) * _GAMMA
             _fetch_run(table_KN, run_counter + np.uint64(AHEAD) * _GAMMA)
-            bits = _mix(run_counter)
+            bits = mix(run_counter)
             row_1, row_2, first = bits & _PICK, (bits >> _S32) & _PICK, run * RUN
             for index in range(min(RUN, rows - first)):
                 noisy_OI[column, first + index] = table_KN[row_1, index] + table_KN[row_2, index]
@@ -307,38 +242,3 @@ def noisy_weights(
             noisy_I, exact_I = noisy_OI[column, first : edges[tile + 1]], exact_OI[column, first : edges[tile + 1]]
             for index in range(len(noisy_I)):
                 noisy_I[index] = noisy_I[index] * deviation + exact_I[index]
-
-
-@numba.njit(inline="always")  # type: ignore[untyped-decorator]
-def _mix_32(word: np.uint32) -> np.uint32:
-    """The finalizer of MurmurHash3 (Appleby, public domain).
-
-    Masks of words that differ by 2 correlate by about 1e-3 at p = 0.1 (2^27 pairs), others by less.
-    """
-    word = np.uint32(np.uint32(word ^ (word >> np.uint32(16))) * np.uint32(0x85EBCA6B))
-    word = np.uint32(np.uint32(word ^ (word >> np.uint32(13))) * np.uint32(0xC2B2AE35))
-    return np.uint32(word ^ (word >> np.uint32(16)))
-
-
-@kernel("void(float32[::1], uint64, uint32, float32, float32[::1])")
-def drop(x: Floats, counter: np.uint64, threshold: np.uint32, scale: np.float32, output: Floats) -> None:
-    """Set numbers to 0 at random and scale the others.
-
-    Number `i` of a block is dropped if hash(i ^ key) ^ lock is below the threshold; key and lock are the halves of the
-    SplitMix64 of the block's number. No mask is stored: the backward pass hashes again.
-
-    Args:
-        x: (numbers,).
-        counter: counter of the first block, any 64 bits.
-        threshold: 2^32 times the probability.
-        scale: factor of the numbers that are not dropped.
-        output: (numbers,), output.
-    """
-    for block in prange((len(x) + DROP_BLOCK - 1) // DROP_BLOCK):
-        bits = _mix(counter + np.uint64(block) * _GAMMA)
-        key, lock = np.uint32(bits), np.uint32(bits >> _S32)
-        x_N = x[block * DROP_BLOCK : (block + 1) * DROP_BLOCK]
-        output_N = output[block * DROP_BLOCK : (block + 1) * DROP_BLOCK]
-        for index in range(len(x_N)):
-            word = np.uint32(_mix_32(np.uint32(np.uint32(index) ^ key)) ^ lock)
-            output_N[index] = x_N[index] * (scale if word >= threshold else np.float32(0))

@@ -13,7 +13,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from analog_lora_cli.hardware.kernels.approximations import exp2, float_of, log2, mix, normal_pair
-from analog_lora_cli.hardware.kernels.cpu import kernel
+from analog_lora_cli.hardware.kernels.compiler import kernel
 from analog_lora_cli.hardware.kernels.random import GAMMA, RUN, RUNS
 
 Floats = NDArray[np.float32]

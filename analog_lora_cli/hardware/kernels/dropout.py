@@ -15,7 +15,7 @@ LEAST_NUMBERS = 1 << 12
 
 
 class Dropout(nn.Dropout):
-    """`torch.nn.Dropout` with the masks of `kernels.cpu.drop` for float32 on a CPU; torch's own elsewhere.
+    """`torch.nn.Dropout` with the masks of `kernels.cpu_dropout.drop` for float32 on a CPU; torch's own elsewhere.
 
     Each number is dropped with probability p, independently of the others (correlations are below 0.001), and the
     others are multiplied by 1 / (1 - p). The mask is a function of a seed that torch's default generator gives in the
@@ -45,13 +45,13 @@ class _HashedDropout(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: _Context, x: Tensor, p: float, seed: int) -> Tensor:
-        from analog_lora_cli.hardware.kernels import cpu as cpu_kernels
+        from analog_lora_cli.hardware.kernels import cpu_dropout
 
         ctx.p, ctx.seed = p, seed
         x = x.detach().contiguous()
         output = torch.empty_like(x)
         threshold, scale = np.uint32(round(p * 2**32)), np.float32(1 / (1 - p))
-        cpu_kernels.drop(x.view(-1).numpy(), np.uint64(seed), threshold, scale, output.view(-1).numpy())
+        cpu_dropout.drop(x.view(-1).numpy(), np.uint64(seed), threshold, scale, output.view(-1).numpy())
         return output
 
     @staticmethod

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 RUN = 64
-"""Numbers that are drawn at once. Compiled into `kernels.cpu`: numba notices changes of that file only."""
+"""Numbers that are drawn at once."""
 
 RUNS = 1 << 14
 """Runs in the table: 4 MiB, which stay in a processor's cache."""
