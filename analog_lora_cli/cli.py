@@ -78,6 +78,10 @@ def _end_like_ctrl_c() -> None:
 def run() -> None:
     """The entry point of the `analora` command."""
     code = main()
-    # At its end the interpreter looks once more for garbage among all objects of the libraries: most of a second.
-    gc.freeze()
+    if "triton" in sys.modules:
+        # Its extension prints a long list of what is left at the end.
+        gc.unfreeze()
+    else:
+        # The interpreter looks once more for garbage among all objects of the libraries: most of a second.
+        gc.freeze()
     sys.exit(code)
