@@ -5,14 +5,12 @@ Axes by suffix: T tokens, I inputs (of all rows of tiles, or of one), O outputs,
 
 from __future__ import annotations
 
-import ctypes
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from analog_lora_cli.hardware.kernels import cpu as kernels
+from analog_lora_cli.hardware.kernels.arrays import as_array
 from analog_lora_cli.hardware.kernels.random import PooledNormal, run_table
 from analog_lora_cli.hardware.tile.array import GradientNeeds, MvmResult, TileArray
 from analog_lora_cli.hardware.tile.cpu_inputs import convert_inputs
@@ -34,7 +32,7 @@ class CpuBackend(TorchBackend):
         exact_OI, noisy_OI = exact_OI.contiguous(), exact_OI.new_empty(exact_OI.shape)
         counter = PooledNormal(tiles.noise.weight_seed, exact_OI.device).reserve(*exact_OI.shape)
         kernels.noisy_weights(
-            _array(exact_OI),
+            as_array(exact_OI),
             np.uint64(counter),
             run_table(torch.float32).numpy(),
             np.float32(strength),
@@ -101,7 +99,7 @@ def _multiply_rows(
             scales.weight_scale[row].numpy(),
             scales.output_scale[row].numpy(),
             scale_RT[row].numpy(),
-            _array(bias_O),
+            as_array(bias_O),
             sums,
             _NO_BITS if saturated_RTB is None else saturated_RTB[row].numpy(),
         )
@@ -109,13 +107,3 @@ def _multiply_rows(
         if row == 0 and len(rows) > 1:
             product_TO, sums = torch.empty_like(y_TO), y_TO.numpy()
     return saturated_RTB if saturated_tokens else None
-
-
-def _array(parameter: Tensor) -> NDArray[np.float32]:
-    """numpy's view of a parameter, which must outlive it.
-
-    Tensor.numpy would forbid its storage to be resized, as FSDP does to free it.
-    """
-    assert parameter.dtype == torch.float32 and parameter.is_contiguous()
-    memory = (ctypes.c_float * parameter.numel()).from_address(parameter.data_ptr())
-    return np.asarray(memory, dtype=np.float32).reshape(parameter.shape)
