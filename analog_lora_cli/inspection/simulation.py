@@ -11,9 +11,10 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.hardware.tile.mapping import tile_dtype
 from analog_lora_cli.models.placement import PlacedLayer
 
-CHIP_NS_PER_WEIGHT = 12.0
+CHIP_NS_PER_WEIGHT = 13.0
 """Time in ns that one thread takes to program a weight and to age it to a time, on the default device with a pair of
-conductances; `python -m tests.benchmarks.big_models --chip` measures it."""
+conductances. Measured with 512-bit vectors: 10 to 14 on tiles of 512 rows, 15 on those of 288;
+`python -m tests.benchmarks.chips` and `.big_models --chip` measure it."""
 _DEVICES = 2
 """Devices of a weight there; the time grows with them."""
 
