@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ import torch
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime.libraries import prepare_libraries
+from tests.benchmarks.measure import peak
 
 prepare_libraries()
 
@@ -156,10 +156,9 @@ def _measured(folder: str, with_chip: bool) -> dict[str, float]:
     return result
 
 
-def _peak() -> int:
+def _peak() -> float:
     """Largest resident memory of this process so far, in bytes."""
-    # Not getrusage, whose maximum a child takes over from its parent.
-    return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+    return peak("cpu") * 2**20
 
 
 if __name__ == "__main__":

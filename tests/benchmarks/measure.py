@@ -100,6 +100,7 @@ def forget_peak(device: str) -> float:
 
 
 def _status(key: str) -> int:
+    # Not getrusage, whose maximum a child takes over from its parent.
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(key)).split()[1])
 

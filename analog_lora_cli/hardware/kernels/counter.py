@@ -32,7 +32,7 @@ def normal_pairs(key: int, shape: tuple[int, ...], device: torch.device) -> tupl
         device: device that computes them; another one gives the same numbers up to the last bits.
     """
     index = torch.arange(math.prod(shape), dtype=torch.int64, device=device).view(shape)
-    bits = _mix(index * _signed(GAMMA) + _signed(key))
+    bits = _mix(index * signed(GAMMA) + signed(key))
     u = (_right(bits, 33).float() + 0.5) * 2.0**-31
     turns = _right(bits & 0xFFFFFFFF, 1).float() * 2.0**-31 - 0.5
     radius, angle = torch.sqrt(-2.0 * torch.log(u)), turns * (2.0 * math.pi)
@@ -62,8 +62,8 @@ def pairs_of_column(rows: int) -> int:
 
 def _mix(counter: Tensor) -> Tensor:
     """SplitMix64's finalizer on int64, whose products wrap as those of unsigned numbers do."""
-    counter = (counter ^ _right(counter, 30)) * _signed(MIX_1)
-    counter = (counter ^ _right(counter, 27)) * _signed(MIX_2)
+    counter = (counter ^ _right(counter, 30)) * signed(MIX_1)
+    counter = (counter ^ _right(counter, 27)) * signed(MIX_2)
     return counter ^ _right(counter, 31)
 
 
@@ -72,6 +72,6 @@ def _right(bits: Tensor, count: int) -> Tensor:
     return (bits >> count) & ((1 << (64 - count)) - 1)
 
 
-def _signed(number: int) -> int:
-    """The int64 with the bits of an unsigned number."""
+def signed(number: int) -> int:
+    """The int64 with the bits of an unsigned number, 0 .. 2^64 - 1."""
     return number - 2**64 if number >= 2**63 else number

@@ -28,6 +28,10 @@ class TileKey:
         """Seed of the numbers for a purpose, such as `"read", 3600.0, 0`."""
         return derive_seed(self.chip, self.layer, self.row, self.column, *purpose)
 
+    def of_pairs(self, count: int, purpose: str, *more: object) -> list[int]:
+        """Seeds of the numbers of each pair of devices for a purpose."""
+        return [self.seed(purpose, pair, *more) for pair in range(count)]
+
 
 class ProgrammedTile(Protocol):
     """One tile after programming, as if no device were stuck; reference columns come last among its columns."""

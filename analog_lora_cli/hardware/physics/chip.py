@@ -58,7 +58,7 @@ class Chip:
             read: number of the reading; another number draws other read noise.
         """
         for name, layer in self.layers.items():
-            state = _exact_state(layer, bool(self.hardware.adc_offset_mismatch))
+            state = self._blank_state(layer)
             for place in layer.grid:
                 self._age(name, layer, place, seconds, read, state)
             layer.state = state
@@ -70,7 +70,7 @@ class Chip:
         No chip can be read so; it shows what programming alone does.
         """
         for name, layer in self.layers.items():
-            state = _exact_state(layer, bool(self.hardware.adc_offset_mismatch))
+            state = self._blank_state(layer)
             for place in layer.grid:
                 tile = self._tile(name, layer, place)
                 _set(state, layer, place, tile.before_any_read, tile.faults.offset)
@@ -113,7 +113,7 @@ class Chip:
             for each tile, rows of tiles first.
         """
         layer = self.layers[name]
-        state = _exact_state(layer, bool(self.hardware.adc_offset_mismatch))
+        state = self._blank_state(layer)
         conductances = []
         for place in layer.grid:
             weight = self._age(name, layer, place, seconds, read, state)
@@ -132,8 +132,7 @@ class Chip:
     ) -> Tensor:
         """Write a tile at a time into the state of its layer; returns its weights in tile units, without ADC gains."""
         if self._loops is not None and for_loops(layer):
-            key = TileKey(self.seed, name, place.row, place.column)
-            return self._loops.age(key, layer, place, seconds, read, state)
+            return self._loops.age(self._key(name, place), layer, place, seconds, read, state)
         tile = self._tile(name, layer, place)
         weight, factor = tile.read(seconds, read)
         _set(state, layer, place, tile.as_converted(weight), tile.faults.offset)
@@ -141,18 +140,20 @@ class Chip:
         return weight
 
     def _tile(self, name: str, layer: MappedLayer, place: TileSlice) -> ChipTile:
-        key = TileKey(self.seed, name, place.row, place.column)
-        return ChipTile(key, tile_weight(layer, place), self.hardware, self._cells, self._compensation)
+        target = tile_weight(layer, place)
+        return ChipTile(self._key(name, place), target, self.hardware, self._cells, self._compensation)
 
+    def _key(self, name: str, place: TileSlice) -> TileKey:
+        return TileKey(self.seed, name, place.row, place.column)
 
-def _exact_state(layer: MappedLayer, has_offsets: bool) -> TileState:
-    """A state to be filled, with factors of 1 and offsets of 0."""
-    scales = layer.column_scale
-    return TileState(
-        torch.empty_like(layer.weight, dtype=scales.dtype),
-        torch.ones_like(scales),
-        torch.zeros_like(scales) if has_offsets else None,
-    )
+    def _blank_state(self, layer: MappedLayer) -> TileState:
+        """A state to be filled, with factors of 1 and offsets of 0."""
+        scales = layer.column_scale
+        return TileState(
+            torch.empty_like(layer.weight, dtype=scales.dtype),
+            torch.ones_like(scales),
+            torch.zeros_like(scales) if self.hardware.adc_offset_mismatch else None,
+        )
 
 
 def _set(state: TileState, layer: MappedLayer, place: TileSlice, weight: Tensor, offset: Tensor | None) -> None:

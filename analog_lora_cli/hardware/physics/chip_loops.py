@@ -84,6 +84,7 @@ class ChipLoops:
             sums.numpy(),
         )
         if read_out is None:
+            # Such a compensation looks at no programmed weights.
             target = tile_weight(layer, place)
             factor = self.compensation.factor(TileReadOut(target, target, held, None, *noises))
         else:
@@ -93,11 +94,9 @@ class ChipLoops:
 
     def _keys(self, key: TileKey, moment: tuple[float, int]) -> NDArray[np.uint64]:
         """(4, pairs), see `cpu_chips.age`."""
-        purposes: list[tuple[str, tuple[object, ...]]] = [
-            ("program +", ()), ("program -", ()), ("drift", ()), ("read", moment)
-        ]  # fmt: skip
         count = len(self.cells.pairs.significance)
-        seeds = [[key.seed(purpose, pair, *more) for pair in range(count)] for purpose, more in purposes]
+        programming = [key.of_pairs(count, f"program {sign}") for sign in "+-"]
+        seeds = [*programming, key.of_pairs(count, "drift"), key.of_pairs(count, "read", *moment)]
         return np.array(seeds, dtype=np.uint64)
 
 

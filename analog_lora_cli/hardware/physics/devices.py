@@ -17,7 +17,7 @@ from analog_lora_cli.hardware.physics.aihwkit_cells import AihwkitCells
 from analog_lora_cli.hardware.physics.cells import CellModel
 from analog_lora_cli.hardware.physics.gpu_cells import GpuPcmCells
 from analog_lora_cli.hardware.physics.pcm_cells import PcmCells
-from analog_lora_cli.hardware.physics.pcm_laws import Pairs, PcmLaws
+from analog_lora_cli.hardware.physics.pcm_laws import PcmLaws, device_pairs
 
 if TYPE_CHECKING:
     from aihwkit.inference.converter.base import BaseConductanceConverter
@@ -72,7 +72,7 @@ def cell_model(hardware: HardwareConfig) -> CellModel:
         ConfigError: as for `noise_model`.
     """
     model = noise_model(hardware)
-    laws, pairs = PcmLaws.of(model), Pairs.of(model.g_converter)
+    laws, pairs = PcmLaws.of(model), device_pairs(model.g_converter)
     if laws is None or pairs is None:
         return AihwkitCells(model, model.g_converter)
     if hardware.kernels == "triton":

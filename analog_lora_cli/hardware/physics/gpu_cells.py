@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,9 +13,6 @@ from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.choice import uses_triton
 from analog_lora_cli.hardware.physics.cells import TileKey
 from analog_lora_cli.hardware.physics.pcm_cells import PcmCells, PcmTile
-
-if TYPE_CHECKING:
-    from analog_lora_cli.hardware.kernels.gpu.chips import DevicePairs
 
 
 @dataclass(frozen=True)
@@ -41,8 +37,9 @@ class GpuPcmTile(PcmTile):
         """See `ProgrammedTile`."""
         from analog_lora_cli.hardware.kernels.gpu import chips
 
+        plus_K, minus_K = self._keys("program +"), self._keys("program -")
         noise_P = self.cells.laws.noise_in_microsiemens.tolist()
-        return chips.program(self.target_OI, self._keys("program +"), self._keys("program -"), self._pairs, noise_P)
+        return chips.program(self.target_OI, plus_K, minus_K, self.cells.pairs, noise_P)
 
     @torch.no_grad()
     def read(self, seconds: float, number: int) -> Tensor:
@@ -54,15 +51,8 @@ class GpuPcmTile(PcmTile):
             return super().read(seconds, number)
         keys = self._keys("drift"), self._keys("read", float(seconds), number)
         law_P, log2_age = laws.packed(seconds).tolist(), math.log2(laws.drift_ratio(seconds))
-        return chips.read(self.target_OI, self.weight, *keys, self._pairs, law_P, log2_age)
-
-    @property
-    def _pairs(self) -> DevicePairs:
-        from analog_lora_cli.hardware.kernels.gpu.chips import DevicePairs
-
-        pairs = self.cells.pairs
-        return DevicePairs(pairs.significance, pairs.g_min, pairs.g_max)
+        return chips.read(self.target_OI, self.weight, *keys, self.cells.pairs, law_P, log2_age)
 
     def _keys(self, purpose: str, *more: object) -> list[int]:
         """The key of each pair."""
-        return [self.key.seed(purpose, pair, *more) for pair in range(len(self.cells.pairs.significance))]
+        return self.key.of_pairs(len(self.cells.pairs.significance), purpose, *more)

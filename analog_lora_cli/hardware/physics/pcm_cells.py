@@ -18,10 +18,11 @@ from torch import Tensor
 
 from analog_lora_cli.config.device_file import ClippedLaw
 from analog_lora_cli.hardware.kernels.counter import cell_normals
+from analog_lora_cli.hardware.kernels.device_pairs import DevicePairs
 from analog_lora_cli.hardware.kernels.random import one_thread
 from analog_lora_cli.hardware.physics.cells import TileKey
 from analog_lora_cli.hardware.physics.conductances import TileConductances, on_scale_of
-from analog_lora_cli.hardware.physics.pcm_laws import Pairs, PcmLaws
+from analog_lora_cli.hardware.physics.pcm_laws import PcmLaws
 
 if TYPE_CHECKING:
     from aihwkit.inference.converter.base import BaseConductanceConverter
@@ -32,7 +33,7 @@ class PcmCells:
     """Pairs of devices with `PcmLaws`."""
 
     laws: PcmLaws
-    pairs: Pairs
+    pairs: DevicePairs
     converter: BaseConductanceConverter
     """aihwkit's, which `pairs` describes."""
     compiled: bool

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analog_lora_cli.config.device_file import PCM, ClippedLaw, ReadNoise
+from analog_lora_cli.hardware.kernels.device_pairs import DevicePairs
+from analog_lora_cli.hardware.physics.conductances import significance_of
 from analog_lora_cli.hardware.physics.fitted_noise import FittedNoiseModel
 
 if TYPE_CHECKING:
@@ -101,41 +103,11 @@ class PcmLaws:
         return np.array([*numbers, self.read_size(seconds)], dtype=np.float32)
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs of devices that hold a weight: G+ of each carries positive weights, G- negative ones.
+def device_pairs(converter: BaseConductanceConverter) -> DevicePairs | None:
+    """The pairs of one of aihwkit's converters; None if it maps weights in another way."""
+    from aihwkit.inference.converter import conductance as converters
 
-    With W the weight in uS, pair k carries what lies between L_k = sum_(j<k) f_j (g_max - g_min) and L_(k+1):
-
-        G+-_k = clip((max(+-W, 0) - L_k) / f_k + g_min, g_min, g_max)
-
-    (aihwkit's `NPairConductanceConverter`; with one pair its `SinglePairConductanceConverter`).
-    """
-
-    significance: tuple[float, ...]
-    """f_k, lowest first."""
-    g_min: float
-    """In uS."""
-    g_max: float
-    """In uS."""
-
-    @classmethod
-    def of(cls, converter: BaseConductanceConverter) -> Pairs | None:
-        """The pairs of one of aihwkit's converters; None if it maps weights in another way."""
-        from aihwkit.inference.converter import conductance as converters
-
-        known = (converters.NPairConductanceConverter, converters.SinglePairConductanceConverter)
-        if not isinstance(converter, known):
-            return None
-        significance = tuple(float(factor) for factor in getattr(converter, "f_lst", [1.0]))
-        return cls(significance, float(converter.g_min), float(converter.g_max))
-
-    def scale(self, largest: float) -> float:
-        """uS for each tile unit of a tile whose largest weight is this, in tile units."""
-        return sum(self.significance) * (self.g_max - self.g_min) / max(largest, 1e-7)
-
-    @property
-    def lower_bounds(self) -> list[float]:
-        """L_k of each pair, in uS."""
-        steps = [factor * (self.g_max - self.g_min) for factor in self.significance]
-        return [sum(steps[:pair]) for pair in range(len(steps))]
+    known = (converters.NPairConductanceConverter, converters.SinglePairConductanceConverter)
+    if not isinstance(converter, known):
+        return None
+    return DevicePairs(tuple(significance_of(converter)), float(converter.g_min), float(converter.g_max))

@@ -65,6 +65,20 @@ class Precision:
         return _TRITON_TYPES[self.dtype]
 
 
+def launch_options(precision: Precision, blocks: Blocks) -> dict[str, object]:
+    """The arguments of a kernel and of its launch that follow from precision and sizes."""
+    return {
+        "OPERAND": precision.operand,
+        "PRECISION": precision.dot,
+        "WIDE": INTERPRETED,
+        "TOKENS": blocks.tokens,
+        "OUTPUTS": blocks.outputs,
+        "INPUTS": blocks.inputs,
+        "num_warps": blocks.warps,
+        "num_stages": blocks.stages,
+    }
+
+
 @triton.jit
 def dot(
     left: tl.tensor,

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from analog_lora_cli.hardware.kernels.counter import pairs_of_column
+from analog_lora_cli.hardware.kernels.counter import pairs_of_column, signed
+from analog_lora_cli.hardware.kernels.device_pairs import DevicePairs
 from analog_lora_cli.hardware.kernels.gpu.elementary import exp2, limited, log2
-from analog_lora_cli.hardware.kernels.gpu.noise import normal_pair, signed
+from analog_lora_cli.hardware.kernels.gpu.noise import normal_pair
 from analog_lora_cli.hardware.kernels.random import RUN
 
 _LN_2 = tl.constexpr(math.log(2.0))
@@ -27,27 +27,6 @@ _RUN = tl.constexpr(RUN)
 
 COLUMNS, HALVES = 8, 64
 """Columns of one program, and rows of each half; not measured on a card."""
-
-
-@dataclass(frozen=True)
-class DevicePairs:
-    """Pairs of devices that hold a weight, see `pcm_laws.Pairs`."""
-
-    significance_K: Sequence[float]
-    g_min: float
-    """In uS."""
-    g_max: float
-    """In uS."""
-
-    def lower_bounds(self) -> list[float]:
-        """The weight in uS from which each pair carries."""
-        steps = [factor * (self.g_max - self.g_min) for factor in self.significance_K]
-        return [sum(steps[:pair]) for pair in range(len(steps))]
-
-    @property
-    def range(self) -> float:
-        """uS of the largest weight of a tile."""
-        return sum(self.significance_K) * (self.g_max - self.g_min)
 
 
 @triton.jit
@@ -144,9 +123,9 @@ def program(
     columns, rows = target_OI.shape
     weight_OI = torch.empty(columns, rows, dtype=torch.float32, device=target_OI.device)
     target_OI, largest = target_OI.contiguous(), target_OI.abs().amax()
-    lower_K = pairs.lower_bounds()
+    lower_K = pairs.lower_bounds
     with torch.cuda.device_of(target_OI):
-        for pair, factor in enumerate(pairs.significance_K):
+        for pair, factor in enumerate(pairs.significance):
             keys, laws = (signed(plus_K[pair]), signed(minus_K[pair])), (pairs.g_min, pairs.g_max, *noise_P)
             _program[_grid(columns, rows)](
                 target_OI, largest, weight_OI, *keys, pairs.range, lower_K[pair], factor, *laws, columns, rows,
@@ -266,11 +245,11 @@ def read(
     weight_OI = torch.empty(columns, rows, dtype=torch.float32, device=target_OI.device)
     target_OI, programmed_OI = target_OI.contiguous(), programmed_OI.contiguous()
     largest, largest_now = target_OI.abs().amax(), programmed_OI.abs().amax()
-    lower_K = pairs.lower_bounds()
+    lower_K = pairs.lower_bounds
     reference, drift_scale, *others, size = law_P
     constants = (pairs.g_max, log2_age * drift_scale, size, reference, *others)
     with torch.cuda.device_of(target_OI):
-        for pair, factor in enumerate(pairs.significance_K):
+        for pair, factor in enumerate(pairs.significance):
             keys = signed(drift_K[pair]), signed(read_K[pair])
             _read[_grid(columns, rows)](
                 target_OI, programmed_OI, largest, largest_now, weight_OI, *keys, pairs.range, lower_K[pair], factor,

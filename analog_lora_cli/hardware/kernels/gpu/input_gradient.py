@@ -10,16 +10,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from analog_lora_cli.hardware.kernels.counter import signed
 from analog_lora_cli.hardware.kernels.gpu.blocks import (
     HALF_BACKWARD,
-    INTERPRETED,
     SINGLE_BACKWARD,
     Blocks,
     Precision,
     dot,
+    launch_options,
 )
 from analog_lora_cli.hardware.kernels.gpu.mvm import WeightNoise
-from analog_lora_cli.hardware.kernels.gpu.noise import normal, signed
+from analog_lora_cli.hardware.kernels.gpu.noise import normal
 
 
 @triton.jit(do_not_specialize=["key"])
@@ -120,13 +121,6 @@ def input_gradient(
             outputs,
             inputs,
             per_row,
-            OPERAND=precision.operand,
-            PRECISION=precision.dot,
-            WIDE=INTERPRETED,
-            TOKENS=blocks.tokens,
-            OUTPUTS=blocks.outputs,
-            INPUTS=blocks.inputs,
-            num_warps=blocks.warps,
-            num_stages=blocks.stages,
+            **launch_options(precision, blocks),
         )
     return result_TI

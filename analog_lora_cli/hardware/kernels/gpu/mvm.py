@@ -14,16 +14,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from analog_lora_cli.hardware.kernels.counter import signed
 from analog_lora_cli.hardware.kernels.gpu.blocks import (
     HALF_FORWARD,
-    INTERPRETED,
     SINGLE_FORWARD,
     Blocks,
     Precision,
     dot,
+    launch_options,
 )
 from analog_lora_cli.hardware.kernels.gpu.elementary import limited, rounded
-from analog_lora_cli.hardware.kernels.gpu.noise import normal, signed
+from analog_lora_cli.hardware.kernels.gpu.noise import normal
 
 _TINY = tl.constexpr(torch.finfo(torch.float32).tiny)
 
@@ -267,13 +268,6 @@ def analog_mvm(
             ROUNDS=conversion.rounds,
             LIMITED=limited,
             OUTPUT_NOISE=conversion.noise > 0,
-            OPERAND=precision.operand,
-            PRECISION=precision.dot,
-            WIDE=INTERPRETED,
-            TOKENS=blocks.tokens,
-            OUTPUTS=blocks.outputs,
-            INPUTS=blocks.inputs,
-            num_warps=blocks.warps,
-            num_stages=blocks.stages,
+            **launch_options(precision, blocks),
         )
     return y_TO, bits

@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from analog_lora_cli.hardware.kernels import random
+from analog_lora_cli.hardware.kernels.counter import signed
 from analog_lora_cli.hardware.kernels.gpu.elementary import log2
 from analog_lora_cli.hardware.kernels.polynomials import COSINE, SINE
 
@@ -107,8 +108,3 @@ def noisy_weights(
     with torch.cuda.device_of(weight_OI):
         _noisy_weights[grid](*arguments, OUTPUTS=DRAWN_OUTPUTS, INPUTS=DRAWN_INPUTS)
     return noisy_OI
-
-
-def signed(key: int) -> int:
-    """The int64 with the bits of a key, 0 .. 2^64 - 1: kernels are compiled for one type of key."""
-    return key - 2**64 if key >= 2**63 else key
