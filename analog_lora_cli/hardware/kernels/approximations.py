@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from numba import float32, int32
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from analog_lora_cli.hardware.kernels import compiler  # noqa: F401  Before anything is compiled.
 from analog_lora_cli.hardware.kernels.polynomials import COSINE, EXP2, LOG2, SINE
@@ -31,6 +32,8 @@ _S27, _S30, _S31, _S33 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(
 _ROOT_HALF = _I(0x3F3504F3)
 """The bits of sqrt(1/2): mantissas are taken from there to sqrt(2)."""
 _MANTISSA = _I(23)
+MAGNITUDE = _I(0x7FFFFFFF)
+"""The bits of a magnitude: all but the sign."""
 
 _L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7 = map(_F, LOG2)
 _E0, _E1, _E2, _E3, _E4, _E5 = map(_F, EXP2)
@@ -57,6 +60,18 @@ def bits_of(_: object, number: Type) -> tuple[Signature, Callable[..., Value]]:
         return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
 
     return int32(number), generate
+
+
+@numba.njit(error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
+def largest_magnitude(x_I: NDArray[np.float32]) -> np.float32:
+    """The largest magnitude of numbers, NaN being the largest; 0 of none."""
+    bits_I = x_I.view(np.int32)
+    # The bits of magnitudes are in the order of the magnitudes; maxima of integers are vectorized.
+    largest = _I(0)
+    for index in range(len(bits_I)):
+        largest = max(largest, _I(bits_I[index] & MAGNITUDE))
+    result: np.float32 = float_of(_I(largest))
+    return result
 
 
 @numba.njit(inline="always")  # type: ignore[untyped-decorator]

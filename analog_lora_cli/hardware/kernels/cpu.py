@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 from numpy.typing import NDArray
 
-from analog_lora_cli.hardware.kernels.approximations import bits_of, float_of, mix
+from analog_lora_cli.hardware.kernels.approximations import MAGNITUDE, bits_of, largest_magnitude, mix
 from analog_lora_cli.hardware.kernels.compiler import kernel
 from analog_lora_cli.hardware.kernels.random import GAMMA, RUN, RUNS
 
@@ -36,7 +36,6 @@ Floats = NDArray[np.float32]
 _GAMMA, _PICK, _S32 = np.uint64(GAMMA), np.uint64(RUNS - 1), np.uint64(32)
 _ONE = np.float32(1.0)
 _TINY = np.finfo(np.float32).tiny
-_MAGNITUDE = np.int32(0x7FFFFFFF)
 
 AHEAD = 4
 """Runs of the noise that are fetched before they are needed. The table lies in a processor's third cache; its rows are
@@ -99,13 +98,7 @@ def convert_inputs(
             level_I = levels_TI[token, edges[tile] : edges[tile + 1]]
             magnitude = constant_R[tile]
             if magnitude == 0:
-                bits_I = x_I.view(np.int32)
-                # The bits of magnitudes are in the order of the magnitudes, NaN last; maxima of integers are
-                # vectorized.
-                largest = np.int32(0)
-                for index in range(len(bits_I)):
-                    largest = max(largest, np.int32(bits_I[index] & _MAGNITUDE))
-                magnitude = float_of(np.int32(largest))
+                magnitude = largest_magnitude(x_I)
             input_scale_RT[tile, token] = magnitude
             # A token of zeros must give zeros, not NaN.
             inverse = _ONE / (_TINY if magnitude < _TINY else magnitude)
@@ -182,7 +175,7 @@ def convert_outputs(
                 level = np.rint(value)
                 level = level if rounds else value
                 # See `convert_inputs`: bits are in the order of magnitudes.
-                largest = max(largest, np.int32(bits_of(level) & _MAGNITUDE))
+                largest = max(largest, np.int32(bits_of(level) & MAGNITUDE))
                 product_TO[token, first + index] = level
         if needs_bits:
             for byte in range(saturated_TB.shape[1]):

@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from analog_lora_cli.hardware.kernels.approximations import exp2, float_of, log2, mix, normal_pair
+from analog_lora_cli.hardware.kernels.approximations import exp2, largest_magnitude, log2, mix, normal_pair
 from analog_lora_cli.hardware.kernels.compiler import kernel
 from analog_lora_cli.hardware.kernels.random import GAMMA, RUN, RUNS
 
@@ -23,7 +23,6 @@ _GAMMA, _PICK, _S32 = np.uint64(GAMMA), np.uint64(RUNS - 1), np.uint64(32)
 _F = np.float32
 _LN_2 = _F(np.log(2.0))
 _TINY, _SMALLEST = _F(1e-7), _F(1e-30)
-_MAGNITUDE = np.int32(0x7FFFFFFF)
 _BLOCK = 16
 """Columns that one thread computes in turn, with the same memory for its intermediate results."""
 
@@ -62,17 +61,6 @@ def _scaled(weight_I: Floats, scale: np.float32, scaled_I: Floats) -> None:
 def _quotients(weight_I: Floats, scale: np.float32, target_I: Floats) -> None:
     for index in range(len(weight_I)):
         target_I[index] = weight_I[index] / scale
-
-
-@_inner  # type: ignore[untyped-decorator]
-def _largest(weight_I: Floats) -> np.float32:
-    bits_I = weight_I.view(np.int32)
-    # Maxima of integers are vectorized; the bits of magnitudes are in the order of the magnitudes.
-    largest = np.int32(0)
-    for index in range(len(bits_I)):
-        largest = max(largest, np.int32(bits_I[index] & _MAGNITUDE))
-    result: np.float32 = float_of(np.int32(largest))
-    return result
 
 
 @_inner  # type: ignore[untyped-decorator]
@@ -241,7 +229,7 @@ def age(
     for pair in range(len(significance_K)):
         total += significance_K[pair] * g_max
     for column in prange(columns):
-        largest = _largest(weight_OI[first_O + column, first_I : first_I + rows])
+        largest = largest_magnitude(weight_OI[first_O + column, first_I : first_I + rows])
         before_O[column] = largest / _safe(scale_O[column])
     scale = total / max(before_O.max(), _TINY)
     # Whole vectors: what is left over of a loop costs ten times as much for each number.
@@ -260,7 +248,7 @@ def age(
                 _program(target_I, one_I, other_I, noise_P, scale, lower, factor, g_max, programmed_I)
                 lower += factor * g_max
             held_OI[column] = programmed_I[:rows]
-            after_O[column] = _largest(held_OI[column])
+            after_O[column] = largest_magnitude(held_OI[column])
             if len(table_KN):
                 sums_2O[0, column] = _read_out(programmed_I, column, rows, counters_2[0], table_KN, converter_P)
     scale_now = total / max(after_O.max(), _TINY)
