@@ -83,11 +83,11 @@ def _refuse_reprogramming(base: Config, config: Config, own: Layers) -> None:
             )
     if config.trains_base:
         problems.append("method: full trains the weights on the tiles, which stay as they are here: use lora")
-    if config.task.name != base.task.name and not config.adapter.train_head:
+    if config.task.name != base.task.name and config.head == "random":
         problems.append(
             "adapter.train_head: false puts the head onto tiles, and this chip holds none for another task: use true"
         )
-    elif config.adapter.train_head != base.adapter.train_head:
+    elif config.head != base.head:
         problems.append("adapter.train_head: decides what lies on the chip, and cannot change here")
     if problems:
         raise ConfigError(problems)

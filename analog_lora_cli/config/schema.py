@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.registry import ADAPTERS, OBJECTIVES, TASKS, SectionRegistry
 from analog_lora_cli.config.section import Section
+from analog_lora_cli.config.sections import causal as _causal  # noqa: F401  (registers its tasks)
 from analog_lora_cli.config.sections.adapter import AdapterSection, LoraSection
 from analog_lora_cli.config.sections.drift import DriftConfig
 from analog_lora_cli.config.sections.hardware import HardwareConfig
@@ -24,6 +25,7 @@ from analog_lora_cli.config.sections.task import SquadSection, TaskSection
 from analog_lora_cli.config.sections.train import TrainConfig
 
 Method = Literal["lora", "full", "digital"]
+HeadKind = Literal["trained", "random", "pretrained"]
 
 UNIONS: dict[str, SectionRegistry] = {registry.section: registry for registry in (TASKS, ADAPTERS, OBJECTIVES)}
 """The sections that have several kinds."""
@@ -75,6 +77,23 @@ class Config(Section):
                 "use model.dtype=float32, or hardware.simulator=fast"
             )
         return self
+
+    @model_validator(mode="after")
+    def _fits_head(self) -> Config:
+        if self.task.pretrained_head and self.adapter.train_head is not None:
+            raise ValueError(
+                f"adapter.train_head: the head of a language model (task {self.task.name}) is pretrained, digital and "
+                "frozen: leave the key out, or set it to null"
+            )
+        return self
+
+    @property
+    def head(self) -> HeadKind:
+        """The kind of head: `trained`, digital and stored with the adapter; `random`, frozen and on tiles like other
+        layers; `pretrained`, digital and frozen."""
+        if self.task.pretrained_head:
+            return "pretrained"
+        return "random" if self.adapter.train_head is False and self.has_adapter else "trained"
 
     @property
     def trains_base(self) -> bool:

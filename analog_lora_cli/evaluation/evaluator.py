@@ -13,6 +13,7 @@ from torch import nn
 
 from analog_lora_cli.tasks.base import EvalSet, FloatArray, Task
 from analog_lora_cli.tasks.data.collator import PaddingCollator
+from analog_lora_cli.tasks.data.features import MODEL_INPUTS
 from analog_lora_cli.tasks.scores import Column, Columns, Scores
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ class Evaluator:
         self._task = task
         self._sets: list[tuple[EvalSet, list[_Batch]]] = []
         collate = task.collator(tokenizer)
-        tokens = MOST_TOKENS_ON_CPU if device.type == "cpu" else None
+        limit = MOST_TOKENS_ON_CPU if device.type == "cpu" else None
         for eval_set in task.eval_sets(tokenizer):
-            self._sets.append((eval_set, _batches(eval_set, collate, batch_size, tokens)))
+            limits = [one for one in (limit, eval_set.most_tokens) if one is not None]
+            self._sets.append((eval_set, _batches(eval_set, collate, batch_size, min(limits, default=None))))
 
     @property
     def features(self) -> int:
@@ -57,7 +59,7 @@ class Evaluator:
         """Model inputs, batch by batch, longest first within each evaluation set."""
         for _, batches in self._sets:
             for batch in batches:
-                yield {name: tensor.to(self.device) for name, tensor in batch.inputs.items()}
+                yield {name: tensor for name, tensor in self._inputs(batch).items() if name in MODEL_INPUTS}
 
     @property
     def truth(self) -> Columns:
@@ -81,8 +83,7 @@ class Evaluator:
         for eval_set, batches in self._sets:
             outputs: dict[int, FloatArray] = {}
             for batch in batches:
-                result = model(**{name: tensor.to(self.device) for name, tensor in batch.inputs.items()})
-                for row, output in zip(batch.rows, self._task.outputs(result, batch.lengths), strict=True):
+                for row, output in zip(batch.rows, self._outputs(model, eval_set, batch), strict=True):
                     outputs[row] = output
                 if after_batch is not None:
                     after_batch(len(batch.rows))
@@ -94,17 +95,28 @@ class Evaluator:
     @torch.no_grad()  # Not inference_mode: a training may follow with what the model keeps between its calls.
     def expected_seconds(self, model: nn.Module) -> float:
         """About how long `run` would take, from its first batch and the number of tokens; the model stays as it is."""
+        first = self._sets[0]
         batches = [batch for _, batches in self._sets for batch in batches]
         training = model.training
         model.eval()
         for _ in range(2):  # Only the second is timed: the first also allocates memory.
             begin = time.perf_counter()
-            model(**{name: tensor.to(self.device) for name, tensor in batches[0].inputs.items()})
+            self._outputs(model, first[0], first[1][0])
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             seconds = time.perf_counter() - begin
         model.train(training)
         return seconds * sum(_tokens(batch) for batch in batches) / _tokens(batches[0])
+
+    def _outputs(self, model: nn.Module, eval_set: EvalSet, batch: _Batch) -> list[FloatArray]:
+        """Outputs of one batch, one array for each of its rows."""
+        inputs = self._inputs(batch)
+        if eval_set.outputs is not None:
+            return eval_set.outputs(model, inputs, batch.lengths)
+        return self._task.outputs(model(**inputs), batch.lengths)
+
+    def _inputs(self, batch: _Batch) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(self.device) for name, tensor in batch.inputs.items()}
 
 
 def _named(name: str, columns: Columns) -> list[tuple[str, Column]]:

@@ -25,14 +25,14 @@ class AdapterRequest:
     task_type: str | None
     """PEFT's name of the kind of task; None: its general class."""
     heads: list[str]
-    """Names of the head's modules."""
+    """Names of the modules of a head that is trained with the adapter; empty where it is frozen."""
 
     def common(self) -> dict[str, object]:
         """Arguments of every configuration class of PEFT."""
         arguments: dict[str, object] = {"target_modules": self.targets}
         if self.excluded:
             arguments["exclude_modules"] = self.excluded
-        if self.adapter.train_head:
+        if self.heads:
             arguments["modules_to_save"] = list(self.heads)  # PEFT adds names to it.
         if self.task_type is not None:
             arguments["task_type"] = self.task_type

@@ -43,9 +43,9 @@ def add_adapter(model: PreTrainedModel, config: Config, task: Task, heads: list[
     from peft import get_peft_model
 
     adapter = config.adapter
-    targets, excluded = adapter_targets(model, adapter, heads)
-    task_type = task.peft_task_type if adapter.train_head else None
-    request = AdapterRequest(adapter, targets, excluded, task_type, heads)
+    targets, excluded = adapter_targets(model, adapter, heads if config.head != "random" else [])
+    task_type = task.peft_task_type if config.head != "random" else None
+    request = AdapterRequest(adapter, targets, excluded, task_type, heads if config.head == "trained" else [])
     return get_peft_model(model, VARIANTS[adapter.variant].peft_config(request))
 
 
@@ -89,8 +89,13 @@ def read_frozen_head(folder: Path) -> dict[str, Tensor]:
 def adapter_targets(model: nn.Module, adapter: AdapterSection, heads: list[str]) -> tuple[list[str], list[str]]:
     """The suffixes that PEFT adapts, and the full names among them that it must leave out.
 
+    Args:
+        model: the plain model.
+        adapter: the `adapter` section.
+        heads: names of the modules of a digital head, which gets no adapter; empty where it may have one.
+
     Raises:
-        UsageError: a target matches no linear layer, or only the trained head.
+        UsageError: a target matches no linear layer, or only the head.
     """
     reason = no_linear_layer(module_facts(model), heads)
     if reason is not None:
@@ -99,13 +104,13 @@ def adapter_targets(model: nn.Module, adapter: AdapterSection, heads: list[str])
     in_head = {name for name in names if is_inside(name, heads)}
     patterns = adapter.targets
     if patterns is None:
-        patterns = sorted({name.rpartition(".")[2] for name in names if name not in in_head or not adapter.train_head})
+        patterns = sorted({name.rpartition(".")[2] for name in names if name not in in_head})
     matches = match_names(names, patterns, "adapter.targets")
-    head_matches = matches & in_head if adapter.train_head else set()
+    head_matches = matches & in_head
     targets = matches - head_matches
     if not targets:
         raise UsageError(
-            "adapter.targets: only the trained head matches; name a layer of the model, or use null for all"
+            "adapter.targets: only the digital head matches; name a layer of the model, or use null for all"
         )
     # PEFT matches suffixes in the head too. One that matches nothing else is dropped, so that no name needs excluding
     # for its sake: VeRA cannot exclude names.

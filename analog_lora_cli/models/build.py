@@ -113,7 +113,7 @@ def with_adapter(base: LoadedModel, base_checkpoint: Checkpoint | None = None, s
         folder = base_checkpoint.adapter_folder(start)
         module = load_adapter(base.plain, folder, trainable=True)
         return replace(base, module=module, head=replace(head, frozen=read_frozen_head(folder)))
-    if not config.adapter.train_head:
+    if config.head == "random":
         if base_checkpoint is not None:
             # It lies on tiles, so the chip holds that of the first adapter and no other.
             load_frozen_head(base.plain, base_checkpoint.adapter_folder(FIRST_ADAPTER))
@@ -190,7 +190,7 @@ def load_plain(
     family = family_of(model.config)
     if tokenizer is not None:
         _check_lengths(config, source, model, tokenizer)
-        tokenizer.padding_side = family.padding_side
+        family.prepare_tokenizer(tokenizer)
     heads = family.head_modules(model)
     return LoadedModel(
         config=config,

@@ -9,7 +9,7 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.models.modules import is_inside
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Family(ABC):
@@ -18,62 +18,77 @@ class Family(ABC):
     Tied weights stay digital in each, see `placement.decide`.
     """
 
-    padding_side: str
-    """Side on which short sequences of a batch are padded: `left` or `right`."""
-
     @abstractmethod
     def includes(self, config: PretrainedConfig) -> bool:
         """Whether a model with this configuration is of this family."""
 
     @abstractmethod
-    def head_modules(self, model: PreTrainedModel) -> list[str]:
-        """Names of the modules that are the task's head."""
-
-    @abstractmethod
-    def digital_heads(self, config: Config, heads: list[str]) -> list[str]:
-        """Names of the head's modules that never lie on tiles.
-
-        Args:
-            config: configuration of the training, which says whether the head is trained.
-            heads: names from `head_modules`.
-        """
-
-    @abstractmethod
-    def may_be_new(self, parameter: str, heads: list[str]) -> bool:
-        """Whether a parameter may be missing from pretrained weights, so that it begins at random.
-
-        Args:
-            parameter: name of the parameter.
-            heads: names from `head_modules`.
-        """
-
-
-class Encoder(Family):
-    """BERT and its kin: a task head beside the pretrained body, new in each task."""
-
-    padding_side = "right"
-
-    def includes(self, config: PretrainedConfig) -> bool:
-        """Whether the architecture can fill in masked tokens, or is not one that writes text either."""
-        return not is_decoder(config)
+    def prepare_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Set how the tokenizer pads the short sequences of a batch."""
 
     def head_modules(self, model: PreTrainedModel) -> list[str]:
-        """Names of all modules with parameters that stand beside the pretrained body."""
+        """Names of the modules that are the task's head: all with parameters that stand beside the pretrained body."""
         body = model.base_model_prefix
         return [
             name for name, child in model.named_children() if name != body and any(True for _ in child.parameters())
         ]
 
     def digital_heads(self, config: Config, heads: list[str]) -> list[str]:
-        """The whole head where it is trained; one that stays as it was drawn goes onto tiles like any other layer."""
-        return heads if config.trains_base or config.adapter.train_head else []
+        """Names of the head's modules that never lie on tiles: all, but for a head that stays as it was drawn, which
+        goes onto tiles like any other layer.
+
+        Args:
+            config: configuration of the training, which says whether the head is trained.
+            heads: names from `head_modules`.
+        """
+        return [] if config.head == "random" else heads
+
+    def may_be_new(self, parameter: str, heads: list[str]) -> bool:
+        """Whether a parameter may be missing from pretrained weights, so that it begins at random.
+
+        Args:
+            parameter: name of the parameter.
+            heads: names of the modules of a head that the task brings; empty where it is pretrained.
+        """
+        return is_inside(parameter, heads)
+
+
+class Encoder(Family):
+    """BERT and its kin: a task head beside the pretrained body, new in each task."""
+
+    def includes(self, config: PretrainedConfig) -> bool:
+        """Whether the architecture can fill in masked tokens, or is not one that writes text either."""
+        return not is_decoder(config)
+
+    def prepare_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Pad on the right."""
+        tokenizer.padding_side = "right"
 
     def may_be_new(self, parameter: str, heads: list[str]) -> bool:
         """Head and pooler: some pretrained models come without the latter."""
-        return is_inside(parameter, heads) or "pooler" in parameter
+        return super().may_be_new(parameter, heads) or "pooler" in parameter
 
 
-FAMILIES: tuple[Family, ...] = (Encoder(),)
+class Decoder(Family):
+    """Llama, GPT-2 and their kin, which write text.
+
+    The head of a language model is pretrained, often tied to the embedding, and never on tiles: trainers compute the
+    loss from its weights themselves, so that it would be digital in the loss and analog in generation.
+    """
+
+    def includes(self, config: PretrainedConfig) -> bool:
+        """Whether the architecture writes text and fills in no masked tokens."""
+        return is_decoder(config)
+
+    def prepare_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Pad on the left, so that generated text follows its prompt, with the end token where there is no padding
+        token: the attention mask tells them apart."""
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+
+
+FAMILIES: tuple[Family, ...] = (Encoder(), Decoder())
 """A new family is a new entry; the first that includes a configuration is taken."""
 
 

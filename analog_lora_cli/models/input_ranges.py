@@ -84,7 +84,7 @@ def calibrated_ranges(model: AnalogModel) -> dict[str, Tensor]:
         for start in range(0, len(features), _BATCH):
             rows = range(start, min(start + _BATCH, len(features)))
             batch = {name: tensor.to(device) for name, tensor in collate([features[row] for row in rows]).items()}
-            mask = batch["attention_mask"].bool()
+            mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()
 
             def count(name: str, x: Tensor, mask: Tensor = mask) -> None:
                 inputs[name].add(x[mask] if x.shape[:2] == mask.shape else x)

@@ -69,7 +69,7 @@ def load_model(
         task: task that says which head.
         source: folder or hub id.
         revision: revision of a repository on the hub.
-        dtype: type of the weights. The head is in float32 all the same, because it is trained.
+        dtype: type of the weights. A head that the task brings is in float32 all the same, because it is trained.
 
     Returns:
         the model, and the names of the parameters that the pretrained weights do not have: the new head.
@@ -94,7 +94,7 @@ def load_model(
     except Exception as error:  # As above; safetensors has an error of its own.
         raise _not_loadable("model", source, error) from error
     new_parameters = sorted(info["missing_keys"])
-    heads = family.head_modules(model)
+    heads = [] if task.config.pretrained_head else family.head_modules(model)
     missing = [name for name in new_parameters if not family.may_be_new(name, heads)]
     if missing:
         raise UsageError(_missing_body(source, task, config, missing))
@@ -148,7 +148,7 @@ def load_shapes(task: Task, source: str, revision: str | None = None) -> PreTrai
 
 
 def _missing_body(source: str, task: Task, config: PretrainedConfig, names: list[str]) -> str:
-    if is_decoder(config):
+    if is_decoder(config) and not task.config.pretrained_head:
         return (
             f"model.name: {source}: {config.model_type} is a decoder, and its weights do not fit transformers' "
             f"{task.auto_class().__name__}; task {task.config.name} needs an encoder, such as BERT or MobileBERT"

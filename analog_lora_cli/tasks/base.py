@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,16 @@ from analog_lora_cli.tasks.scores import Columns, Scores
 
 if TYPE_CHECKING:
     import datasets
+    from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
     from transformers.models.auto.auto_factory import _BaseAutoModelClass
     from transformers.utils import ModelOutput
 
 FloatArray = npt.NDArray[np.floating]
 Scorer = Callable[[Sequence[FloatArray]], Scores]
+BatchOutputs: TypeAlias = "Callable[[nn.Module, dict[str, Tensor], Sequence[int]], list[FloatArray]]"
+"""Function from a model, a batch of R rows on its device, and their (R,) numbers of tokens without padding, to one
+array for each row."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,12 @@ class EvalSet:
     truth: Columns = field(default_factory=dict)
     """Columns that all evaluations share, one number for each sample: the labels, and `cluster` where samples belong
     together."""
+
+    outputs: BatchOutputs | None = None
+    """How a batch becomes outputs; None: `Task.outputs` of one forward pass."""
+
+    most_tokens: int | None = None
+    """Tokens of a batch at most, padding included, where outputs are large; None: no limit of its own."""
 
     def score(self, outputs: Sequence[FloatArray]) -> Scores:
         """The metrics by name, each in its unit (percentages 0..100; correlations times 100, so -100..100).
@@ -101,6 +111,10 @@ class Task(ABC):
     pipeline_tag: ClassVar[str]
     """The hub's name for what a model of this task does."""
 
+    normalizes_by_tokens: ClassVar[bool] = False
+    """Whether the model's loss is a sum over the labels of a whole optimizer step divided by their number, as language
+    models take it; else the mean over a batch."""
+
     metrics: tuple[Metric, ...]
     """All metrics that the evaluation sets together may report, the headline first (SQuAD v2 leaves out those without
     questions)."""
@@ -150,7 +164,8 @@ class Task(ABC):
 
     @abstractmethod
     def outputs(self, result: ModelOutput, lengths: Sequence[int]) -> list[FloatArray]:
-        """Outputs of a batch as the evaluation sets score them, one array for each row.
+        """Outputs of a batch as those evaluation sets score them that have no `outputs` of their own, one array for
+        each row.
 
         Args:
             result: the model's result for a batch of R rows, padded to T tokens.
@@ -159,7 +174,7 @@ class Task(ABC):
 
     @abstractmethod
     def baseline_score(self) -> dict[str, float]:
-        """The metrics of answers that ignore the input: the baseline that a model must beat.
+        """The metrics of answers that ignore the input: the baseline that a model must beat. Empty if there is none.
 
         Raises:
             DataError, HubError: as `train_features`.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from analog_lora_cli.config.registry import TASKS, Registry
 from analog_lora_cli.config.sections.task import TaskSection
 from analog_lora_cli.tasks.base import Task
+from analog_lora_cli.tasks.causal.instruction import Instructions
+from analog_lora_cli.tasks.causal.text import NextToken
 from analog_lora_cli.tasks.glue.task import Classification
 from analog_lora_cli.tasks.squad.task import QuestionAnswering, QuestionAnsweringV2
 
@@ -35,3 +37,5 @@ def make_task(config: TaskSection, seed: int) -> Task:
 register(QuestionAnswering)
 register(QuestionAnsweringV2)
 register(Classification)
+register(Instructions)
+register(NextToken)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from analog_lora_cli.config.registry import OBJECTIVES, Registry
 from analog_lora_cli.config.sections.objective import ObjectiveSection, SupervisedSection
 from analog_lora_cli.hardware.tile.training_noise import NoiseScope
+from analog_lora_cli.tasks import Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,6 +23,7 @@ class Objective(Protocol):
 
     Args:
         config: the `objective` section.
+        task: the task that is trained.
     """
 
     section: ClassVar[type[ObjectiveSection]]
@@ -34,7 +36,7 @@ class Objective(Protocol):
     """Whether the loss is a sum over items (say, tokens) divided by `num_items_in_batch`, the number of items of the
     whole optimizer step. Otherwise it is the mean over a batch, and the Trainer averages over accumulated batches."""
 
-    def __init__(self, config: ObjectiveSection) -> None: ...
+    def __init__(self, config: ObjectiveSection, task: Task) -> None: ...
 
     def compute_loss(
         self,
@@ -58,12 +60,12 @@ class Supervised:
 
     section: ClassVar[type[ObjectiveSection]] = SupervisedSection
     noise_scope: NoiseScope = "forward"
-    # The heads of these tasks return a mean and ignore the number of items. Believing otherwise, the Trainer would
-    # multiply the loss by the number of processes, and sum over accumulated batches instead of averaging.
-    normalizes_by_items = False
 
-    def __init__(self, config: ObjectiveSection) -> None:
+    def __init__(self, config: ObjectiveSection, task: Task) -> None:
         self.config = config
+        # Heads for classes and spans return a mean and ignore the number of items. Believing otherwise, the Trainer
+        # would multiply the loss by the number of processes, and sum over accumulated batches instead of averaging.
+        self.normalizes_by_items = task.normalizes_by_tokens
 
     def compute_loss(
         self,
@@ -89,9 +91,9 @@ def register(kind: type[Objective]) -> type[Objective]:
     return OBJECTIVES.register_kind(kind.section, _kinds, kind)
 
 
-def make_objective(config: ObjectiveSection) -> Objective:
-    """The objective that the `objective` section describes."""
-    return _kinds[config.kind](config)
+def make_objective(config: ObjectiveSection, task: Task) -> Objective:
+    """The objective that the `objective` section describes, for a task."""
+    return _kinds[config.kind](config, task)
 
 
 register(Supervised)

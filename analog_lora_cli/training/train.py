@@ -50,7 +50,7 @@ def train(
     loaded = model.loaded
     extra = additions(model, arguments, aged_chip)
     interruption = SaveOnSignal()
-    objective = make_objective(loaded.config.objective)
+    objective = make_objective(loaded.config.objective, loaded.task)
     if model.analog is not None and model.analog.noise is not None:
         model.analog.noise.scope = objective.noise_scope
     trainer = SupervisedTrainer(

@@ -15,6 +15,7 @@ from analog_lora_cli.config.registry import OBJECTIVES
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.objective import ObjectiveSection, SupervisedSection
 from analog_lora_cli.hardware.tile.training_noise import NoiseScope
+from analog_lora_cli.tasks import Task, make_task
 from analog_lora_cli.training import objectives
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.callbacks.progress import TrainingObserver
@@ -42,7 +43,7 @@ class Smaller:
     normalizes_by_items = True
     last: ClassVar[Smaller]
 
-    def __init__(self, config: ObjectiveSection) -> None:
+    def __init__(self, config: ObjectiveSection, task: Task) -> None:
         self.config = config
         self.items: list[Any] = []
         Smaller.last = self
@@ -110,4 +111,4 @@ def test_a_training_has_the_objective_of_its_configuration(
 
 
 def test_supervised_is_the_default(make_config: Callable[..., Config]) -> None:
-    assert isinstance(make_objective(make_config().objective), Supervised)
+    assert isinstance(make_objective(make_config().objective, make_task(make_config().task, 0)), Supervised)

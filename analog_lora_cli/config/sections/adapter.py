@@ -45,9 +45,10 @@ class AdapterSection(Section):
     a dotted suffix, and must match something. The head is left out while `train_head` is true. Null: every linear
     layer, also one that `hardware.layers` leaves digital."""
 
-    train_head: Annotated[bool, Affects("mapping", "architecture", "training")] = True
-    """True: the task head is digital, trained and saved with the adapter. False, as in the paper's repository: the
-    head is random and frozen, on tiles like every other linear layer, and gets an adapter if it is a target."""
+    train_head: Annotated[bool | None, Affects("mapping", "architecture", "training")] = None
+    """True, and null where a task brings a new head: the head is digital, trained and saved with the adapter. False, as
+    in the paper's repository: it is random and frozen, on tiles like every other linear layer, and gets an adapter if
+    it is a target. Null is the only choice for a language model: its head is pretrained, digital and frozen."""
 
 
 class LowRankSection(AdapterSection):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,9 @@ GlueName = Literal["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb",
 
 class TaskSection(Section):
     """The task, its data and how text becomes features."""
+
+    pretrained_head: ClassVar[bool] = False
+    """Whether the head belongs to the pretrained model; else the task brings a new one."""
 
     name: Annotated[str, Affects("architecture", "score", "training")]
     """Name of the task."""

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+IGNORED = -100
+"""Label of a token that does not count: the value that torch's losses leave out."""
+
+
 class PaddingCollator:
     """Turns features into one batch of tensors: each sequence padded on the right, `length` left out.
 
@@ -33,17 +37,18 @@ class PaddingCollator:
             "input_ids": tokenizer.pad_token_id,
             "attention_mask": 0,
             "token_type_ids": tokenizer.pad_token_type_id,
+            "labels": IGNORED,
         }
 
     def __call__(self, features: Sequence[Mapping[str, FeatureValue]]) -> dict[str, torch.Tensor]:
-        """A batch of (features, longest) integer sequences; labels (features,) as integers, or floats if they are."""
+        """A batch of (features, longest) integer sequences; numbers of features, such as their classes, (features,)."""
         import torch
 
         batch: dict[str, torch.Tensor] = {}
         for name in features[0]:
             values = [feature[name] for feature in features]
-            if name in self._padding:
-                batch[name] = self._pad(cast(list[list[int]], values), self._padding[name])
+            if isinstance(values[0], list):
+                batch[name] = self._pad(cast(list[list[int]], values), self._padding.get(name, 0))
             elif name != "length":
                 batch[name] = torch.tensor(values)
         return batch

@@ -1,0 +1,73 @@
+"""The `task` section of causal language models."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from analog_lora_cli.config.effects import Affects, Unit
+from analog_lora_cli.config.registry import TASKS
+from analog_lora_cli.config.sections.task import TaskSection
+
+
+class CausalSection(TaskSection):
+    """Base of the tasks of causal language models, whose head is part of the pretrained model."""
+
+    pretrained_head: ClassVar[bool] = True
+
+    max_length: Annotated[int, Affects("architecture", "read", "training"), Unit("tokens")] = Field(default=1024, ge=8)
+    """Longest sequence."""
+
+    dataset: Annotated[str | None, Affects("training", "score")] = None
+    """Data set on the hub, for the files that are null: `REPOSITORY/NAME`."""
+
+    dataset_config: Annotated[str | None, Affects("training", "score")] = None
+    """Configuration of the hub's data set; null: its only one."""
+
+    train_split: Annotated[str, Affects("training", "score")] = "train"
+    """Split of the hub's data set to train on."""
+
+    validation_split: Annotated[str | None, Affects("score")] = None
+    """Split of the hub's data set to validate on; null: a share of the training data, see `validation_share`."""
+
+    validation_share: Annotated[float, Affects("training", "score"), Unit("share of the training samples")] = Field(
+        default=0.05, gt=0, lt=1
+    )
+    """Share of the training data that is kept apart for validation where no validation data are given. The same
+    samples for every `train.seed`."""
+
+
+class InstructionSection(CausalSection):
+    """Instructions and their answers; the loss is that of the answers."""
+
+    name: Annotated[Literal["instruction"], Affects("architecture", "score", "training")] = "instruction"
+    """Instructions with answers: columns `instruction`, perhaps `input`, and `output`; or `prompt` and `completion`; or
+    `messages` with `role` and `content`. Files are JSON, JSONL or CSV."""
+
+    template: Annotated[Literal["auto", "chat", "plain"], Affects("architecture", "read", "training")] = "auto"
+    """Form in which the model sees an instruction: `chat`, the tokenizer's chat template; `plain`, headed paragraphs;
+    `auto`, the chat template where the tokenizer has one. Prompts of `prompt` and `completion` are taken as they are
+    with `plain`."""
+
+    too_long: Annotated[Literal["error", "drop", "truncate"], Affects("training", "score")] = "error"
+    """What to do with a sample of more than `max_length` tokens: stop with an error, leave it out, or cut its answer.
+    One whose prompt alone is too long is never cut."""
+
+    packing: Annotated[bool, Affects("training")] = False
+    """Put several training samples into one sequence of `max_length` tokens, each blind to the others: less padding
+    where lengths differ."""
+
+
+class TextSection(CausalSection):
+    """Running text, every token of which is to be foretold."""
+
+    name: Annotated[Literal["text"], Affects("architecture", "score", "training")] = "text"
+    """Next token of running text. Files are .txt, or JSON, JSONL or CSV with a column of texts."""
+
+    text_column: Annotated[str, Affects("training", "score")] = "text"
+    """Column of the texts."""
+
+
+TASKS.register(["instruction"], InstructionSection)
+TASKS.register(["text"], TextSection)

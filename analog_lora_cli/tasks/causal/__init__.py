@@ -1,0 +1,1 @@
+"""Tasks of causal language models: instructions with answers, running text."""

@@ -1,0 +1,156 @@
+"""Instructions with answers; the loss is that of the answers."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from analog_lora_cli.config.sections.causal import InstructionSection
+from analog_lora_cli.errors import DataError, UsageError
+from analog_lora_cli.tasks.causal.samples import ANSWERS, Sample, form_of
+from analog_lora_cli.tasks.causal.task import CausalTask
+from analog_lora_cli.tasks.causal.tokens import Sequences, TokenSequence, packed
+from analog_lora_cli.tasks.data.collator import IGNORED
+from analog_lora_cli.tasks.data.features import mapped_features
+
+if TYPE_CHECKING:
+    import datasets
+    from transformers import PreTrainedTokenizerBase
+
+
+class Instructions(CausalTask):
+    """Instructions with answers."""
+
+    section = InstructionSection
+    config: InstructionSection
+
+    def sequences(self, role: str, tokenizer: PreTrainedTokenizerBase) -> Sequences:
+        encoded = (self._fitting(sample, encode(sample, tokenizer, self.config)) for sample in self.samples(role))
+        sequences = [sequence for sequence in encoded if sequence is not None]
+        if not sequences:
+            raise DataError(
+                f"task.max_length: no {role} sample fits into {self.config.max_length} tokens; raise task.max_length"
+            )
+        return sequences
+
+    def train_features(self, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
+        if not self.config.packing:
+            return super().train_features(tokenizer)
+        sequences = self.sequences("train", tokenizer)
+        chosen = (sequences[index] for index in self.training_subset(len(sequences)))
+        return mapped_features(packed(chosen, self.config.max_length))
+
+    def samples(self, role: str) -> list[Sample]:
+        """The samples of `train` or `validation`.
+
+        Raises:
+            DataError, HubError, UsageError: as `train_features`.
+        """
+        source, samples = self._all_samples["train" if self.splits_training_data else role]
+        return [samples[index] for index in self.share_of(role, len(samples), source)]
+
+    @cached_property
+    def _all_samples(self) -> _Samples:
+        """Samples by role, with the name of their file or data set."""
+        return _Samples(self)
+
+    def _fitting(self, sample: Sample, sequence: TokenSequence) -> TokenSequence | None:
+        """A sequence of at most `max_length` tokens; None for a sample that is left out."""
+        length, size = self.config.max_length, len(sequence.tokens)
+        if size <= length:
+            return sequence
+        cut = TokenSequence(sequence.tokens[:length], sequence.labels[:length])
+        if self.config.too_long == "truncate" and cut.counted:
+            return cut
+        if self.config.too_long == "drop":
+            return None
+        what = "its answer does not fit" if cut.counted else "nothing of its answer fits"
+        raise DataError(
+            f"{sample.where}: {size} tokens, {what} into task.max_length ({length}): raise it, or choose with "
+            "task.too_long to drop such samples or to truncate their answers"
+        )
+
+
+class _Samples(dict[str, tuple[str, list[Sample]]]):
+    """Samples by role, each read when it is first asked for."""
+
+    def __init__(self, task: CausalTask) -> None:
+        self._task = task
+
+    def __missing__(self, role: str) -> tuple[str, list[Sample]]:
+        source, rows = self._task.rows(role, ())
+        first = next(rows)
+        form = form_of(list(first.values), f"{source}, {first.where}")
+        source, rows = self._task.rows(role, form.columns)
+        self[role] = source, [form.sample(row, f"{source}, {row.where}") for row in rows]
+        return self[role]
+
+
+def encode(sample: Sample, tokenizer: PreTrainedTokenizerBase, config: InstructionSection) -> TokenSequence:
+    """The tokens of a sample; those of its answers count.
+
+    Raises:
+        UsageError: a chat template is needed, and the tokenizer has none.
+    """
+    if uses_chat_template(sample, tokenizer, config):
+        return _encoded_chat(sample, tokenizer)
+    assert sample.prompt is not None
+    prompt = tokenizer(sample.prompt, verbose=False)["input_ids"]
+    if prompt and prompt[-1] == tokenizer.eos_token_id:
+        prompt = prompt[:-1]  # Some tokenizers end every text.
+    answer = tokenizer(sample.answer, add_special_tokens=False, verbose=False)["input_ids"]
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return TokenSequence([*prompt, *answer, *end], [IGNORED] * len(prompt) + [*answer, *end])
+
+
+def uses_chat_template(sample: Sample, tokenizer: PreTrainedTokenizerBase, config: InstructionSection) -> bool:
+    """Whether the model sees a sample through the tokenizer's chat template.
+
+    Raises:
+        UsageError: it must, and the tokenizer has none.
+    """
+    has_template = tokenizer.chat_template is not None
+    if config.template == "chat" and not has_template:
+        raise UsageError("task.template: chat, but the model's tokenizer has no chat template; use plain")
+    if sample.prompt is None:
+        if config.template == "plain":
+            raise UsageError(f"task.template: plain, but {sample.where} is a conversation ('messages'); use chat")
+        if not has_template:
+            raise UsageError(
+                f"{sample.where}: 'messages' need a chat template, and the model's tokenizer has none; use a model "
+                "that was tuned for conversations, or data with prompt and completion"
+            )
+        return True
+    return config.template == "chat" or (config.template == "auto" and has_template)
+
+
+def _encoded_chat(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> TokenSequence:
+    text = ""
+    tokens: list[int] = []
+    labels: list[int] = []
+    for index, message in enumerate(sample.messages):
+        if message["role"] != ANSWERS:
+            continue
+        before = _chat_text(tokenizer, sample, index, prompt=True)
+        after = _chat_text(tokenizer, sample, index + 1, prompt=False)
+        if not before.startswith(text) or not after.startswith(before):
+            raise UsageError(
+                f"{sample.where}: the tokenizer's chat template writes a conversation anew with each message, so that "
+                "its answers have no place of their own; use single exchanges, or task.template=plain"
+            )
+        # Apart, because a prompt is tokenized without its answer when the model is used.
+        prompt, answer = (
+            tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
+            for part in (before[len(text) :], after[len(before) :])
+        )
+        tokens += [*prompt, *answer]
+        labels += [*[IGNORED] * len(prompt), *answer]
+        text = after
+    return TokenSequence(tokens, labels)
+
+
+def _chat_text(tokenizer: PreTrainedTokenizerBase, sample: Sample, count: int, prompt: bool) -> str:
+    """The first `count` messages as text, with the beginning of an answer if a `prompt` is wanted."""
+    text = tokenizer.apply_chat_template(sample.messages[:count], tokenize=False, add_generation_prompt=prompt)
+    assert isinstance(text, str)
+    return text

@@ -1,0 +1,66 @@
+"""Log-likelihoods of given tokens under a causal language model.
+
+R rows of a batch, T tokens of the longest, C of them whose next token counts, V words of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analog_lora_cli.tasks.data.collator import IGNORED
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from analog_lora_cli.tasks.base import FloatArray
+
+LOGITS_OF_A_BATCH = 1 << 27
+"""Logits that a batch may have at most: 512 MiB of them in float32."""
+
+
+def most_tokens(vocabulary: int) -> int:
+    """Tokens of a batch whose logits fit into LOGITS_OF_A_BATCH."""
+    return max(LOGITS_OF_A_BATCH // vocabulary, 1)
+
+
+def label_log_likelihoods(model: nn.Module, inputs: dict[str, Tensor], lengths: Sequence[int]) -> list[FloatArray]:
+    """The log-likelihood of each row's labels, summed: one number, in nats, for each row.
+
+    Args:
+        model: a causal language model, or PEFT's wrapper around one.
+        inputs: model inputs, (R, T), padded on the right; and `labels`, (R, T), IGNORED where a token does not count.
+        lengths: not used.
+    """
+    return [np.array([row.sum().item()]) for row in token_log_likelihoods(model, inputs)]
+
+
+def token_log_likelihoods(model: nn.Module, inputs: dict[str, Tensor]) -> list[Tensor]:
+    """The log-likelihoods of each row's labels, in float32, one for each label that counts.
+
+    Only the logits that a label needs are computed where the model can leave out others. Arguments as for
+    `label_log_likelihoods`.
+    """
+    from torch.nn.functional import cross_entropy
+
+    inputs = dict(inputs)
+    next_RT = inputs.pop("labels")[:, 1:]
+    needed_C = (next_RT != IGNORED).any(dim=0).nonzero()[:, 0]
+    logits_RCV = _logits(model, inputs, needed_C)
+    rows = []
+    # Row by row, because each one's probabilities are as large as its logits.
+    for logits_CV, next_C in zip(logits_RCV, next_RT[:, needed_C], strict=True):
+        counts = next_C != IGNORED
+        rows.append(-cross_entropy(logits_CV[counts].float(), next_C[counts], reduction="none"))
+    return rows
+
+
+def _logits(model: nn.Module, inputs: dict[str, Tensor], positions_C: Tensor) -> Tensor:
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if "logits_to_keep" in inspect.signature(plain.forward).parameters:
+        logits: Tensor = model(**inputs, logits_to_keep=positions_C).logits
+        return logits
+    return model(**inputs).logits[:, positions_C]  # type: ignore[no-any-return]
