@@ -69,6 +69,60 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} </s> {% endfor %}"
+    "{% if add_generation_prompt %}<assistant> {% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of 2 layers and hidden size 32 with random weights, a tied head and a chat template."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-decoder")
+    special = ["<unk>", "</s>", "<user>", "<assistant>", "<system>"]
+    vocabulary = {word: index for index, word in enumerate([*special, *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    names = {"unk_token": "<unk>", "eos_token": "</s>", "additional_special_tokens": special[2:]}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    fast.chat_template = CHAT_TEMPLATE
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=1,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def instruction_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Training and validation JSON in Alpaca's form: the answer repeats the instruction's last word."""
+    folder = tmp_path_factory.mktemp("instructions")
+    draw = random.Random(2)
+    files = (folder / "train.json", folder / "validation.json")
+    for file, count in zip(files, (48, 8), strict=True):
+        rows = []
+        for _ in range(count):
+            words = draw.choices(WORDS, k=draw.randint(3, 9))
+            rows.append({"instruction": " ".join(words), "input": "", "output": f"{words[-1]} {words[-1]}"})
+        file.write_text(json.dumps(rows))
+    return files
+
+
 @pytest.fixture(scope="session")
 def sst2_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Training and validation CSV: a sentence is positive if it says `good`."""
@@ -111,14 +165,22 @@ def squad_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
-def make_config(tiny_model: Path, sst2_files: tuple[Path, Path], squad_files: tuple[Path, Path]) -> Callable[..., Any]:
-    """Builds a configuration of the tiny model on tiny data; sections are merged key by key."""
+def make_config(
+    tiny_model: Path,
+    tiny_decoder: Path,
+    sst2_files: tuple[Path, Path],
+    squad_files: tuple[Path, Path],
+    instruction_files: tuple[Path, Path],
+) -> Callable[..., Any]:
+    """Builds a configuration of a tiny model on tiny data; sections are merged key by key."""
     from analog_lora_cli.config.schema import Config
 
+    of_decoder = {"instruction": instruction_files}
+
     def build(name: str = "sst2", **sections: Any) -> Config:
-        files = squad_files if name.startswith("squad") else sst2_files
+        files = squad_files if name.startswith("squad") else of_decoder.get(name, sst2_files)
         content: dict[str, Any] = {
-            "model": {"name": str(tiny_model)},
+            "model": {"name": str(tiny_decoder if name in of_decoder else tiny_model)},
             "task": {
                 "name": name,
                 "train_file": str(files[0]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -37,9 +38,10 @@ class Clock(torch.nn.Module):
     def perf_counter(self) -> float:
         return self.now
 
-    def forward(self, input_ids: torch.Tensor, **_: torch.Tensor) -> None:
+    def forward(self, input_ids: torch.Tensor, **_: torch.Tensor) -> SimpleNamespace:
         assert not self.training
         self.now += input_ids.numel() / 1000 + (60.0 if self.now == 100.0 else 0.0)
+        return SimpleNamespace(logits=torch.zeros(len(input_ids), 2))
 
 
 def test_the_expected_time_is_that_of_all_tokens(make_config: Callable[..., Config]) -> None:

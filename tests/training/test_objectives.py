@@ -14,6 +14,7 @@ from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.registry import OBJECTIVES
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.objective import ObjectiveSection, SupervisedSection
+from analog_lora_cli.config.sections.task import SquadSection
 from analog_lora_cli.hardware.tile.training_noise import NoiseScope
 from analog_lora_cli.tasks import Task, make_task
 from analog_lora_cli.training import objectives
@@ -72,7 +73,10 @@ def test_the_supervised_loss_is_the_models_own(make_arguments: MakeArguments, fe
             "loss": torch.nn.functional.mse_loss(model.trained(x)[:, 0], labels)
         }
         trainer = SupervisedTrainer(
-            model=model, args=arguments, train_dataset=features, objective=Supervised(SupervisedSection())
+            model=model,
+            args=arguments,
+            train_dataset=features,
+            objective=Supervised(SupervisedSection(), make_task(SquadSection(), 0)),
         )
         trainer.fit(None)
         losses.append(trainer.state.log_history[0]["loss"])
@@ -82,7 +86,7 @@ def test_the_supervised_loss_is_the_models_own(make_arguments: MakeArguments, fe
 def test_an_objective_of_another_kind_replaces_it(
     make_arguments: MakeArguments, features: list[dict[str, Any]]
 ) -> None:
-    objective = Smaller(SmallerSection())
+    objective = Smaller(SmallerSection(), make_task(SquadSection(), 0))
     arguments = make_arguments("run", max_steps=1, gradient_accumulation_steps=2)
     trainer = SupervisedTrainer(model=OneLayer(), args=arguments, train_dataset=features, objective=objective)
     trainer.fit(None)
@@ -111,4 +115,4 @@ def test_a_training_has_the_objective_of_its_configuration(
 
 
 def test_supervised_is_the_default(make_config: Callable[..., Config]) -> None:
-    assert isinstance(make_objective(make_config().objective, make_task(make_config().task, 0)), Supervised)
+    assert isinstance(make_objective(make_config().objective, make_task(SquadSection(), 0)), Supervised)

@@ -13,7 +13,9 @@ from torch.utils.data import Sampler
 from transformers import Trainer, TrainingArguments
 
 from analog_lora_cli.config.sections.objective import SupervisedSection
+from analog_lora_cli.config.sections.task import SquadSection
 from analog_lora_cli.errors import CheckpointError
+from analog_lora_cli.tasks import make_task
 from analog_lora_cli.training.callbacks.state import StatefulCallback
 from analog_lora_cli.training.objectives import Supervised
 from analog_lora_cli.training.resumable import TRAINED, ResumableTrainer
@@ -78,7 +80,7 @@ class Steps(StatefulCallback):
 def make(kind: str, arguments: TrainingArguments, features: list[dict[str, Any]], *callbacks: Any) -> Any:
     options = {"model": OneLayer(), "args": arguments, "train_dataset": features, "callbacks": [Steps(), *callbacks]}
     return (
-        SupervisedTrainer(objective=Supervised(SupervisedSection()), **options)
+        SupervisedTrainer(objective=Supervised(SupervisedSection(), make_task(SquadSection(), 0)), **options)
         if kind == "own"
         else ResumableOther(**options)
     )

@@ -60,7 +60,10 @@ def token_log_likelihoods(model: nn.Module, inputs: dict[str, Tensor]) -> list[T
 
 def _logits(model: nn.Module, inputs: dict[str, Tensor], positions_C: Tensor) -> Tensor:
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if "logits_to_keep" in inspect.signature(plain.forward).parameters:
-        logits: Tensor = model(**inputs, logits_to_keep=positions_C).logits
+    accepted = inspect.signature(plain.forward).parameters
+    # A cache of keys and values is of use in generation only.
+    options = {"use_cache": False} if "use_cache" in accepted else {}
+    if "logits_to_keep" in accepted:
+        logits: Tensor = model(**inputs, **options, logits_to_keep=positions_C).logits
         return logits
-    return model(**inputs).logits[:, positions_C]  # type: ignore[no-any-return]
+    return model(**inputs, **options).logits[:, positions_C]  # type: ignore[no-any-return]
