@@ -10,6 +10,7 @@ from analog_lora_cli.config.yaml_file import dump_yaml
 from analog_lora_cli.evaluation.text import interval_text, number_text
 from analog_lora_cli.export.description import Description
 from analog_lora_cli.export.source import Source
+from analog_lora_cli.models.gguf import is_gguf
 from analog_lora_cli.storage.sealed import read_sealed
 from analog_lora_cli.tasks import Metric
 
@@ -106,7 +107,9 @@ def _provenance(source: Source, manifest: dict[str, Any]) -> str:
     base = source.base_name
     revision = source.config.model.revision
     versions = ", ".join(f"{name} {manifest['environment']['packages'].get(name)}" for name in PACKAGES)
-    where = "" if source.base_on_hub or base.startswith("package:") else " (a local folder)"
+    where = "" if source.base_on_hub or base.startswith("package:") else " (local)"
+    if is_gguf(base):
+        where += " (dequantized)"
     lines = [
         f"- base model: `{base}`{where}{'' if revision is None else f', revision `{revision}`'}",
         f"- sha256 of the pretrained weights: `{manifest['base_sha256']}`",

@@ -10,6 +10,7 @@ from torch import nn
 
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.models.build import build_from
+from analog_lora_cli.models.gguf import is_gguf, is_gguf_on_hub
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.modules import replace_layer
 from analog_lora_cli.models.placement import Placement
@@ -67,15 +68,18 @@ class Source:
 
     @property
     def base_on_hub(self) -> bool:
-        """Whether others can fetch the base model by its name."""
+        """Whether others can fetch the base model by its name; a `.gguf` file is no plain model to them."""
         name = self.config.model.name
+        if is_gguf(name):
+            return False
         return not (is_package_path(name) or name.startswith(("/", ".", "~")) or Path(name).is_dir())
 
     @property
     def base_name(self) -> str:
         """The base model's name for others: of a local folder only the last part of its path."""
         name = self.config.model.name
-        return name if self.base_on_hub or is_package_path(name) else Path(name).expanduser().resolve().name
+        public = self.base_on_hub or is_package_path(name) or is_gguf_on_hub(name)
+        return name if public else Path(name).expanduser().resolve().name
 
     def build(self) -> LoadedModel:
         """The model with this adapter, nothing on tiles; the one place where an export turns files into a model.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from analog_lora_cli.config.sections.model import ModelConfig
 from analog_lora_cli.errors import HubError, UsageError
 from analog_lora_cli.models.families import family_of, is_decoder
+from analog_lora_cli.models.gguf import is_gguf, plain_folder
 from analog_lora_cli.runtime.package_files import is_package_path, resolve_package_path
 from analog_lora_cli.tasks.base import Task
 
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 
 
 def model_source(config: ModelConfig) -> str:
-    """Folder or hub id to load from.
+    """Folder or hub id to load from; of a `.gguf` file the folder of its plain copy, which is made if need be.
 
     Raises:
-        UsageError: the package or the folder does not exist, or a revision was given for a local folder.
+        UsageError: the package, the folder or the file does not exist, or a revision was given for a local one.
+        HubError: a `.gguf` file cannot be fetched.
     """
     name = config.name
+    if is_gguf(name):
+        return str(plain_folder(config))
     local = is_package_path(name) or name.startswith(("/", "./", "../", "~")) or Path(name).is_dir()
     if not local:
         return name

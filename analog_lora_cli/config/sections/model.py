@@ -16,10 +16,12 @@ class ModelConfig(Section):
     name: Annotated[str, Affects("mapping", "programming", "training")] = Field(
         default="google/mobilebert-uncased", min_length=1
     )
-    """Hub id, local folder, or `package:PACKAGE/FOLDER` for a folder inside an installed Python package."""
+    """Hub id, local folder, or `package:PACKAGE/FOLDER` for a folder inside an installed Python package. A `.gguf` file
+    (a path, `package:PACKAGE/FILE.gguf`, or `USER/NAME/FILE.gguf` on the hub) is dequantized, once, into the cache
+    folder; needs `pip install gguf`. "Digital" is then the dequantized model."""
 
     revision: Annotated[str | None, Affects("mapping", "programming", "training")] = None
-    """Branch, tag or commit on the hub; null takes the default branch. Only for hub ids."""
+    """Branch, tag or commit on the hub; null takes the default branch. Only for what lies on the hub."""
 
     dtype: Annotated[Literal["float32", "bfloat16"], Affects("mapping", "programming", "training")] = "float32"
     """Type that the pretrained weights are kept and computed with outside the tiles: `bfloat16` takes half the memory.
