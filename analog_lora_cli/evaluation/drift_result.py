@@ -74,6 +74,11 @@ class DriftResult:
         return {name: float(np.mean([self._value(draw, name) for draw in self.draws])) for name in self.digital}
 
     @property
+    def measurements(self) -> dict[Measurement, Metrics]:
+        """The metrics of each reading of each chip, and of each chip with Gaussian noise."""
+        return {one: scores.metrics for one, scores in self.measured.scores.items() if one.has_chip}
+
+    @property
     def conditions(self) -> list[str]:
         """Labels of the conditions that chips were measured under: times, then sizes of Gaussian noise.
 
@@ -86,11 +91,7 @@ class DriftResult:
         """The measurements over chips, each with the label of its condition."""
         times = {seconds(label): label for label in self.times}
         levels = {noise_level(label): label for label in self.levels}
-        return {
-            one: times[one.seconds] if one.kind == "chip" else levels[one.level]
-            for one in self.measured.scores
-            if one.has_chip
-        }
+        return {one: times[one.seconds] if one.kind == "chip" else levels[one.level] for one in self.measurements}
 
     def chips_at(self, label: str) -> list[int]:
         """The chips that were measured at a time, in ascending order."""
