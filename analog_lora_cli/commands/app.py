@@ -90,6 +90,7 @@ def train(
         "analora evaluate-drift runs/sst2 --chips 20 --times 0s,1d,1y",
         "analora evaluate-drift runs/sst2 --set hardware.adc_bits=6 --output six-bit",
         "analora evaluate-drift runs/lora runs/digital --output runs/comparison",
+        "analora evaluate-drift runs/lora --gaussian 1%,3%,6.7%",
         "analora evaluate-drift runs/sst2 --require 'accuracy>=85@1y'",
     ),
 )
@@ -101,6 +102,7 @@ def evaluate_drift(
     chips: options.Chips = None,
     seed: options.Seed = None,
     reads: options.Reads = None,
+    gaussian: options.Gaussian = None,
     limit: options.Limit = None,
     require: options.Require = None,
     output: options.DriftFolder = None,
@@ -120,6 +122,7 @@ def evaluate_drift(
             chips=chips,
             seed=seed,
             reads=reads,
+            gaussian=gaussian,
             limit=limit,
             overrides=set_ or [],
             requirements=require or [],

@@ -121,6 +121,15 @@ Reads = Annotated[
         "--reads", metavar="N", help="Readings of each chip at each time; default: the configuration's drift.reads."
     ),
 ]
+Gaussian = Annotated[
+    str | None,
+    _measurement(
+        "--gaussian",
+        metavar="LEVEL,...",
+        help="Also measure static Gaussian weight noise of these sizes, e.g. 1%,3%,6.7% of each column's largest "
+        "weight; default: the configuration's drift.gaussian.",
+    ),
+]
 Limit = Annotated[
     int | None,
     _measurement(

@@ -17,12 +17,14 @@ def option_layers(
     seed: int | None = None,
     reads: int | None = None,
     limit: int | None = None,
+    gaussian: str | Sequence[str | float] | None = None,
 ) -> Layers:
     """The layers of the options that are given.
 
     Args:
         overrides: the `KEY=VALUE` texts beside them.
         times: `drift.times`, as a list or as text with commas between.
+        gaussian: `drift.gaussian`, as `times`.
         chips: `drift.chips`.
         seed: `drift.seed`.
         reads: `drift.reads`.
@@ -32,8 +34,7 @@ def option_layers(
         UsageError: an override sets the key of an option too.
         ConfigError: an override has another form than `KEY=VALUE`.
     """
-    labels = [part.strip() for part in times.split(",")] if isinstance(times, str) else times
-    drift = {"times": None if labels is None else list(labels), "chips": chips, "seed": seed, "reads": reads}
+    drift = {"times": _listed(times), "chips": chips, "seed": seed, "reads": reads, "gaussian": _listed(gaussian)}
     layers: Layers = [(f"--{key}", {"drift": {key: value}}) for key, value in drift.items() if value is not None]
     if limit is not None:
         layers.append(("--limit", {"task": {"max_eval_samples": limit}}))
@@ -43,3 +44,10 @@ def option_layers(
             if key in options:
                 raise UsageError(f"{origin}: {options[key]} sets {key} too; give one of them")
     return layers
+
+
+def _listed(value: str | Sequence[str | float] | None) -> list[str | float] | None:
+    """The parts of an option's value; None without the option."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    return None if value is None else list(value)

@@ -48,7 +48,9 @@ def check_times(hardware: HardwareConfig, times: list[str], origin: str = "drift
 
 def drift_measurements(drift: DriftConfig) -> list[Measurement]:
     """All measurements of a drift evaluation, in their order."""
-    return [*without_chips(drift.draws), *_chip_measurements(drift)]
+    chips = range(drift.seed, drift.seed + drift.chips)
+    noise = [Measurement("gaussian", chip, level=level) for chip in chips for level in drift.gaussian]
+    return [*without_chips(drift.draws), *_chip_measurements(drift), *noise]
 
 
 def _chip_measurements(drift: DriftConfig) -> list[Measurement]:
@@ -128,6 +130,9 @@ class _Bench:
                 yield
         elif measurement.kind == "converters_only":
             yield
+        elif measurement.kind == "gaussian":
+            with self._analog.with_gaussian_noise(measurement.chip, measurement.level):
+                yield
         else:
             chip = self._analog.program(measurement.chip)
             with self._analog.on_chip(chip, measurement.seconds, measurement.read):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from analog_lora_cli.config.noise_levels import noise_level
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import FORMAT, DriftResult
 from analog_lora_cli.evaluation.measurement import Measurement
@@ -28,9 +29,10 @@ def drift_json(result: DriftResult) -> dict[str, object]:
         "hardware": result.hardware.model_dump(mode="json"),
         "chips": result.chips,
         "training_seeds": result.training_seeds,
-        "times": [_time_json(result, label) for label in result.times],
+        "times": [{"label": label, "seconds": seconds(label), **_row(result, label)} for label in result.times],
         "recalibrated": None,
-        "gaussian": None,
+        "gaussian": [{"label": label, "level": noise_level(label), **_row(result, label)} for label in result.levels]
+        or None,
         "reference": result.reference,
     }
 
@@ -40,10 +42,8 @@ def _over_draws(result: DriftResult, metric: str) -> dict[str, object]:
     return {"ci95_draws" if key == "ci95_chips" else key: value for key, value in statistics.items()}
 
 
-def _time_json(result: DriftResult, label: str) -> dict[str, object]:
+def _row(result: DriftResult, label: str) -> dict[str, object]:
     return {
-        "label": label,
-        "seconds": seconds(label),
         "chips": result.chips_at(label),
         "reads": result.reads_at(label),
         "metrics": {name: result.summary(name, label) for name in result.digital},
@@ -51,16 +51,22 @@ def _time_json(result: DriftResult, label: str) -> dict[str, object]:
 
 
 def measured_grid(content: Mapping[str, Any]) -> dict[Measurement, str]:
-    """The chip measurements that a drift.json was made from, each with the label of its time.
+    """The measurements over chips that a drift.json was made from, each with the label of its time or noise.
 
     Args:
         content: the content of a drift.json.
     """
     if content.get("format") != FORMAT:
         return {}
-    return {
+    over_drift = {
         Measurement("chip", chip, float(time["seconds"]), read): time["label"]
         for time in content["times"]
         for chip, reads in zip(time.get("chips", ()), time.get("reads", ()), strict=True)
         for read in range(reads)
     }
+    with_noise = {
+        Measurement("gaussian", chip, level=float(row["level"])): row["label"]
+        for row in content.get("gaussian") or ()
+        for chip in row["chips"]
+    }
+    return over_drift | with_noise

@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
 
+from analog_lora_cli.config.noise_levels import noise_level
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.bootstrap import Array, Clusters, simultaneous
@@ -41,6 +43,8 @@ class DriftResult:
     baseline: Metrics = field(default_factory=dict)
     """Metrics of answers that ignore the input."""
     training_seeds: list[int] = field(default_factory=list)
+    levels: list[str] = field(default_factory=list)
+    """Labels of the sizes of static Gaussian weight noise that were measured beside the times."""
     reference: dict[str, Any] | None = None
     """The paper's numbers, as in the configuration; None if there are none."""
 
@@ -71,17 +75,26 @@ class DriftResult:
 
     @property
     def measurements(self) -> dict[Measurement, Metrics]:
-        """The metrics of each reading of each chip."""
-        return {one: scores.metrics for one, scores in self.measured.scores.items() if one.kind == "chip"}
+        """The metrics of each reading of each chip, and of each chip with Gaussian noise."""
+        return {one: scores.metrics for one, scores in self.measured.scores.items() if one.has_chip}
 
     @property
+    def conditions(self) -> list[str]:
+        """Labels of the conditions that chips were measured under: times, then sizes of Gaussian noise.
+
+        What is asked for at a time can be asked for at each of them.
+        """
+        return [*self.times, *self.levels]
+
+    @cached_property
     def labels(self) -> dict[Measurement, str]:
-        """The measurements over chips, each with the label of its time."""
-        labels = {seconds(label): label for label in self.times}
-        return {one: labels[one.seconds] for one in self.measured.scores if one.kind == "chip"}
+        """The measurements over chips, each with the label of its condition."""
+        times = {seconds(label): label for label in self.times}
+        levels = {noise_level(label): label for label in self.levels}
+        return {one: times[one.seconds] if one.kind == "chip" else levels[one.level] for one in self.measurements}
 
     def chips_at(self, label: str) -> list[int]:
-        """The chips that were measured at a time, in the order of `chips`."""
+        """The chips that were measured at a time, in ascending order."""
         return list(self._readings_at(label))
 
     def reads_at(self, label: str) -> list[int]:
@@ -148,7 +161,7 @@ class DriftResult:
         compensation = coarse_read_out(self.hardware)
         if self.chips and compensation is not None:
             found.append(compensation)
-        for label in self.times:
+        for label in self.conditions:
             chips = self._readings_at(label)
             constant = [chip for chip, readings in chips.items() if all(map(self.constant_answers, readings))]
             if constant and not self.constant_answers(DIGITAL):
@@ -160,10 +173,10 @@ class DriftResult:
 
     def _readings_at(self, label: str) -> dict[int, list[Measurement]]:
         by_chip: dict[int, list[Measurement]] = defaultdict(list)
-        for one in sorted(self.measurements, key=lambda one: one.read):
-            if one.seconds == seconds(label):
+        for one in sorted(self.labels, key=lambda one: (one.chip, one.read)):
+            if self.labels[one] == label:
                 by_chip[one.chip].append(one)
-        return {chip: by_chip[chip] for chip in self.chips if chip in by_chip}
+        return dict(by_chip)
 
     def _of_rows(self, metric: str, rows: Sequence[Sequence[Measurement]]) -> MetricOverChips:
         """A metric of some rows, each with several readings."""
@@ -201,14 +214,14 @@ class DriftResult:
         return {
             (metric, label): self._of_rows(metric, list(self._readings_at(label).values()))
             for metric in self.digital
-            for label in self.times
+            for label in self.conditions
         }
 
     @cached_property
     def _summaries(self) -> dict[tuple[str, str], Summary]:
         summaries = {}
-        for metric in self.digital:
-            rows = {label: self.over_chips(metric, label) for label in self.times}
+        for metric, labels in product(self.digital, (self.times, self.levels)):
+            rows = {label: self.over_chips(metric, label) for label in labels}
             together = _together(rows)
             for label, row in rows.items():
                 worst = self.metrics[metric].worst(row.values.tolist())
@@ -228,7 +241,7 @@ def _of_set(columns: Columns, name: str) -> Columns:
 def _together(rows: dict[str, MetricOverChips]) -> dict[str, list[float]]:
     """Intervals that hold at all times together, by time; none where an interval is unknown."""
     deviations = [row.deviations for row in rows.values() if row.deviations is not None]
-    if len(deviations) < len(rows):
+    if len(deviations) < len(rows) or not rows:
         return {}
     return dict(zip(rows, simultaneous([row.mean for row in rows.values()], deviations), strict=True))
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import TypedDict
 
 import numpy as np
@@ -101,6 +102,16 @@ class SeedGroup:
         return self.first.times
 
     @property
+    def levels(self) -> list[str]:
+        """Labels of the sizes of static Gaussian weight noise."""
+        return self.first.levels
+
+    @property
+    def conditions(self) -> list[str]:
+        """Labels of times and noise, see `DriftResult.conditions`."""
+        return self.first.conditions
+
+    @property
     def digital(self) -> Metrics:
         """Digital metrics, means over the trainings."""
         return {name: float(np.mean(self.values(name, None))) for name in self.first.digital}
@@ -125,15 +136,16 @@ class SeedGroup:
         summary = self.summary(metric, label)
         return summary["ci95"] or summary["ci95_seeds"]
 
-    def deviations(self, metric: str, way: str = SEEDS) -> list[Deviations] | None:
-        """Deviations of the mean at each time, with other training seeds, chips and samples; None: unknown.
+    def deviations(self, metric: str, labels: Sequence[str], way: str = SEEDS) -> list[Deviations] | None:
+        """Deviations of the mean at each of some times, with other training seeds, chips and samples; None: unknown.
 
         Args:
             metric: name of the metric.
+            labels: labels of times, or of noise.
             way: name of the draws of training seeds; those of two methods must differ.
         """
         found = []
-        for label in self.times:
+        for label in labels:
             average = MetricOverChips.average(self._rows(metric, label)).deviations
             if average is None or len(self.results) < 2:
                 return None
@@ -148,11 +160,11 @@ class SeedGroup:
     @cached_property
     def _summaries(self) -> dict[tuple[str, str], SeedStatistics]:
         summaries = {}
-        for metric in self.first.digital:
-            values = [np.array(self.values(metric, label)) for label in self.times]
-            means, deviations = [float(one.mean()) for one in values], self.deviations(metric)
-            together = None if deviations is None else simultaneous(means, deviations)
-            for index, label in enumerate(self.times):
+        for metric, labels in product(self.first.digital, (self.times, self.levels)):
+            values = [np.array(self.values(metric, label)) for label in labels]
+            means, deviations = [float(one.mean()) for one in values], self.deviations(metric, labels)
+            together = simultaneous(means, deviations) if deviations else None
+            for index, label in enumerate(labels):
                 std, over_seeds = student(values[index])
                 wide = None if deviations is None else wider(deviations[index].interval(means[index]), over_seeds)
                 summaries[metric, label] = SeedStatistics(
@@ -169,15 +181,24 @@ class SeedGroup:
 
 
 def seed_differences(first: SeedGroup, second: SeedGroup) -> dict[str, SeedDifference]:
-    """The second method minus the first at each time; both with at least two training seeds."""
-    metric, times = first.first.metric, first.first.times
+    """The second method minus the first at each time and noise; both with at least two training seeds."""
+    return {
+        label: difference
+        for labels in (first.times, first.levels)
+        for label, difference in _differences(first, second, labels).items()
+    }
+
+
+def _differences(first: SeedGroup, second: SeedGroup, times: Sequence[str]) -> dict[str, SeedDifference]:
+    metric = first.first.metric
     pairs = [(np.array(second.values(metric, time)), np.array(first.values(metric, time))) for time in times]
     means = [float(b.mean() - a.mean()) for b, a in pairs]
-    of_first, of_second = first.deviations(metric), second.deviations(metric, f"{SEEDS} of the second")
+    of_first = first.deviations(metric, times)
+    of_second = second.deviations(metric, times, f"{SEEDS} of the second")
     deviations = None
     if of_first is not None and of_second is not None:
         deviations = [b - a for a, b in zip(of_first, of_second, strict=True)]
-    together = None if deviations is None else simultaneous(means, deviations)
+    together = simultaneous(means, deviations) if deviations else None
     differences = {}
     for index, (label, mean) in enumerate(zip(times, means, strict=True)):
         interval, p, df = _welch(*pairs[index])

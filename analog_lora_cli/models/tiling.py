@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import CheckpointError
 from analog_lora_cli.hardware.physics.chip import Chip
+from analog_lora_cli.hardware.physics.gaussian import gaussian_state
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.grid import TileGrid
 from analog_lora_cli.hardware.tile.mapping import Clipping, clip_weight_
@@ -61,6 +62,23 @@ class AnalogModel:
         before = {name: layer.state for name, layer in self.layers.items()}
         try:
             chip.age(seconds, read)
+            yield
+        finally:
+            for name, layer in self.layers.items():
+                layer.state = before[name]
+
+    @contextmanager
+    def with_gaussian_noise(self, seed: int, level: float) -> Iterator[None]:
+        """Add static Gaussian noise to the weights on tiles, inside the block.
+
+        Args:
+            seed: seed of the draw.
+            level: standard deviation, relative to the largest weight of each column.
+        """
+        before = {name: layer.state for name, layer in self.layers.items()}
+        try:
+            for name, layer in self.layers.items():
+                layer.state = gaussian_state(seed, level, name, layer)
             yield
         finally:
             for name, layer in self.layers.items():

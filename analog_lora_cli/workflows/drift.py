@@ -46,6 +46,7 @@ class DriftRequest(Request):
     chips: int | None = None
     seed: int | None = None
     reads: int | None = None
+    gaussian: str | Sequence[str | float] | None = None
     limit: int | None = None
     overrides: Sequence[str] = ()
     requirements: Sequence[str] = ()
@@ -67,7 +68,13 @@ class DriftRequest(Request):
             raise UsageError("give at least one checkpoint folder")
         _check_overrides(self.overrides)
         options = option_layers(
-            self.overrides, times=self.times, chips=self.chips, seed=self.seed, reads=self.reads, limit=self.limit
+            self.overrides,
+            times=self.times,
+            chips=self.chips,
+            seed=self.seed,
+            reads=self.reads,
+            limit=self.limit,
+            gaussian=self.gaussian,
         )
         plan: list[Subject] = []
         for folder, group in self._folders():
@@ -152,6 +159,7 @@ def evaluate_drift(
     chips: int | None = None,
     seed: int | None = None,
     reads: int | None = None,
+    gaussian: str | Sequence[str | float] | None = None,
     limit: int | None = None,
     overrides: Sequence[str] = (),
     requirements: Sequence[str] = (),
@@ -172,6 +180,8 @@ def evaluate_drift(
         chips: number of chips; None: the checkpoint's `drift.chips`.
         seed: seed of the first chip; None: the checkpoint's `drift.seed`.
         reads: reads of each chip at each time; None: the checkpoint's `drift.reads`.
+        gaussian: sizes of static Gaussian weight noise, such as `["3%", "6.7%"]`; None: the checkpoint's
+            `drift.gaussian`.
         limit: evaluation samples; None: the checkpoint's `task.max_eval_samples`.
         overrides: `KEY=VALUE` texts, as with `--set`.
         requirements: rules such as `f1>=85@1y`; see `DriftEvaluation.failed`.
@@ -282,7 +292,7 @@ def _write(evaluation: DriftEvaluation, output: Path | None) -> None:
         group = evaluation.measured[0].subject.group
         assert group is not None
         (fuller,) = methods(evaluation.measured, stored=True)
-        alike = len({(tuple(one.chips), tuple(one.times)) for one in fuller.results}) == 1
+        alike = len({(tuple(one.chips), tuple(one.conditions)) for one in fuller.results}) == 1
         write_seeds(fuller if alike else evaluation.groups[0], group if output is None else output)
         return
     if output is None or len(evaluation.measured) < 2:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from analog_lora_cli.config.noise_levels import level_label
 from analog_lora_cli.config.sections.drift import DriftConfig
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.errors import CheckpointError, UsageError
@@ -142,14 +143,18 @@ def _finished(log: MeasurementLog, keep: bool) -> Measurements:
 
 
 def _labelled(drift: DriftConfig) -> dict[Measurement, str]:
-    """The measurements over chips, each with the label of its time."""
+    """The measurements over chips, each with the label of its time or noise."""
     labels = {seconds(label): label for label in drift.times}
-    return {one: labels[one.seconds] for one in drift_measurements(drift) if one.kind == "chip"}
+    return {
+        one: labels[one.seconds] if one.kind == "chip" else level_label(one.level)
+        for one in drift_measurements(drift)
+        if one.has_chip
+    }
 
 
 def _stored_grid(file: Path) -> dict[Measurement, str]:
-    """The measurements over chips that a drift.json was made from, each with the label of its time; none where there is
-    no whole one."""
+    """The measurements over chips that a drift.json was made from, each with the label of its time or noise; none where
+    there is no whole one."""
     try:
         return measured_grid(read_sealed(file)) if file.is_file() else {}
     except CheckpointError:
@@ -172,7 +177,7 @@ def _result(
     over_chips: dict[Measurement, str],
     draws: Sequence[Measurement] = (),
 ) -> DriftResult:
-    """The result of some measurements over chips, each with the label of its time, and of those without chips.
+    """The result of some measurements over chips, each with its label, and of those without chips.
 
     Args:
         subject: the adapter.
@@ -181,19 +186,21 @@ def _result(
         draws: draws with converters only, beside those of the configuration.
     """
     config, task = subject.config, subject.task
-    times = {one.seconds: label for one, label in over_chips.items()}
-    by_chip = sorted(over_chips, key=lambda one: (one.chip, one.seconds, one.read))
+    times = {one.seconds: label for one, label in over_chips.items() if one.kind == "chip"}
+    levels = {one.level: label for one, label in over_chips.items() if one.kind == "gaussian"}
+    by_chip = sorted(over_chips, key=lambda one: (one.level, one.chip, one.seconds, one.read))
     further = sorted(draws, key=lambda one: one.read)
     wanted = dict.fromkeys([*without_chips(config.drift.draws), *further, *by_chip])
     return DriftResult(
         metrics={metric.name: metric for metric in task.metrics},
         adapter=subject.adapter,
         hardware=config.hardware,
-        chips=sorted({one.chip for one in over_chips}),
+        chips=sorted({one.chip for one in over_chips if one.kind == "chip"}),
         times=[times[time] for time in sorted(times)],
         measured=Measurements({one: finished.scores[one] for one in wanted}, finished.truth),
         baseline=subject.baseline,
         training_seeds=[config.train.seed],
+        levels=[levels[level] for level in sorted(levels)],
         reference=config.reference.model_dump(mode="json") if config.reference is not None else None,
     )
 

@@ -80,6 +80,10 @@ def planned_measurements(draws: int, drifts: Sequence[DriftConfig], total: int |
         times = "1 time" if len(drift.times) == 1 else f"{len(drift.times)} times"
         parts.append(f"{chips} x {times}{reads}")
         count += drift.chips * len(drift.times) * drift.reads
+        if drift.gaussian:
+            levels = "1 noise level" if len(drift.gaussian) == 1 else f"{len(drift.gaussian)} noise levels"
+            parts.append(f"{chips} x {levels}")
+            count += drift.chips * len(drift.gaussian)
     count = total or count
     if reused >= count:
         return f"all {count} measurements are there already"

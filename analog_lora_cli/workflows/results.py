@@ -12,12 +12,13 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import numpy as np
 
+from analog_lora_cli.config.noise_levels import noise_level
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_json import drift_json
 from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference
 from analog_lora_cli.evaluation.log import Measurements
 from analog_lora_cli.evaluation.measurement import DIGITAL
-from analog_lora_cli.evaluation.training_seeds import SeedGroup, seed_differences
+from analog_lora_cli.evaluation.training_seeds import SeedGroup, SeedStatistics, seed_differences
 from analog_lora_cli.figures.drift import comparison_plot, drift_plot, seeds_plot
 from analog_lora_cli.storage.checkpoint import Checkpoint
 from analog_lora_cli.storage.files import replacing, write_json, write_text
@@ -64,19 +65,21 @@ def write_samples(measured: Measurements, path: Path) -> None:
 
 
 def drift_csv(result: DriftResult) -> str:
-    """One line for each metric of each measurement; time in seconds after programming."""
+    """One line for each metric of each measurement; time in seconds after programming, Gaussian noise relative to the
+    largest weight of each column."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["adapter", "measurement", "time", "seconds", "chip", "read", "metric", "value", "unit"])
+    writer.writerow(["adapter", "measurement", "time", "seconds", "chip", "read", "metric", "value", "unit", "noise"])
     for measurement in (DIGITAL, *result.draws):
         name, draw = measurement.kind.replace("_", " "), measurement.read if measurement in result.draws else ""
         for metric, value in result.measured.scores[measurement].metrics.items():
-            writer.writerow([result.adapter, name, "", "", "", draw, metric, value, result.metrics[metric].unit])
+            writer.writerow([result.adapter, name, "", "", "", draw, metric, value, result.metrics[metric].unit, ""])
     for measurement, label in result.labels.items():
-        time = f"{measurement.seconds:.17g}"
+        aged = measurement.kind == "chip"
+        time, noise = ([label, f"{measurement.seconds:.17g}"], "") if aged else (["", ""], measurement.level)
         for metric, value in result.measured.scores[measurement].metrics.items():
-            row = [result.adapter, "chip", label, time, measurement.chip, measurement.read, metric, value]
-            writer.writerow([*row, result.metrics[metric].unit])
+            row = [result.adapter, measurement.kind, *time, measurement.chip, measurement.read, metric, value]
+            writer.writerow([*row, result.metrics[metric].unit, noise])
     return text.getvalue()
 
 
@@ -93,7 +96,7 @@ def write_comparison(evaluations: Sequence[Evaluation], folder: Path) -> None:
             "first": name,
             "chips": first.chips,
             "differences": {
-                other: {label: paired_difference(first, result, label) for label in first.times}
+                other: {label: paired_difference(first, result, label) for label in first.conditions}
                 for other, result in others
             },
         },
@@ -120,15 +123,20 @@ def write_seeds(group: SeedGroup, folder: Path) -> None:
             "digital": {name: group.values(name, None) for name in first.digital},
             "converters_only": {name: [one.converters_only[name] for one in group.results] for name in first.digital},
             "times": [
-                {
-                    "label": label,
-                    "seconds": seconds(label),
-                    "metrics": {name: group.summary(name, label) for name in first.digital},
-                }
-                for label in first.times
+                {"label": label, "seconds": seconds(label), "metrics": _of_all_metrics(group, label)}
+                for label in group.times
             ],
+            "gaussian": [
+                {"label": label, "level": noise_level(label), "metrics": _of_all_metrics(group, label)}
+                for label in group.levels
+            ]
+            or None,
         },
     )
+
+
+def _of_all_metrics(group: SeedGroup, label: str) -> dict[str, SeedStatistics]:
+    return {name: group.summary(name, label) for name in group.first.digital}
 
 
 def write_seed_comparison(groups: Sequence[SeedGroup], folder: Path) -> None:
@@ -145,7 +153,7 @@ def write_seed_comparison(groups: Sequence[SeedGroup], folder: Path) -> None:
             "chips": first.first.chips,
             "training_seeds": {group.name: group.training_seeds for group in groups},
             "values": {
-                group.name: {label: group.values(metric, label) for label in first.first.times} for group in groups
+                group.name: {label: group.values(metric, label) for label in first.conditions} for group in groups
             },
             "differences": {other.name: seed_differences(first, other) for other in others},
         },

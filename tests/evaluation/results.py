@@ -24,6 +24,7 @@ def drift_result(
     truth: Columns | None = None,
     baseline: Metrics | None = None,
     reference: dict[str, Any] | None = None,
+    levels: Sequence[str] = (),
 ) -> DriftResult:
     """The result of measurements with these metrics; with converters only as digitally, unless said otherwise."""
     samples = samples or {}
@@ -35,9 +36,10 @@ def drift_result(
         metrics={metric.name: metric for metric in metrics},
         adapter="default",
         hardware=HardwareConfig(),
-        chips=sorted({one.chip for one in chips}),
+        chips=sorted({one.chip for one in chips if one.kind == "chip"}),
         times=list(times),
         measured=Measurements(scores, truth or {}),
         baseline=baseline or {},
         reference=reference,
+        levels=list(levels),
     )

@@ -351,3 +351,56 @@ def test_a_log_of_another_key_is_refused(tmp_path: Path) -> None:
     assert read.scores[DIGITAL].samples["validation.f1"].tolist() == [0.25, np.float32(1 / 3)]
     with pytest.raises(UsageError, match=r"a\.b: 1 there, 2 here"):
         MeasurementLog(tmp_path / "measurements.jsonl", {"a": {"b": 2}}).read()
+
+
+GAUSSIAN = ["--chips", 3, "--times", "0s", "--gaussian", "1%,0.3"]
+
+
+def test_rows_of_gaussian_noise(
+    checkpoints: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured once a chip and level, shown, stored and reused; a later evaluation without them keeps them."""
+    from analog_lora_cli.evaluation.evaluator import Evaluator
+
+    runs = []
+    original = Evaluator.run
+    monkeypatch.setattr(Evaluator, "run", lambda self, *a: runs.append(1) or original(self, *a))
+    run = checkpoints / "lora"
+    assert evaluate(run, *GAUSSIAN) == 0
+    table = capsys.readouterr().out
+    assert len(runs) == WITHOUT_CHIPS + 3 * 2 + 3 * 2
+    assert "noise 1%" in table and "noise 30%" in table and max(map(len, table.splitlines())) <= 80
+    small, large = result(run)["gaussian"]
+    assert (small["label"], small["level"], small["chips"]) == ("1%", 0.01, [0, 1, 2])
+    assert len(large["metrics"]["accuracy"]["values"]) == 3 and large["metrics"]["accuracy"]["ci95"]
+    assert "gaussian,,,2,0,accuracy" in (run / "drift/default/drift.csv").read_text()
+    whole = result(run)
+    assert evaluate(run, "--chips", 1, "--times", "0s") == 0
+    assert "noise 1%" not in capsys.readouterr().out and result(run) == whole
+    assert evaluate(run, *GAUSSIAN) == 0
+    assert len(runs) == WITHOUT_CHIPS + 3 * 2 + 3 * 2, "nothing is measured twice"
+
+
+def test_gaussian_noise_acts_on_the_outputs(checkpoints: Path) -> None:
+    assert evaluate(checkpoints / "lora", *GAUSSIAN) == 0
+    with np.load(checkpoints / "lora/drift/default/samples.npz") as file:
+        rows = dict(zip(file["measurements"].tolist(), file["validation.prediction"], strict=True))
+    assert not all(np.array_equal(rows["digital"], rows[f"gaussian 0.29999999999999999 chip {c}"]) for c in range(3))
+
+
+def test_comparisons_pair_the_rows_of_gaussian_noise(
+    checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [checkpoints / "lora", checkpoints / "digital"]
+    assert evaluate(*folders, *GAUSSIAN, "--output", tmp_path / "out") == 0
+    assert "noise 30%" in capsys.readouterr().out
+    content = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert list(content["differences"]["digital"]) == ["0s", "1%", "30%"]
+
+
+@pytest.mark.parametrize("level", ["3", "0", "1%,1%", "much", "-3%", "101%"])
+def test_wrong_noise_levels_are_one_error(level: str, checkpoints: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate-drift", str(checkpoints / "lora"), f"--gaussian={level}"]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "--gaussian" in error and ("3%" in error or "twice" in error)
+    assert not (checkpoints / "lora/drift").exists()

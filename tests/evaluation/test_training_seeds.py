@@ -29,9 +29,13 @@ def group(name: str, seed: int, level: float, spread: float, trainings: int = 5,
             for time in TIMES:
                 scores = level + of_sample + of_chip[chip] + training + 0.3 * own.normal(size=200)
                 samples[Measurement("chip", chip, seconds(time))] = {"validation.score": scores}
+                if time == "1y":  # With the noise as at the last time, so that both rows must agree.
+                    samples[Measurement("gaussian", chip, level=0.03)] = {"validation.score": scores}
         metrics = {one: {"score": float(columns["validation.score"].mean())} for one, columns in samples.items()}
         digital = metrics.pop(DIGITAL)
-        results.append(drift_result([SCORE], digital, metrics, TIMES, samples=samples, converters_only=[digital]))
+        results.append(
+            drift_result([SCORE], digital, metrics, TIMES, samples=samples, converters_only=[digital], levels=["3%"])
+        )
     return SeedGroup(name, results)
 
 
@@ -43,6 +47,14 @@ def test_welchs_test_on_one_value_a_seed() -> None:
     assert found["mean"] == pytest.approx(np.mean(b) - np.mean(a))
     assert (found["p"], found["df"]) == pytest.approx((expected.pvalue, expected.df))
     assert found["ci95_seeds"] == pytest.approx(list(expected.confidence_interval(0.95)))
+
+
+def test_rows_of_gaussian_noise_have_the_statistics_of_times() -> None:
+    first, second = group("a", 0, 10.0, 1.0), group("b", 1, 12.0, 2.0)
+    of_noise, of_time = first.summary("score", "3%"), first.summary("score", "1y")
+    assert {**of_noise, "ci95_all_times": None} == {**of_time, "ci95_all_times": None}
+    differences = seed_differences(first, second)
+    assert list(differences) == ["0s", "1y", "3%"] and differences["3%"]["ci95"] == differences["1y"]["ci95"]
 
 
 def test_samples_widen_a_mean_but_not_a_difference() -> None:

@@ -7,10 +7,12 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from analog_lora_cli.config.effects import Affects
+from analog_lora_cli.config.noise_levels import level_label, noise_level
 from analog_lora_cli.config.section import Section
 from analog_lora_cli.config.times import seconds, time_label
 
 DriftTime = Annotated[str, BeforeValidator(time_label)]
+NoiseLevel = Annotated[float, BeforeValidator(noise_level)]
 
 
 def _unique_times(times: list[str]) -> list[str]:
@@ -20,6 +22,13 @@ def _unique_times(times: list[str]) -> list[str]:
             raise ValueError(f"{label} and {by_seconds[seconds(label)]} are the same time")
         by_seconds[seconds(label)] = label
     return [by_seconds[key] for key in sorted(by_seconds)]
+
+
+def _unique_levels(levels: list[float]) -> list[float]:
+    twice = [level for level in levels if levels.count(level) > 1]
+    if twice:
+        raise ValueError(f"{level_label(twice[0])} stands there twice")
+    return sorted(levels)
 
 
 class DriftConfig(Section):
@@ -42,3 +51,7 @@ class DriftConfig(Section):
 
     draws: Annotated[int, Affects("chips")] = Field(default=5, ge=1)
     """Evaluations with converters only, each with output noise of its own."""
+
+    gaussian: Annotated[list[NoiseLevel], AfterValidator(_unique_levels), Affects("chips")] = Field(default=[])
+    """Sizes of static Gaussian weight noise to measure beside drift, such as 3% or 0.03 of the largest weight of each
+    column, as the language-model literature reports. Each chip's seed draws it once, in place of the device."""

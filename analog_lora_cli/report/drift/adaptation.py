@@ -9,7 +9,7 @@ from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.statistics import interval_of
 from analog_lora_cli.report.drift.comparison import signed
 from analog_lora_cli.report.drift.run import untimed_table
-from analog_lora_cli.report.drift.table import chips, drift_table, warning_lines
+from analog_lora_cli.report.drift.table import chips, condition_names, drift_table, noise_lines, warning_lines
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.recover import Recovery
 
@@ -50,6 +50,7 @@ def recovery_table(recovery: Recovery) -> Table:
         f"means over {chips(len(first.chips))}; before: adapter {start}; after: adapter {recovery.adaptation.name}",
         RECOVERED,
     ]
+    caption += noise_lines(first)
     if "old hardware" in results:
         caption.append(f"old hardware: adapter {start} on the hardware that it was trained for")
     if papers and reference is not None:
@@ -67,10 +68,10 @@ def recovery_table(recovery: Recovery) -> Table:
             row, *(f"{value:.2f}" for value in values), f"{recovery.after.headline.gain(*values[-2:]):+.2f}", *blank
         )
     table.add_section()
-    for label in first.times:
+    for label, name in zip(first.conditions, condition_names(first), strict=True):
         published = [values[metric].get(label) for _, values in papers]
         table.add_row(
-            label,
+            name,
             *(f"{_mean(result, label):.2f}" for result in results.values()),
             signed(recovery.recovered(label)),
             *("" if value is None else f"{value:.2f}" for value in published),

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from analog_lora_cli.evaluation.drift_result import paired_difference
 from analog_lora_cli.evaluation.statistics import Statistics, interval_of
-from analog_lora_cli.report.drift.table import coverage, warning_lines
+from analog_lora_cli.report.drift.table import condition_names, coverage, noise_lines, warning_lines
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.evaluate import Evaluation
 
@@ -24,6 +24,7 @@ def comparison_table(evaluations: list[Evaluation]) -> Table:
         f"mean over the chips; {metric}: {first.headline.direction}",
         f"differences: mean ± half its 95 % interval over the same {coverage(first)}",
         "one training seed each: they tell these adapters apart, not their methods",
+        *noise_lines(first),
     ]
     table = console.table(
         f"{metric} over time, {NUMBERS.get(len(results), len(results))} adapters on the same chips",
@@ -40,9 +41,9 @@ def comparison_table(evaluations: list[Evaluation]) -> Table:
     ):
         table.add_row(label, *(f"{v:.2f}" for v in values), *(f"{v - values[0]:+.2f}" for v in values[1:]))
     table.add_section()
-    for label in first.times:
+    for label, name in zip(first.conditions, condition_names(first), strict=True):
         differences = [signed(paired_difference(first, other, label)) for other in results[1:]]
-        table.add_row(label, *(f"{result.summary(metric, label)['mean']:.2f}" for result in results), *differences)
+        table.add_row(name, *(f"{result.summary(metric, label)['mean']:.2f}" for result in results), *differences)
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from analog_lora_cli.config.flat import flatten
-from analog_lora_cli.report.drift.table import chips, warning_lines
+from analog_lora_cli.report.drift.table import chips, condition_names, noise_lines, warning_lines
 from analog_lora_cli.runtime import console
 from analog_lora_cli.workflows.evaluate import Evaluation
 from analog_lora_cli.workflows.results import count_parameters
@@ -23,16 +23,17 @@ def deployment_table(evaluations: list[Evaluation]) -> Table:
         f"{count.digital / 1e6:.1f} M digital, {count.trained / 1e6:.2f} M in {count.adapters} adapters with heads",
         f"{count.adapters} separate models with tiles of their own: {count.separate / 1e6:.1f} M",
         *sorted({f"{one.metric}: lower is better" for one in evaluations if not one.headline.higher_is_better}),
+        *noise_lines(first),
         *_other_hardware(evaluations),
     ]
     table = console.table(
         f"{evaluations[0].subject.checkpoint.folder.resolve().name}: {len(evaluations)} adapters on one deployment",
-        "adapter", "digital", *first.times, caption="\n".join(caption),
+        "adapter", "digital", *condition_names(first), caption="\n".join(caption),
     )  # fmt: skip
     for one in evaluations:
         result = one.drift
         assert result is not None
-        summaries = [result.summary(one.metric, label) for label in result.times]
+        summaries = [result.summary(one.metric, label) for label in result.conditions]
         spread = ["" if summary["std"] is None else f"±{summary['std']:.2f}" for summary in summaries]
         task = one.subject.config.task.name
         table.add_row(

@@ -53,9 +53,9 @@ def _print_groups(evaluation: DriftEvaluation, output: Path | None) -> None:
 def _kept(evaluation: Evaluation) -> str:
     """Remark that the files hold more than what was asked for, if they do."""
     stored, result = evaluation.stored, evaluation.result
-    if stored.chips == result.chips and stored.times == result.times:
+    if stored.chips == result.chips and stored.conditions == result.conditions:
         return ""
-    return f" (with what was measured before: {chips(len(stored.chips))}, {', '.join(stored.times)})"
+    return f" (with what was measured before: {chips(len(stored.chips))}, {', '.join(stored.conditions)})"
 
 
 def print_failed(failed: Sequence[Check]) -> None:

@@ -11,7 +11,7 @@ from analog_lora_cli.evaluation.statistics import student
 from analog_lora_cli.evaluation.text import interval_text, number_text
 from analog_lora_cli.evaluation.training_seeds import SeedGroup, seed_differences
 from analog_lora_cli.report.drift.comparison import half_text, signed_text
-from analog_lora_cli.report.drift.table import coverage, spread_text
+from analog_lora_cli.report.drift.table import condition_names, coverage, noise_lines, spread_text
 from analog_lora_cli.runtime import console
 
 TOGETHER = "times share seeds, chips and samples: several tested together are correlated"
@@ -22,7 +22,7 @@ def seeds_table(group: SeedGroup) -> Table:
     first = group.first
     metric, drop = first.metric, first.headline.drop
     digital, others = group.digital, [name for name in first.digital if name != metric][:1]
-    known = group.deviations(metric) is not None
+    known = group.deviations(metric, group.times) is not None
     last = group.summary(metric, group.times[-1])["components"]
     spread = spread_text(
         {
@@ -42,6 +42,7 @@ def seeds_table(group: SeedGroup) -> Table:
             f"95 % interval over {covers}",
             *([f"{TOGETHER};\nci95_all_times in seeds.json covers them together"] if known else []),
             f"std at {group.times[-1]}: {spread}",
+            *noise_lines(group),
             f"drop: how much worse than digital, in {first.headline.points}; {metric}: {first.headline.direction}",
         ]),
     )  # fmt: skip
@@ -51,10 +52,10 @@ def seeds_table(group: SeedGroup) -> Table:
         number_text(first.headline.worst(values)), "", *(number_text(digital[other]) for other in others),
     )  # fmt: skip
     table.add_section()
-    for label in group.times:
+    for label, name in zip(group.conditions, condition_names(group), strict=True):
         one = group.summary(metric, label)
         table.add_row(
-            label, number_text(one["mean"]), number_text(one["std"]), interval_text(group.interval(metric, label)),
+            name, number_text(one["mean"]), number_text(one["std"]), interval_text(group.interval(metric, label)),
             number_text(one["worst"]), number_text(drop(digital[metric], one["mean"])),
             *(number_text(group.summary(other, label)["mean"]) for other in others),
         )  # fmt: skip
@@ -80,16 +81,18 @@ def _comparison(first: SeedGroup, other: SeedGroup) -> Table:
             f"unit: the training seed ({counts})",
             "p: Welch's t-test on one value a training seed, for these chips and samples",
             f"{TOGETHER};\nall times: half of the interval that covers them together",
+            *noise_lines(first),
             f"{metric}: {first.first.headline.direction}",
         ]),
     )  # fmt: skip
     table.columns[0].no_wrap = True
     table.add_row("digital", *(number_text(group.digital[metric]) for group in groups))
     table.add_section()
-    for label, one in seed_differences(first, other).items():
-        every = one["ci95_all_times"]
+    differences = seed_differences(first, other)
+    for label, name in zip(first.conditions, condition_names(first), strict=True):
+        one, every = differences[label], differences[label]["ci95_all_times"]
         table.add_row(
-            label, *(number_text(group.summary(metric, label)["mean"]) for group in groups),
+            name, *(number_text(group.summary(metric, label)["mean"]) for group in groups),
             signed_text(one["mean"], one["ci95"] or one["ci95_seeds"]), f"{one['p']:.3f}",
             "" if every is None else half_text(every),
         )  # fmt: skip

@@ -9,6 +9,7 @@ from rich.table import Table
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.statistics import Statistics, interval_of
 from analog_lora_cli.evaluation.text import interval_text, number_text
+from analog_lora_cli.evaluation.training_seeds import SeedGroup
 from analog_lora_cli.runtime import console
 
 
@@ -37,12 +38,27 @@ def drift_table(result: DriftResult, title: str) -> Table:
     exact, exact_others = draws["mean"], [result.converters_only[name] for name in others]
     row("converters only", exact, [*_spread(draws), "", f"{drop(digital, exact):.2f}"], None, exact_others)
     table.add_section()
-    for label in result.times:
+    for label, name in zip(result.conditions, condition_names(result), strict=True):
         summary = result.summary(metric, label)
         cells = [*_spread(summary), f"{summary['worst']:.2f}", f"{drop(digital, summary['mean']):.2f}"]
         means = [result.summary(other, label)["mean"] for other in others]
-        row(label, summary["mean"], cells, paper.get(label), means)
+        row(name, summary["mean"], cells, paper.get(label), means)
     return table
+
+
+def condition_names(result: DriftResult | SeedGroup) -> list[str]:
+    """Names of the conditions for tables: `1y`, `noise 3%`."""
+    return [*result.times, *(f"noise {level}" for level in result.levels)]
+
+
+def noise_lines(result: DriftResult | SeedGroup) -> list[str]:
+    """What the rows with Gaussian noise are, for a caption; nothing without them."""
+    if not result.levels:
+        return []
+    return [
+        "noise: static Gaussian weight noise, std relative to each column's largest",
+        "weight, one draw a chip; no drift",
+    ]
 
 
 def coverage(result: DriftResult) -> str:
@@ -77,6 +93,7 @@ def _caption(result: DriftResult, with_paper: bool) -> list[str]:
     lines += [
         *_components(result),
         f"digital: interval over samples; converters only: {len(result.draws)} draws of the output noise",
+        *noise_lines(result),
         f"drop: how much worse than digital, in {result.headline.points}",
         f"{metric}: {result.headline.direction}"
         + ("" if baseline is None else f"; ignoring the input gets {baseline:.1f}"),
