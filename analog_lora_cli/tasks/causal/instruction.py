@@ -59,16 +59,13 @@ class Instructions(CausalTask):
         length, size = self.config.max_length, len(sequence.tokens)
         if size <= length:
             return sequence
+        if self.config.too_long == "error":
+            raise DataError(
+                f"{sample.where}: its answer does not fit: {size} tokens, task.max_length allows {length}: raise it, or "
+                "choose with task.too_long to drop such samples or to truncate their answers"
+            )
         cut = TokenSequence(sequence.tokens[:length], sequence.labels[:length])
-        if self.config.too_long == "truncate" and cut.counted:
-            return cut
-        if self.config.too_long == "drop":
-            return None
-        what = "its answer does not fit" if cut.counted else "nothing of its answer fits"
-        raise DataError(
-            f"{sample.where}: {size} tokens, {what} into task.max_length ({length}): raise it, or choose with "
-            "task.too_long to drop such samples or to truncate their answers"
-        )
+        return cut if self.config.too_long == "truncate" and cut.counted else None
 
 
 class _Samples(dict[str, tuple[str, list[Sample]]]):

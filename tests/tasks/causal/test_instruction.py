@@ -113,12 +113,12 @@ def test_plain_text_has_headed_paragraphs() -> None:
         (
             [{**ALPACA, "output": "good " * 40}],
             {},
-            r"line 1: 47 tokens, its answer does not fit into task\.max_length \(32\): raise it, or .*task\.too_long",
+            r"line 1: its answer does not fit: 47 tokens, task\.max_length allows 32: raise it, or .*task\.too_long",
         ),
         (
             [{**ALPACA, "instruction": "slow " * 40}],
             {"too_long": "truncate"},
-            r"line 1: 47 tokens, nothing of its answer fits",
+            r"task\.max_length: no train sample fits",
         ),
         ([{**ALPACA, "output": "good " * 40}], {"too_long": "drop"}, r"task\.max_length: no train sample fits"),
     ],
