@@ -51,8 +51,8 @@ class InstructionSection(CausalSection):
     with `plain`."""
 
     too_long: Annotated[Literal["error", "drop", "truncate"], Affects("training", "score")] = "error"
-    """What to do with a sample of more than `max_length` tokens: `error` stops; `drop` leaves it out; `truncate` cuts its
-    answer, and leaves it out if the prompt alone is too long."""
+    """What to do with a sample of more than `max_length` tokens: `error` stops; `drop` leaves it out; `truncate` cuts
+    its answer, and leaves it out if the prompt alone is too long."""
 
     packing: Annotated[bool, Affects("training")] = False
     """Put several training samples into one sequence of `max_length` tokens, each blind to the others: less padding

@@ -61,8 +61,8 @@ class Instructions(CausalTask):
             return sequence
         if self.config.too_long == "error":
             raise DataError(
-                f"{sample.where}: its answer does not fit: {size} tokens, task.max_length allows {length}: raise it, or "
-                "choose with task.too_long to drop such samples or to truncate their answers"
+                f"{sample.where}: its answer does not fit: {size} tokens, task.max_length allows {length}: raise it, "
+                "or choose with task.too_long to drop such samples or to truncate their answers"
             )
         cut = TokenSequence(sequence.tokens[:length], sequence.labels[:length])
         return cut if self.config.too_long == "truncate" and cut.counted else None
