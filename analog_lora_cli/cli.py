@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import threading
@@ -37,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     # While libraries are imported the collector would go through all their classes again and again: a third of the
     # time, for nothing that could be freed. Commands that work for long switch it on when they begin.
     gc.disable()
+    os.environ.setdefault("TQDM_DISABLE", "1")  # Read when it is imported, which torch does.
     _end_like_ctrl_c()
     run_log.start(words)
     code = _run(words)

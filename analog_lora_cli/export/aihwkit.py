@@ -10,6 +10,7 @@ from analog_lora_cli.export.description import Description, auto_class, example_
 from analog_lora_cli.export.peft import BASE, copy_adapter
 from analog_lora_cli.export.source import Source, plain_layers, without_adapter
 from analog_lora_cli.hardware.physics.aihwkit_tiles import rpu_description
+from analog_lora_cli.models.conv1d import save_original
 from analog_lora_cli.models.input_ranges import set_input_ranges
 from analog_lora_cli.models.tiling import put_on_tiles
 from analog_lora_cli.storage.checkpoint import write_tokenizer
@@ -31,9 +32,9 @@ def write_aihwkit(source: Source, folder: Path) -> Description:
     ranges = analog.input_ranges()
     layers = [layer.name for layer in plain_layers(analog).analog]
     write_tokenizer(folder, loaded.tokenizer)
-    without_adapter(loaded).save_pretrained(str(folder / BASE))
+    save_original(without_adapter(loaded), loaded.conv1d, folder / BASE)
     if source.has_adapter:
-        copy_adapter(source, folder / ADAPTER, BASE)
+        copy_adapter(source, folder / ADAPTER, BASE, bool(loaded.conv1d))
     content = {
         "format": aihwkit_loader.FORMAT,
         "version": aihwkit_loader.VERSION,

@@ -21,6 +21,7 @@ import transformers
 from aihwkit.nn import AnalogLinear
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 FORMAT = "analora-aihwkit"
 VERSION = 1
@@ -125,8 +126,10 @@ def put_on_tiles(
         outer, _, attribute = name.rpartition(".")
         parent = plain.get_submodule(outer)
     linear = getattr(parent, attribute)
-    tiles = AnalogLinear(linear.in_features, linear.out_features, linear.bias is not None, rpu_config=config)
-    tiles.set_weights(linear.weight, linear.bias)
+    weight = linear.weight.t() if isinstance(linear, Conv1D) else linear.weight  # GPT-2's layers are transposed.
+    outputs, inputs = weight.shape
+    tiles = AnalogLinear(inputs, outputs, linear.bias is not None, rpu_config=config)
+    tiles.set_weights(weight, linear.bias)
     if input_ranges is not None:
         # Rows of tiles along the inputs come first, those side by side have the same inputs.
         all_tiles = list(tiles.analog_tiles())

@@ -16,6 +16,7 @@ from analog_lora_cli.export.peft import copy_adapter
 from analog_lora_cli.export.source import Source, without_adapter
 from analog_lora_cli.hardware.physics.conductance_file import CHIP, TARGETS, ChipMoment, read_layers, write_layers
 from analog_lora_cli.hardware.physics.conductance_map import MAP
+from analog_lora_cli.models.conv1d import replace_conv1d
 from analog_lora_cli.models.input_ranges import set_input_ranges
 from analog_lora_cli.models.modules import replace_layer
 from analog_lora_cli.models.tiling import put_on_tiles
@@ -91,6 +92,7 @@ def load_model(folder: Path | str, output_noise: float | None = None) -> PreTrai
     try:
         config = transformers.AutoConfig.from_pretrained(str(folder / DIGITAL))
         plain = _auto_class(about["auto_class"]).from_config(config, dtype=torch.float32)
+        replace_conv1d(plain)
         weights = load_file(str(folder / DIGITAL / "digital.safetensors"))
         for name, layer in layers.items():
             weights[f"{name}.weight"] = layer.weight

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from analog_lora_cli.export.description import Description, auto_class, clipping_note, example_code
 from analog_lora_cli.export.source import Source, build_digital
+from analog_lora_cli.models.conv1d import save_original
 from analog_lora_cli.storage.checkpoint import write_tokenizer
 
 
@@ -18,7 +19,7 @@ def write_merged(source: Source, folder: Path) -> Description:
     """
     loaded, placement = build_digital(source)
     model = loaded.module.merge_and_unload(safe_merge=True) if source.has_adapter else loaded.plain
-    model.save_pretrained(str(folder))
+    save_original(model, loaded.conv1d, folder)
     write_tokenizer(folder, loaded.tokenizer)
     kind = auto_class(source)
     how = "with its adapter merged into the weights" if source.has_adapter else "trained for analog tiles"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analog_lora_cli.export.description import Description, auto_class, clipping_note, example_code
 from analog_lora_cli.export.source import Source, build_digital, without_adapter
+from analog_lora_cli.models.conv1d import save_original
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.modules import is_inside
 from analog_lora_cli.models.placement import Placement
@@ -30,16 +31,16 @@ def write_peft(source: Source, folder: Path) -> Description:
     loaded, placement = build_digital(source)
     write_tokenizer(folder, loaded.tokenizer)
     base = _base_reference(source, loaded, placement)
-    copy_adapter(source, folder, base or BASE)
+    copy_adapter(source, folder, base or BASE, bool(loaded.conv1d))
     if base is not None:
         return _describe(source, "plain base model", _arguments(source, loaded, base))
-    without_adapter(loaded).save_pretrained(str(folder / BASE))
+    save_original(without_adapter(loaded), loaded.conv1d, folder / BASE)
     return _describe(
         source, "base in this folder", f'f"{{folder}}/{BASE}"', _base_notes(source, clipping_note(placement))
     )
 
 
-def copy_adapter(source: Source, folder: Path, base: str) -> None:
+def copy_adapter(source: Source, folder: Path, base: str, conv1d: bool = False) -> None:
     """Copy an adapter's files, which then name another base; a frozen head belongs to the base, ranges
     of inputs to the hardware.
 
@@ -47,12 +48,15 @@ def copy_adapter(source: Source, folder: Path, base: str) -> None:
         source: the adapter.
         folder: the copy; created if it does not exist.
         base: the base that adapter_config.json names.
+        conv1d: whether the layers of that base are `Conv1D`, whose matrices PEFT must transpose.
     """
     shutil.copytree(source.adapter_folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_NOT_COPIED))
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = base
     config["revision"] = source.config.model.revision if source.base_on_hub and base != BASE else None
+    if conv1d:
+        config["fan_in_fan_out"] = True
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

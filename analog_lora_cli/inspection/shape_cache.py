@@ -43,18 +43,18 @@ def shape_key(config: Config) -> str | None:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def read_shapes(key: str | None) -> tuple[list[ModuleFacts], list[str]] | None:
-    """Modules and names of the digital head; None if they are not in the cache."""
+def read_shapes(key: str | None) -> tuple[list[ModuleFacts], dict[str, str]] | None:
+    """Modules, and reasons why those of the head are digital; None if they are not in the cache."""
     if key is None:
         return None
     try:
         content = json.loads(_file(key).read_text(encoding="utf-8"))
-        return [ModuleFacts(**module) for module in content["modules"]], content["heads"]
+        return [ModuleFacts(**module) for module in content["modules"]], dict(content["heads"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def keep_shapes(key: str | None, modules: list[ModuleFacts], heads: list[str]) -> None:
+def keep_shapes(key: str | None, modules: list[ModuleFacts], heads: dict[str, str]) -> None:
     """Store shapes; does nothing where the cache folder cannot be written."""
     if key is None:
         return

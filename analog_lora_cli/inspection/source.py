@@ -12,6 +12,7 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.inspection.shape_cache import keep_shapes, read_shapes, shape_key
 from analog_lora_cli.models.adapters import add_adapter, load_adapter
 from analog_lora_cli.models.build import build_from, load_plain
+from analog_lora_cli.models.conv1d import replace_conv1d
 from analog_lora_cli.models.families import family_of
 from analog_lora_cli.models.loaded import LoadedModel, plain_model
 from analog_lora_cli.models.loading import load_shapes, load_tokenizer, model_source
@@ -46,8 +47,8 @@ class Shapes:
     """A model without its weights."""
 
     modules: list[ModuleFacts]
-    heads: list[str]
-    """Names of the head's modules that never lie on tiles."""
+    heads: dict[str, str]
+    """Reasons why modules of the head never lie on tiles, by name."""
     on_chip: frozenset[str] | None = None
     """Names of the layers that a checkpoint's chip holds; None: no limit."""
 
@@ -84,6 +85,7 @@ def _shapes(source: Source) -> Shapes:
         model = load_shapes(task, str(checkpoint.folder / layout.MODEL))
     else:
         model = load_shapes(task, model_source(config.model), config.model.revision)
+    replace_conv1d(model)
     family = family_of(model.config)
     heads = family.head_modules(model)
     with torch.device("meta"):  # PEFT would make the adapters' weights, which are as much as a small model.

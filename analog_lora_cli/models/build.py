@@ -14,6 +14,7 @@ from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.hardware.kernels.dropout import install_fast_dropout
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 from analog_lora_cli.models.adapters import add_adapter, load_adapter, load_frozen_head, read_frozen_head
+from analog_lora_cli.models.conv1d import replace_conv1d
 from analog_lora_cli.models.families import family_of
 from analog_lora_cli.models.fingerprints import fingerprint
 from analog_lora_cli.models.input_ranges import set_input_ranges
@@ -187,6 +188,7 @@ def load_plain(
     task = make_task(config.task, config.train.seed)
     set_seed(config.train.seed)
     model, new_parameters = load_model(task, source, revision, getattr(torch, config.model.dtype))
+    conv1d = replace_conv1d(model)
     family = family_of(model.config)
     if tokenizer is not None:
         _check_lengths(config, source, model, tokenizer)
@@ -204,6 +206,7 @@ def load_plain(
             total=sum(p.numel() for p in model.parameters()),
             head=sum(p.numel() for head in heads for p in model.get_submodule(head).parameters()),
         ),
+        conv1d=conv1d,
     )
 
 

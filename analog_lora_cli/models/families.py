@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
+DIGITAL_HEADS = {"trained": "task head, trained", "pretrained": "language model head, pretrained"}
+"""Reasons why a head is digital, by its kind."""
+
+
 class Family(ABC):
     """A kind of architecture, with all that depends on it.
 
@@ -33,15 +37,15 @@ class Family(ABC):
             name for name, child in model.named_children() if name != body and any(True for _ in child.parameters())
         ]
 
-    def digital_heads(self, config: Config, heads: list[str]) -> list[str]:
-        """Names of the head's modules that never lie on tiles: all, but for a head that stays as it was drawn, which
-        goes onto tiles like any other layer.
+    def digital_heads(self, config: Config, heads: list[str]) -> dict[str, str]:
+        """Reasons why modules of the head never lie on tiles, by name: all of them, but for a head that stays as it was
+        drawn, which goes onto tiles like any other layer.
 
         Args:
-            config: configuration of the training, which says whether the head is trained.
+            config: configuration of the training, which says what kind of head it is.
             heads: names from `head_modules`.
         """
-        return [] if config.head == "random" else heads
+        return {} if config.head == "random" else dict.fromkeys(heads, DIGITAL_HEADS[config.head])
 
     def may_be_new(self, parameter: str, heads: list[str]) -> bool:
         """Whether a parameter may be missing from pretrained weights, so that it begins at random.

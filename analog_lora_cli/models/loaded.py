@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.models.conv1d import original_state
 from analog_lora_cli.models.families import Family
 from analog_lora_cli.tasks.base import Task
 
@@ -74,6 +75,8 @@ class LoadedModel:
     head: Head
     fingerprint: Fingerprint
     parameters: ParameterCounts
+    conv1d: tuple[str, ...] = ()
+    """Names of the linear layers that are `Conv1D` in transformers' own model."""
     programmed: Programmed = Programmed()
     input_ranges: Mapping[str, Tensor] = field(default_factory=dict)
     """(rows of tiles,) by layer on tiles: ranges of its inputs that a checkpoint has for this hardware; else empty."""
@@ -83,9 +86,13 @@ class LoadedModel:
         """The transformers model inside PEFT's wrapper; the model itself if there is none."""
         return plain_model(self.module)
 
+    def original_state(self) -> dict[str, Tensor]:
+        """The tensors of the plain model by name, as transformers' own model has them."""
+        return original_state(self.plain, self.conv1d)
+
     @property
-    def digital_heads(self) -> list[str]:
-        """Names of the head's modules that never lie on tiles."""
+    def digital_heads(self) -> dict[str, str]:
+        """Reasons why modules of the head never lie on tiles, by name."""
         return self.family.digital_heads(self.config, self.head.modules)
 
     @property

@@ -122,12 +122,10 @@ def unsupported_reason(module: nn.Module) -> str | None:
         return "look-up table"
     if "Norm" in kind:
         return "normalisation"
-    if kind == "Conv1D":
-        return "Conv1D stores its matrix transposed: not supported on tiles"
     return f"{kind}: not a linear layer"
 
 
-def no_linear_layer(facts: list[ModuleFacts], heads: list[str]) -> str | None:
+def no_linear_layer(facts: list[ModuleFacts], heads: Iterable[str]) -> str | None:
     """Reason why no layer of a model's body can be mapped or adapted, for an error; None if one can.
 
     Args:

@@ -51,13 +51,13 @@ class Placement:
 
 
 def plan(
-    facts: list[ModuleFacts], heads: list[str], hardware: HardwareConfig, only: frozenset[str] | None = None
+    facts: list[ModuleFacts], heads: Mapping[str, str], hardware: HardwareConfig, only: frozenset[str] | None = None
 ) -> Placement:
     """The placement that `put_on_tiles` gives a model, without its weights and so without clipping.
 
     Args:
         facts: result of `module_facts`.
-        heads: names of modules that stay digital because they are the trained head; empty: none.
+        heads: reasons why modules of the head stay digital, by name; empty: none does.
         hardware: tile sizes and layers to map.
         only: names of the layers that were programmed; others stay digital. None: no limit.
 
@@ -68,7 +68,7 @@ def plan(
 
 
 def decide(
-    facts: list[ModuleFacts], heads: list[str], hardware: HardwareConfig, only: frozenset[str] | None = None
+    facts: list[ModuleFacts], heads: Mapping[str, str], hardware: HardwareConfig, only: frozenset[str] | None = None
 ) -> dict[str, str]:
     """Reasons why modules stay digital, by name; empty for those that go onto tiles.
 
@@ -86,11 +86,12 @@ def decide(
     return reasons
 
 
-def _reason(fact: ModuleFacts, heads: list[str], selection: set[str], only: frozenset[str] | None) -> str:
+def _reason(fact: ModuleFacts, heads: Mapping[str, str], selection: set[str], only: frozenset[str] | None) -> str:
     if fact.unsupported_reason is not None:
         return fact.unsupported_reason
-    if is_inside(fact.name, heads):
-        return "task head, trained"
+    head = next((reason for name, reason in heads.items() if is_inside(fact.name, [name])), None)
+    if head is not None:
+        return f"{head}, tied" if fact.shared else head
     if fact.shared:
         return "weights shared with another layer"
     if fact.name not in selection:

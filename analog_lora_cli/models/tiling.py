@@ -142,7 +142,7 @@ def put_on_tiles(loaded: LoadedModel, hardware: HardwareConfig, noise: TrainingN
 
 def replace_linear_layers(
     model: nn.Module,
-    heads: list[str],
+    heads: Mapping[str, str],
     hardware: HardwareConfig,
     noise: TrainingNoise | None,
     only: frozenset[str] | None = None,
@@ -151,7 +151,7 @@ def replace_linear_layers(
 
     Args:
         model: the plain model (inside a PEFT model: its base model).
-        heads: names of modules that stay digital because they are the trained head; empty: none.
+        heads: reasons why modules of the head stay digital, by name; empty: none does.
         hardware: tiles, converters, and layers to map.
         noise: training noise of all layers; None: no noise in training.
         only: names of the layers that were programmed; others stay digital. None: no limit.

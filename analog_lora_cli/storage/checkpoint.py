@@ -153,19 +153,22 @@ def write_adapter(
     return target
 
 
-def write_full_model(folder: Path, model: PreTrainedModel, input_ranges: dict[str, Tensor]) -> list[str]:
+def write_full_model(
+    folder: Path, model: PreTrainedModel, state: dict[str, Tensor], input_ranges: dict[str, Tensor]
+) -> list[str]:
     """Store the weights of `method: full` as a plain transformers folder; returns its files beside the weights.
 
     Args:
         folder: the checkpoint folder.
         model: the model.
+        state: its tensors by name, as transformers stores them.
         input_ranges: as for `write_adapter`.
     """
     from safetensors.torch import save_file
 
     target = folder / MODEL
     with replacing(target) as beside:
-        model.save_pretrained(str(beside), safe_serialization=True)
+        model.save_pretrained(str(beside), state_dict=state, safe_serialization=True)
         if input_ranges:
             save_file(input_ranges, str(beside / INPUT_RANGES_FILE))
     return [f"{MODEL}/{path.name}" for path in sorted([*target.glob("*.json"), *target.glob(INPUT_RANGES_FILE)])]

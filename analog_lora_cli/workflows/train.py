@@ -175,7 +175,7 @@ def _store(model: TrainingModel, folder: Path, training: TrainingResult) -> None
     }
     files = [layout.CONFIG]
     if config.trains_base:
-        files += store.write_full_model(folder, loaded.module, model.input_ranges)
+        files += store.write_full_model(folder, loaded.module, loaded.original_state(), model.input_ranges)
         manifest["model_sha256"] = weights_sha256(loaded.module, leave_out=set())
     else:
         manifest |= _stored_adapter(model, folder)

@@ -93,7 +93,7 @@ def _digital_fast_dropout(model: Any) -> Callable[[], None]:
 
 def _analora(model: Any, hardware: HardwareConfig = HARDWARE) -> Callable[[], None]:
     noise = TrainingNoise(seed=0)
-    replace_linear_layers(model.get_base_model(), ["qa_outputs"], hardware, noise)
+    replace_linear_layers(model.get_base_model(), {"qa_outputs": "head"}, hardware, noise)
     install_fast_dropout(model, hardware)
 
     def before_step() -> None:

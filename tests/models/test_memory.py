@@ -47,7 +47,7 @@ def place(count, size):
         layer.weight.data.copy_(weight)
     before = peak()
     weights_sha256(model, leave_out=set())
-    layers, _ = replace_linear_layers(model, [], HardwareConfig(clip_sigma=2.0), None)
+    layers, _ = replace_linear_layers(model, {}, HardwareConfig(clip_sigma=2.0), None)
     for layer in layers.values():
         tensor_sha256(layer.weight)
     return 1024 * (peak() - before) / (2 * count * size**2)
@@ -88,5 +88,5 @@ def test_tiles_take_over_the_loaded_tensors(dtype: str, make_config: Callable[..
 def test_replaced_layers_are_released() -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
     replaced = [weakref.ref(model[0]), weakref.ref(model[2])]
-    layers, _ = replace_linear_layers(model, [], HardwareConfig(), None)
+    layers, _ = replace_linear_layers(model, {}, HardwareConfig(), None)
     assert list(layers) == ["0", "2"] and [one() for one in replaced] == [None, None]

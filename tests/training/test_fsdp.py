@@ -35,7 +35,7 @@ def _model() -> Any:
     made = get_peft_model(model, lora)
     noise = TrainingNoise(0)
     hardware = HardwareConfig(tile_rows=100, tile_columns=100)
-    replace_linear_layers(made.get_base_model(), ["qa_outputs"], hardware, noise)
+    replace_linear_layers(made.get_base_model(), {"qa_outputs": "head"}, hardware, noise)
     noise.begin_step(1)
     noise.begin_forward()
     return made.train()

@@ -43,7 +43,7 @@ class HardwareConfig(Section):
     whose noise has other numbers, and for a chip's tiles; not measured on a card yet, so never chosen by `auto`."""
 
     layers: Annotated[list[str] | None, Affects("mapping", "training", reason="says which layers lie on tiles")] = None
-    """Linear layers to put onto tiles, as dotted suffixes of their names; null: all but the trained head."""
+    """Linear layers to put onto tiles, as dotted suffixes of their names; null: all but a digital head."""
 
     tile_rows: Annotated[int, _CUT, Unit("word lines")] = Field(default=512, ge=0)
     """Inputs of one tile (word lines); 0: no limit."""
