@@ -29,7 +29,7 @@ def shape_key(config: Config) -> str | None:
     Raises:
         UsageError: the model's folder does not exist.
     """
-    file = _config_file(config)
+    file = config_file(config)
     if file is None:
         return None
     parts = {
@@ -68,7 +68,12 @@ def _file(key: str) -> Path:
     return user_cache_path("analora") / "shapes" / f"{key}.json"
 
 
-def _config_file(config: Config) -> Path | None:
+def config_file(config: Config) -> Path | None:
+    """config.json of the model; None where it is not on this machine.
+
+    Raises:
+        UsageError: the model's folder does not exist.
+    """
     source = model_source(config.model)
     if Path(source).is_dir():
         return Path(source) / "config.json"

@@ -103,10 +103,14 @@ def family_of(config: PretrainedConfig) -> Family:
 
 def is_decoder(config: PretrainedConfig) -> bool:
     """Whether an architecture writes text and fills in no masked tokens: GPT-2, Llama and the like."""
+    return writes_text(config.model_type)
+
+
+def writes_text(model_type: str) -> bool:
+    """As `is_decoder`, of the `model_type` in config.json."""
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
 
-    kind = config.model_type
-    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES

@@ -58,6 +58,11 @@ class InspectRequest(Request):
         return self.errors and (self.inputs or ("random" if self.model is not None else "data")) == "data"
 
     @property
+    def names_task(self) -> bool:
+        """Whether an override names the task."""
+        return any("task.name" in flatten(layer) for _, layer in parse_overrides(self.overrides))
+
+    @property
     def files(self) -> dict[str, Path]:
         """The files to write by option."""
         files = {"json": self.json, "csv": self.csv, "plot": self.plot}
@@ -146,6 +151,10 @@ def carry_out(request: InspectRequest, progress: Callable[[int, int], None] | No
     config = request.config()
 
     from analog_lora_cli.inspection.inspect import InspectionRequest, inspect
+    from analog_lora_cli.inspection.own_task import with_own_task
+
+    if request.model is not None and not request.names_task:
+        config = with_own_task(config)
 
     details = InspectionRequest(
         statistics=request.statistics,
