@@ -63,6 +63,13 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _fits_objective(self) -> Config:
+        conflict = self.objective.conflict(self)
+        if conflict is not None:
+            raise ValueError(conflict)
+        return self
+
+    @model_validator(mode="after")
     def _fits_half_precision(self) -> Config:
         if self.model.dtype == "float32":
             return self
