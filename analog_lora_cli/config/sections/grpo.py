@@ -35,12 +35,11 @@ class GrpoSection(ObjectiveSection):
     kind: Annotated[Literal["grpo"], Affects("training")] = "grpo"
     """Group-relative policy optimization."""
 
-    rewards: Annotated[
-        list[Annotated[str, AfterValidator(check_reward)]], Field(min_length=1), Affects("training")
-    ]
+    rewards: Annotated[list[Annotated[str, AfterValidator(check_reward)]], Field(min_length=1), Affects("training")]
     """Rewards that are added up: `format_strict`, `format_soft`, `answer_correct`, `answer_is_number`, or
-    `FILE.py:FUNCTION` for a function of your own, which is called with keywords `prompts`, `completions` (texts) and one
-    list for each column of the data, `answer` among them, and gives one number for each completion."""
+    `FILE.py:FUNCTION` for a function of your own. It is called with those of the lists `prompts`, `completions` and
+    `answer` (texts), `completion_ids` that it has parameters for, and gives one number for each completion, or None
+    where it does not apply."""
 
     reward_weights: Annotated[list[float] | None, Affects("training")] = None
     """Factor of each reward; null: 1."""

@@ -5,16 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-REASONING = ("<start_working_out>", "<end_working_out>")
-SOLUTION = ("<SOLUTION>", "</SOLUTION>")
-TAGS = (*REASONING, *SOLUTION)
-"""The tags around reasoning and solution, those of the paper."""
+from analog_lora_cli.config.sections.reasoning import REASONING_TAGS as REASONING
+from analog_lora_cli.config.sections.reasoning import SOLUTION_TAGS as SOLUTION
 
-INSTRUCTION = (
-    f"Work out the answer between {REASONING[0]} and {REASONING[1]}. Then give the answer alone between "
-    f"{SOLUTION[0]} and {SOLUTION[1]}."
-)
-"""What the model is told of them."""
+TAGS = (*REASONING, *SOLUTION)
 
 _NUMBER = re.compile(r"-?(?:\d[\d,]*\.?\d*|\.\d+)")
 _BETWEEN = r"((?:(?!</?(?:start_working_out|end_working_out|SOLUTION)>).)+)"
@@ -37,8 +31,9 @@ class Completion:
     @property
     def solution(self) -> str | None:
         """The text after the last opening tag of a solution, up to the closing one or the end; None without a tag."""
-        before, tag, after = self.text.rpartition(SOLUTION[0])
-        return after.partition(SOLUTION[1])[0] if tag else None
+        if SOLUTION[0] not in self.text:
+            return None
+        return self.text.rpartition(SOLUTION[0])[2].partition(SOLUTION[1])[0]
 
 
 def number(text: str) -> float | None:
@@ -51,12 +46,6 @@ def first_number(text: str) -> float | None:
     """The first number in a text; None if there is none."""
     match = _NUMBER.search(text)
     return None if match is None else _value(match[0])
-
-
-def last_number(text: str) -> float | None:
-    """The last number in a text; None if there is none."""
-    numbers = _NUMBER.findall(text)
-    return _value(numbers[-1]) if numbers else None
 
 
 def same(solution: str, answer: str) -> bool:

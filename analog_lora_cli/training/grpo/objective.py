@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import MISSING, fields
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +16,7 @@ from analog_lora_cli.errors import ConfigError, DataError, UsageError
 from analog_lora_cli.hardware.tile.training_noise import NoiseScope
 from analog_lora_cli.runtime.ranks import world_size
 from analog_lora_cli.training.grpo.rewards import check_file, load_reward
-from analog_lora_cli.training.objectives import Objective
+from analog_lora_cli.training.objective import Objective
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, TrainerCallback
 
     from analog_lora_cli.models.build import TrainingModel
-    from analog_lora_cli.tasks.base import Task
     from analog_lora_cli.training.resumable import ResumableTrainer
 
 LOWEST_PYTHON = (3, 11)
@@ -31,18 +31,11 @@ LOWEST_PYTHON = (3, 11)
 
 
 class Grpo(Objective):
-    """Rewards for completions that the model writes itself.
-
-    Args:
-        config: the `objective` section.
-    """
+    """Rewards for completions that the model writes itself."""
 
     section: ClassVar[type[ObjectiveSection]] = GrpoSection
     noise_scope: NoiseScope = "step"
-
-    def __init__(self, config: ObjectiveSection) -> None:
-        assert isinstance(config, GrpoSection)
-        self.config = config
+    config: GrpoSection
 
     def arguments(self, values: dict[str, Any]) -> TrainingArguments:
         """TRL's arguments. TrainingArguments' own defaults stay, where TRL has others.
@@ -59,14 +52,18 @@ class Grpo(Objective):
 
         own = self.config.model_dump(exclude={"kind", "rewards"})
         shuffle = values["train_sampling_strategy"] != "sequential"
-        defaults = {"bf16": False, "gradient_checkpointing": False}
+        defaults = {
+            field.name: field.default
+            for field in fields(TrainingArguments)
+            if field.init and field.default is not MISSING
+        }
         # Dropout inside the pretrained model would have a completion written under one mask and trained on under
         # another; that of the adapter is refused.
         return GRPOConfig(**{**defaults, **values, **own}, shuffle_dataset=shuffle, disable_dropout=True)
 
-    def training_data(self, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    def training_data(self, tokenizer: PreTrainedTokenizerBase) -> Dataset:
         """The task's prompts."""
-        return task.prompts(tokenizer, self.config.max_completion_length)
+        return self.task.prompts(tokenizer, self.config.max_completion_length)
 
     def trainer(
         self,
@@ -89,7 +86,9 @@ class Grpo(Objective):
             reward.check(data.column_names)
         prompts = arguments.generation_batch_size // self.config.num_generations
         if len(data) < prompts:
-            raise DataError(f"a rollout takes {prompts} prompts, the training data have {len(data)}: use a smaller batch")
+            raise DataError(
+                f"a rollout takes {prompts} prompts, the training data have {len(data)}: use a smaller batch"
+            )
         return GrpoTrainer(
             model=model.loaded.module,
             args=arguments,
@@ -103,17 +102,16 @@ class Grpo(Objective):
         )
 
     def _check_groups(self, values: dict[str, Any]) -> None:
-        batch, processes = values["per_device_train_batch_size"], world_size()
-        steps = self.config.steps_per_generation or values["gradient_accumulation_steps"]
-        if batch * processes * steps % self.config.num_generations:
-            where = "objective.steps_per_generation" if self.config.steps_per_generation else (
-                "train.gradient_accumulation_steps"
-            )
+        batch, processes, own = values["per_device_train_batch_size"], world_size(), self.config.steps_per_generation
+        steps = own or values["gradient_accumulation_steps"]
+        completions, group = batch * processes * steps, self.config.num_generations
+        if completions % group:
+            key = "objective.steps_per_generation" if own else "train.gradient_accumulation_steps"
+            product = f"train.per_device_train_batch_size {batch} x {key} {steps} x {processes} process(es)"
             raise ConfigError(
                 [
-                    f"objective.num_generations: {self.config.num_generations} does not divide the "
-                    f"{batch * processes * steps} completions of a rollout (train.per_device_train_batch_size {batch} x "
-                    f"{processes} processes x {where} {steps})"
+                    f"objective.num_generations: {group} does not divide the {completions} completions of a rollout: "
+                    f"{product}"
                 ]
             )
 
