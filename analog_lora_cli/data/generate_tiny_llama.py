@@ -1,4 +1,4 @@
-"""Write the tiny random Llama and the sums that the smoke presets of language models run on.
+"""Write the tiny random Llama that the smoke presets of language models run on.
 
 Run as `python -m analog_lora_cli.data.generate_tiny_llama [FOLDER]`. The model has learned nothing: it shows that
 everything runs, not that anything works.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from safetensors.numpy import save
 FOLDER = Path(__file__).resolve().parent
 SEED = 18
 WEIGHT_STD = 0.1
-TRAIN_SUMS, VALIDATION_SUMS, LARGEST = 64, 24, 9
 
 END, START = "<|im_end|>", "<|im_start|>"
 TAGS = ("<start_working_out>", "<end_working_out>", "<SOLUTION>", "</SOLUTION>")
@@ -29,20 +27,6 @@ CHAT_TEMPLATE = (
 )
 
 HIDDEN, LAYERS, HEADS, KEY_VALUE_HEADS, INTERMEDIATE, POSITIONS = 64, 2, 4, 2, 128, 512
-
-
-def sums_files() -> dict[str, str]:
-    """Training and validation questions in JSONL, by file name."""
-    pairs = [(a, b) for a in range(LARGEST + 1) for b in range(LARGEST + 1)]
-    Random(SEED).shuffle(pairs)
-    splits = {
-        "sums-train.jsonl": pairs[:TRAIN_SUMS],
-        "sums-validation.jsonl": pairs[TRAIN_SUMS : TRAIN_SUMS + VALIDATION_SUMS],
-    }
-    return {
-        name: "".join(json.dumps({"question": f"{a} + {b} =", "answer": str(a + b)}) + "\n" for a, b in part)
-        for name, part in splits.items()
-    }
 
 
 def vocabulary() -> list[str]:
@@ -146,7 +130,6 @@ def generate() -> dict[str, bytes]:
     words = vocabulary()
     texts = {f"tiny-llama/{name}": text for name, text in tokenizer_files(words).items()}
     texts["tiny-llama/config.json"] = json.dumps(model_config(len(words)), indent=2) + "\n"
-    texts.update({f"smoke/{name}": text for name, text in sums_files().items()})
     files = {name: text.encode() for name, text in texts.items()}
     files["tiny-llama/model.safetensors"] = save(weights(len(words)), metadata={"format": "pt"})
     return files

@@ -8,7 +8,6 @@ from analog_lora_cli.report.progress.meter import Meter, listed
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.training.callbacks.progress import TrainingObserver
 
-
 SHOWN = {
     "loss": ("loss", ".3f"),
     "reward": ("reward", ".2f"),

@@ -18,6 +18,9 @@ from analog_lora_cli.training.saved_state import loading
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+REFERENCE = "ref"
+"""TRL's name for the copy of an adapter as it was at the beginning."""
+
 
 class GrpoTrainer(ResumableTrainer, GRPOTrainer):
     """Trains on completions that the model writes itself.
@@ -45,6 +48,13 @@ class GrpoTrainer(ResumableTrainer, GRPOTrainer):
         """The draw that the present rollout was written with."""
         # Progress goes to an observer; the Trainer would print dictionaries to stdout.
         self.remove_callback(PrinterCallback)
+
+    def fit(self, state: Path | None) -> None:
+        """See `ResumableTrainer`. The copy of the adapter that TRL compares with (`beta`) is gone afterwards."""
+        super().fit(state)
+        adapters = getattr(self.model, "peft_config", {})
+        if REFERENCE in adapters:
+            self.model.delete_adapter(REFERENCE)
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         if self.noise is None:
