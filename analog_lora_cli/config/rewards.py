@@ -27,15 +27,13 @@ REWARDS.register(["format_soft"], Reward("0.5 for each of the four tags that sta
 REWARDS.register(
     ["answer_correct"],
     Reward(
-        "3 for a solution that is the answer to the letter; 1.5 if it is so without the spaces around it; for numbers "
-        "0.5 within 10 % and 0.25 within 20 %; else -0.5, and 0 without a solution",
-        -0.5,
+        "3 for a solution that is the answer; for numbers 1.5 where it is written otherwise, 0.5 within 10 % of the "
+        "answer, 0.25 within 20 %; else 0",
+        0,
         3,
     ),
 )
-REWARDS.register(
-    ["answer_is_number"], Reward("1.5 where the first number of the solution is the answer's, else 0", 0, 1.5)
-)
+REWARDS.register(["answer_is_number"], Reward("1.5 for a solution that is a number and nothing else; else 0", 0, 1.5))
 
 
 @dataclass(frozen=True)

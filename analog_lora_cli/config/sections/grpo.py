@@ -122,6 +122,8 @@ class GrpoSection(ObjectiveSection):
         task, adapter, train = config.task, config.adapter, config.train
         if not task.has_prompts:
             yield f"objective.kind: grpo has the model answer prompts, and task {task.name} has none; use reasoning"
+        if getattr(task, "packing", False):
+            yield "task.packing: true has no effect with objective grpo, which has no answers to pack; leave it out"
         if self.max_completion_length >= task.max_length:
             yield (
                 f"objective.max_completion_length: {self.max_completion_length} leaves no room for a prompt within "

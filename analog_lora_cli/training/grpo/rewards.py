@@ -35,7 +35,7 @@ def format_soft(completions: Sequence[str]) -> list[float]:
 
 
 def answer_correct(completions: Sequence[str], answer: Sequence[str]) -> list[float]:
-    """3 for the answer to the letter, 1.5 for the same number written otherwise, 0.5 and 0.25 for one close to it."""
+    """3 for the answer, 1.5 for its number written otherwise, 0.5 and 0.25 for one within 10 and 20 % of it, else 0."""
     return [_closeness(Completion(text).solution, gold.strip()) for text, gold in zip(completions, answer, strict=True)]
 
 

@@ -39,6 +39,7 @@ def tiny_reasoner(tmp_path_factory: pytest.TempPathFactory) -> Path:
         intermediate_size=64,
         max_position_embeddings=64,
         tie_word_embeddings=True,
+        initializer_range=0.1,
         bos_token_id=None,
         eos_token_id=1,
     )

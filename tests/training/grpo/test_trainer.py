@@ -110,9 +110,9 @@ def test_the_loss_sees_the_probabilities_that_the_rollout_had(
 @pytest.mark.parametrize("objective", [{}, {"beta": 0.1}, OVER_SEVERAL_STEPS])
 def test_the_same_adapter_after_a_kill(objective: dict[str, Any], grpo_config: GrpoConfig, tmp_path: Path) -> None:
     """Wherever it came: between two rollouts, or while one is trained on."""
-    config = grpo_config(objective=objective, train={"max_steps": 6})
+    config = grpo_config(objective=objective, train={"max_steps": 5})
     whole, _ = trained(config, tmp_path / "run")
-    for step in (1, 2, 5):
+    for step in (1, 3):
         for state in (tmp_path / "run").glob("checkpoint-*"):
             if int(state.name.rpartition("-")[2]) <= step:
                 (tmp_path / f"{step}").mkdir(exist_ok=True)
@@ -139,12 +139,11 @@ def test_progress_has_reward_and_length(grpo_config: GrpoConfig, tmp_path: Path)
 
 
 def test_it_learns(grpo_config: GrpoConfig, tmp_path: Path) -> None:
-    """A reward that noise does not hide is collected."""
-    (tmp_path / "rewards.py").write_text(
-        "def ends(completion_ids):\n    return [float(5 - len(i)) for i in completion_ids]\n"
-    )
-    objective = {"rewards": [f"{tmp_path}/rewards.py:ends"], "num_generations": 8}
-    train = {"max_steps": 25, "per_device_train_batch_size": 32, "gradient_accumulation_steps": 1, "save_steps": 100}
+    """A reward of a user's file that noise does not hide is collected."""
+    file = tmp_path / "rewards.py"
+    file.write_text("def opened(completion_ids):\n    return [float(ids.count(4)) for ids in completion_ids]\n")
+    objective = {"rewards": [f"{file}:opened"], "num_generations": 8}
+    train = {"max_steps": 12, "learning_rate": 3e-2, "per_device_train_batch_size": 16, "save_steps": 100}
     _, logged = trained(grpo_config(objective=objective, train=train), tmp_path / "run")
     rewards = [entry["reward"] for entry in logged]
-    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.5, rewards
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 1, rewards
