@@ -49,6 +49,7 @@ def adaptation_config(
         layers.append(("--chip", {"hardware": exact}))
     config = assemble([*layers, *own], file)
     _refuse_reprogramming(base, config, own)
+    _refuse_unnamed_code(config, [*inherited, *own])
     if in_the_loop and config.hardware.weight_noise_type == "device":
         raise ConfigError(["hardware.weight_noise_type: device programs new chips, --chip trains on one: use gaussian"])
     return config
@@ -62,6 +63,18 @@ def _task_name(layers: Layers) -> object:
 def _section(layer: Layer, name: str) -> Layer:
     section = layer.get(name)
     return section if isinstance(section, dict) else {}
+
+
+def _refuse_unnamed_code(config: Config, layers: Layers) -> None:
+    """Code that only a checkpoint names is not run: it may come from anywhere."""
+    code = config.objective.own_code
+    if code and not any("rewards" in _section(layer, "objective") for _, layer in layers):
+        raise ConfigError(
+            [
+                f"objective.rewards: {code[0]} is named by the checkpoint alone, and code is run only where you name "
+                "it: give the rewards again with --set objective.rewards=[...]"
+            ]
+        )
 
 
 def _refuse_reprogramming(base: Config, config: Config, own: Layers) -> None:

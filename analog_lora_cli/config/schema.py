@@ -14,6 +14,8 @@ from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.registry import ADAPTERS, OBJECTIVES, TASKS, SectionRegistry
 from analog_lora_cli.config.section import Section
 from analog_lora_cli.config.sections import causal as _causal  # noqa: F401  (registers its tasks)
+from analog_lora_cli.config.sections import grpo as _grpo  # noqa: F401  (registers its objective)
+from analog_lora_cli.config.sections import reasoning as _reasoning  # noqa: F401  (registers its task)
 from analog_lora_cli.config.sections.adapter import AdapterSection, LoraSection
 from analog_lora_cli.config.sections.drift import DriftConfig
 from analog_lora_cli.config.sections.hardware import HardwareConfig
@@ -60,6 +62,13 @@ class Config(Section):
             raise ValueError(
                 "hardware.input_range: learned is trained on tiles, and method digital has none there: use static"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_objective(self) -> Config:
+        conflict = self.objective.conflict(self)
+        if conflict is not None:
+            raise ValueError(conflict)
         return self
 
     @model_validator(mode="after")

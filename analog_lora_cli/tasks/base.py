@@ -154,6 +154,18 @@ class Task(ABC):
             UsageError: the tokenizer or `max_length` does not suit the task.
         """
 
+    def prompts(self, tokenizer: PreTrainedTokenizerBase, room: int) -> datasets.Dataset:
+        """What the model is to answer in its own words: `prompt`, `prompt_ids` (its tokens) and `answer`.
+
+        Args:
+            tokenizer: tokenizer of the model.
+            room: tokens of `max_length` that the model's own words may take.
+
+        Raises:
+            DataError, HubError, UsageError: as `train_features`.
+        """
+        raise NotImplementedError(f"task {self.config.name} has no prompts")
+
     @abstractmethod
     def eval_sets(self, tokenizer: PreTrainedTokenizerBase) -> list[EvalSet]:
         """The validation data; together the sets report all metrics, each under its own name.

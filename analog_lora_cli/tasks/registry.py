@@ -6,6 +6,7 @@ from analog_lora_cli.config.registry import TASKS, Registry
 from analog_lora_cli.config.sections.task import TaskSection
 from analog_lora_cli.tasks.base import Task
 from analog_lora_cli.tasks.causal.instruction import Instructions
+from analog_lora_cli.tasks.causal.reasoning import Reasoning
 from analog_lora_cli.tasks.causal.text import NextToken
 from analog_lora_cli.tasks.glue.task import Classification
 from analog_lora_cli.tasks.squad.task import QuestionAnswering, QuestionAnsweringV2
@@ -38,4 +39,5 @@ register(QuestionAnswering)
 register(QuestionAnsweringV2)
 register(Classification)
 register(Instructions)
+register(Reasoning)
 register(NextToken)

@@ -15,6 +15,7 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import ConfigError
 from analog_lora_cli.runtime.ranks import world_size
 from analog_lora_cli.tasks import make_task
+from analog_lora_cli.training.objectives import make_objective
 
 
 def training_arguments(config: Config, folder: Path) -> TrainingArguments:
@@ -26,6 +27,7 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
 
     Raises:
         ConfigError: a value that TrainingArguments does not accept.
+        UsageError: the objective cannot be trained here.
     """
     problems = _wrong_types(config)
     if problems:
@@ -48,16 +50,17 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
         backend = "nccl" if cuda else "gloo"
         if values.setdefault("ddp_backend", backend) != backend:
             raise ConfigError([f"train.ddp_backend: the processes talk through {backend} here; leave the key out"])
+    task = make_task(config.task, config.train.seed)
+    values |= {
+        "output_dir": str(folder),
+        "save_strategy": "steps",
+        "eval_strategy": "no",
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+        "label_names": list(task.label_names),
+    }
     try:
-        return TrainingArguments(
-            output_dir=str(folder),
-            save_strategy="steps",
-            eval_strategy="no",
-            remove_unused_columns=False,
-            disable_tqdm=True,
-            label_names=list(make_task(config.task, config.train.seed).label_names),
-            **values,
-        )
+        return make_objective(config.objective, task).arguments(values)
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError([f"train: {str(error).splitlines()[0]}"]) from None
 

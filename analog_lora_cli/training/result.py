@@ -12,7 +12,10 @@ from analog_lora_cli.training.sampling import samples_per_step
 if TYPE_CHECKING:
     from transformers import Trainer
 
-LOGGED = ("step", "epoch", "loss", "learning_rate")
+LOGGED = (
+    "step", "epoch", "loss", "learning_rate", "reward", "reward_std", "kl", "entropy", "completions/mean_length",
+    "completions/clipped_ratio",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class TrainingResult:
     resumed_from: int | None
     """Step that the run was continued from."""
     log: list[dict[str, float]]
-    """Loss, learning rate and step of each logged step."""
+    """Loss, learning rate and step of each logged step; with completions also their rewards and lengths."""
 
     @classmethod
     def of(cls, trainer: Trainer, seconds: float, resumed_from: int | None) -> TrainingResult:
@@ -63,5 +66,11 @@ class TrainingResult:
             seconds=seconds,
             samples_per_second=samples / seconds if seconds > 0 else 0.0,
             resumed_from=resumed_from,
-            log=[{key: entry[key] for key in LOGGED if key in entry} for entry in log],
+            log=[_kept(entry) for entry in log],
         )
+
+
+def _kept(entry: dict[str, float]) -> dict[str, float]:
+    """What is kept of a logged entry: the values in LOGGED, and the mean of each reward."""
+    kept = {key: value for key, value in entry.items() if key in LOGGED or key.startswith("rewards/")}
+    return {key: value for key, value in kept.items() if value is not None}

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback
 
-from analog_lora_cli.training.objectives import Objective
 from analog_lora_cli.training.resumable import ResumableTrainer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers.utils import ModelOutput
+
+    from analog_lora_cli.training.objective import BatchLoss
 
 
 class SupervisedTrainer(ResumableTrainer, Trainer):
@@ -24,7 +25,7 @@ class SupervisedTrainer(ResumableTrainer, Trainer):
         kwargs: keyword arguments of transformers' Trainer.
     """
 
-    def __init__(self, *args: Any, objective: Objective, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, objective: BatchLoss, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.objective = objective
         self.model_accepts_loss_kwargs = objective.normalizes_by_items

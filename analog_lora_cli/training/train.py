@@ -17,7 +17,6 @@ from analog_lora_cli.training.memory import explaining_out_of_memory
 from analog_lora_cli.training.objectives import make_objective
 from analog_lora_cli.training.result import TrainingResult
 from analog_lora_cli.training.saved_state import newest_state, step_of
-from analog_lora_cli.training.supervised import SupervisedTrainer
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,7 +34,7 @@ def train(
 
     Args:
         model: result of `build`.
-        features: training features of the task.
+        features: training data of the objective.
         arguments: result of `training_arguments`.
         resume: continue from the newest complete state in the folder, if there is one.
         observer: receives the progress.
@@ -53,15 +52,8 @@ def train(
     objective = make_objective(loaded.config.objective, loaded.task)
     if model.analog is not None and model.analog.noise is not None:
         model.analog.noise.scope = objective.noise_scope
-    trainer = SupervisedTrainer(
-        model=loaded.module,
-        args=arguments,
-        train_dataset=features,
-        data_collator=loaded.task.collator(loaded.tokenizer),
-        callbacks=[ObserverCallback(observer), *extra.callbacks, interruption],
-        optimizers=(extra.optimizer, None),
-        objective=objective,
-    )
+    callbacks = [ObserverCallback(observer), *extra.callbacks, interruption]
+    trainer = objective.trainer(model, features, arguments, callbacks, extra.optimizer)
     started = time.monotonic()
     with explaining_out_of_memory(loaded.config), interruption.listening(), observer, ExitStack() as changes:
         for callback in extra.callbacks:

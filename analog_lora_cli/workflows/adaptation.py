@@ -165,7 +165,7 @@ def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> N
 def _check_start(adaptation: Adaptation, start: str) -> None:
     store.verify_adapter(adaptation.checkpoint, start)
     old, new = adaptation.checkpoint.config_of(start), adaptation.config
-    if old.task.name != new.task.name:
+    if old.task.name != new.task.name and not old.head == new.head == "pretrained":
         raise UsageError(
             f"--from {start}: was trained for {old.task.name}, with a head that {new.task.name} cannot use; leave "
             "--from out"

@@ -131,7 +131,9 @@ def measure_recovery(
     before = evaluate(old, folder / "before", observer, also=also)
     own_config = checkpoint.config_of(adaptation.start).model_copy(update={"drift": config.drift})
     own = replace(old, config=own_config, note=" on the hardware that it was trained for")
-    original = evaluate(own, own.own_folder, observer) if own.conditions() != old.conditions() else None
+    # Of another task there is no result on the old hardware to compare with.
+    known = own.config.task.name == config.task.name and own.conditions() != old.conditions()
+    original = evaluate(own, own.own_folder, observer) if known else None
     return Recovery(adaptation, after, cost, before, original)
 
 

@@ -29,6 +29,7 @@ from analog_lora_cli.storage.layout import MANIFEST
 from analog_lora_cli.storage.manifest import write_manifest
 from analog_lora_cli.tasks import Metric
 from analog_lora_cli.training.arguments import training_arguments
+from analog_lora_cli.training.objectives import make_objective
 from analog_lora_cli.training.result import TrainingResult
 from analog_lora_cli.training.train import train as train_model
 from analog_lora_cli.workflows.evaluate import evaluate
@@ -125,7 +126,7 @@ class TrainingSetup:
 
     model: TrainingModel
     features: Dataset
-    """The task's training features."""
+    """The objective's training data."""
     evaluation_seconds: float | None
     """About how long the digital model takes for the validation data; None if nobody asked."""
 
@@ -147,7 +148,7 @@ def prepare(
         UsageError, HubError, CheckpointError: as for `load_base` and `build`.
     """
     base = load_base(config, base_checkpoint)
-    features = base.task.train_features(base.tokenizer)
+    features = make_objective(config.objective, base.task).training_data(base.tokenizer)
     # An error in the validation data must come before the training, not after it.
     device = processes.own_device()
     evaluator = Evaluator(base.task, base.tokenizer, config.train.per_device_eval_batch_size, device)

@@ -41,6 +41,8 @@ class CausalSection(TaskSection):
 class InstructionSection(CausalSection):
     """Instructions and their answers; the loss is that of the answers."""
 
+    has_prompts: ClassVar[bool] = True
+
     name: Annotated[Literal["instruction"], Affects("architecture", "score", "training")] = "instruction"
     """Instructions with answers: columns `instruction`, perhaps `input`, and `output`; or `prompt` and `completion`; or
     `messages` with `role` and `content`. Files are JSON, JSONL or CSV."""

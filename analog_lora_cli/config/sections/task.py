@@ -19,6 +19,9 @@ class TaskSection(Section):
     pretrained_head: ClassVar[bool] = False
     """Whether the head belongs to the pretrained model; else the task brings a new one."""
 
+    has_prompts: ClassVar[bool] = False
+    """Whether there is something for the model to answer in its own words, as objective `grpo` needs it."""
+
     name: Annotated[str, Affects("architecture", "score", "training")]
     """Name of the task."""
 

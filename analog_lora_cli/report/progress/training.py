@@ -8,9 +8,18 @@ from analog_lora_cli.report.progress.meter import Meter, listed
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.training.callbacks.progress import TrainingObserver
 
+SHOWN = {
+    "loss": ("loss", ".3f"),
+    "reward": ("reward", ".2f"),
+    "completions/mean_length": ("length", ".0f"),
+    "kl": ("kl", ".2g"),
+    "learning_rate": ("lr", ".1e"),
+}
+"""Logged values that are shown, where there are any, each with its label and format."""
+
 
 class TrainingMeter(TrainingObserver):
-    """Loss, learning rate, samples per second and time left."""
+    """Loss, learning rate, samples per second and time left; with completions their reward, length and divergence."""
 
     def __init__(self) -> None:
         self.meter = Meter("training")
@@ -32,7 +41,8 @@ class TrainingMeter(TrainingObserver):
 
     def values(self, step: int, values: dict[str, float]) -> None:
         run_log.record("training", f"step {step}: {listed(values)}")
-        self._logged = f"loss {values['loss']:.3f} lr {values.get('learning_rate', 0.0):.1e} "
+        known = ((*SHOWN[name], values[name]) for name in SHOWN if values.get(name) is not None)
+        self._logged = "".join(f"{label} {value:{form}} " for label, form, value in known)
 
     def __exit__(self, *error: object) -> None:
         self.meter.end()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from analog_lora_cli.config.sections.causal import InstructionSection
 from analog_lora_cli.errors import DataError, UsageError
-from analog_lora_cli.tasks.causal.samples import ANSWERS, Sample, form_of
+from analog_lora_cli.tasks.causal.samples import ANSWERS, FORMS, Form, Sample, form_of
 from analog_lora_cli.tasks.causal.task import CausalTask
 from analog_lora_cli.tasks.causal.tokens import Sequences, TokenSequence, packed
 from analog_lora_cli.tasks.data.collator import IGNORED
@@ -40,6 +41,37 @@ class Instructions(CausalTask):
         chosen = (sequences[index] for index in self.training_subset(len(sequences)))
         return mapped_features(packed(chosen, self.config.max_length))
 
+    def prompts(self, tokenizer: PreTrainedTokenizerBase, room: int) -> datasets.Dataset:
+        import datasets
+
+        samples = self.samples("train")
+        rows = []
+        for index in self.training_subset(len(samples)):
+            sample = samples[index]
+            text, tokens = encode_prompt(sample, tokenizer, self.config)
+            if self.has_room(sample, tokens, room):
+                rows.append({"prompt": text, "prompt_ids": tokens, "answer": sample.expected})
+        if not rows:
+            raise DataError(
+                f"task.max_length: no prompt leaves room for {room} tokens within {self.config.max_length}; raise "
+                "task.max_length"
+            )
+        return datasets.Dataset.from_list(rows)
+
+    def has_room(self, sample: Sample, prompt: list[int], room: int) -> bool:
+        """Whether a prompt leaves room for the model's own words within `max_length`, as `too_long` asks for.
+
+        Raises:
+            DataError: it does not, and is not to be dropped.
+        """
+        size, length = len(prompt), self.config.max_length
+        if size + room <= length or self.config.too_long == "drop":
+            return size + room <= length
+        raise DataError(
+            f"{sample.where}: a prompt of {size} tokens and an answer of up to {room} do not fit into task.max_length "
+            f"({length}): raise it, or leave such samples out with task.too_long=drop"
+        )
+
     def samples(self, role: str) -> list[Sample]:
         """The samples of `train` or `validation`.
 
@@ -48,6 +80,11 @@ class Instructions(CausalTask):
         """
         source, samples = self._all_samples["train" if self.splits_training_data else role]
         return [samples[index] for index in self.share_of(role, len(samples), source)]
+
+    @property
+    def forms(self) -> Sequence[Form]:
+        """The forms that the rows of a file may have."""
+        return FORMS
 
     @cached_property
     def _all_samples(self) -> _Samples:
@@ -71,13 +108,13 @@ class Instructions(CausalTask):
 class _Samples(dict[str, tuple[str, list[Sample]]]):
     """Samples by role, each read when it is first asked for."""
 
-    def __init__(self, task: CausalTask) -> None:
+    def __init__(self, task: Instructions) -> None:
         self._task = task
 
     def __missing__(self, role: str) -> tuple[str, list[Sample]]:
         source, rows = self._task.rows(role, ())
         first = next(rows)
-        form = form_of(list(first.values), f"{source}, {first.where}")
+        form = form_of(list(first.values), f"{source}, {first.where}", self._task.forms)
         source, rows = self._task.rows(role, form.columns)
         self[role] = source, [form.sample(row, f"{source}, {row.where}") for row in rows]
         return self[role]
@@ -91,13 +128,28 @@ def encode(sample: Sample, tokenizer: PreTrainedTokenizerBase, config: Instructi
     """
     if uses_chat_template(sample, tokenizer, config):
         return _encoded_chat(sample, tokenizer)
-    assert sample.prompt is not None
-    prompt = tokenizer(sample.prompt, verbose=False)["input_ids"]
-    if prompt and prompt[-1] == tokenizer.eos_token_id:
-        prompt = prompt[:-1]  # Some tokenizers end every text.
+    _, prompt = encode_prompt(sample, tokenizer, config)
     answer = tokenizer(sample.answer, add_special_tokens=False, verbose=False)["input_ids"]
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     return TokenSequence([*prompt, *answer, *end], [IGNORED] * len(prompt) + [*answer, *end])
+
+
+def encode_prompt(
+    sample: Sample, tokenizer: PreTrainedTokenizerBase, config: InstructionSection
+) -> tuple[str, list[int]]:
+    """A sample up to its last answer, as the model sees it: the text, and its tokens.
+
+    Raises:
+        UsageError: as for `encode`.
+    """
+    if uses_chat_template(sample, tokenizer, config):
+        text = _chat_text(tokenizer, sample, len(sample.messages) - 1, prompt=True)
+        return text, tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    assert sample.prompt is not None
+    tokens = tokenizer(sample.prompt, verbose=False)["input_ids"]
+    if tokens and tokens[-1] == tokenizer.eos_token_id:
+        tokens = tokens[:-1]  # Some tokenizers end every text.
+    return sample.prompt, tokens
 
 
 def uses_chat_template(sample: Sample, tokenizer: PreTrainedTokenizerBase, config: InstructionSection) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from analog_lora_cli.errors import DataError
@@ -30,6 +30,11 @@ class Sample:
     def answer(self) -> str:
         """The last answer."""
         return self.messages[-1]["content"]
+
+    @property
+    def expected(self) -> str:
+        """What an answer is compared with."""
+        return self.answer
 
 
 class Form(ABC):
@@ -103,15 +108,20 @@ FORMS: tuple[Form, ...] = (Conversation(), PromptCompletion(), Alpaca())
 """A new form is a new entry; the first that includes the columns of a file is taken."""
 
 
-def form_of(columns: Collection[str], where: str) -> Form:
+def form_of(columns: Collection[str], where: str, forms: Sequence[Form] = FORMS) -> Form:
     """The form of a file with these columns.
+
+    Args:
+        columns: columns of the file.
+        where: file and row, for messages.
+        forms: forms that it may be of; the first that includes the columns is taken.
 
     Raises:
         DataError: none has them.
     """
-    form = next((form for form in FORMS if form.includes(columns)), None)
+    form = next((form for form in forms if form.includes(columns)), None)
     if form is None:
-        known = "; ".join(" and ".join(one.columns) for one in FORMS)
+        known = "; ".join(" and ".join(one.columns) for one in forms)
         raise DataError(
             f"{where}: expected columns of one of the forms {known}; present: {shorten(', '.join(columns))}"
         )

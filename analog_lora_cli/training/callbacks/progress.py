@@ -23,7 +23,8 @@ class TrainingObserver(AbstractContextManager["TrainingObserver"]):
         """An optimizer step has ended, on this many samples over all processes."""
 
     def values(self, step: int, values: dict[str, float]) -> None:
-        """The Trainer logged values: `loss`, `learning_rate`, `grad_norm`, `epoch`."""
+        """The Trainer logged values: `loss`, `learning_rate`, `grad_norm`, `epoch`; with completions also `reward`,
+        `completions/mean_length`, `kl`, where there is one, and others of TRL's."""
 
     def __exit__(self, *error: object) -> None:
         """The training ended."""
@@ -56,4 +57,5 @@ class ObserverCallback(TrainerCallback):
         **kwargs: object,
     ) -> None:
         if state.is_world_process_zero and logs and "loss" in logs:
-            self.observer.values(state.global_step, logs)
+            # TRL logs None where none of a step's completions has a value.
+            self.observer.values(state.global_step, {name: value for name, value in logs.items() if value is not None})

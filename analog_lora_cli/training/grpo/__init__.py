@@ -1,0 +1,1 @@
+"""Reinforcement learning with group-relative rewards (GRPO), by TRL."""

@@ -1,0 +1,137 @@
+"""Interface of an objective: what a training minimizes, on which data, and with which trainer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from transformers import TrainingArguments
+
+from analog_lora_cli.config.sections.objective import ObjectiveSection
+from analog_lora_cli.hardware.tile.training_noise import NoiseScope
+from analog_lora_cli.tasks import Task
+from analog_lora_cli.training.supervised import SupervisedTrainer
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+    from transformers import PreTrainedTokenizerBase, TrainerCallback
+    from transformers.utils import ModelOutput
+
+    from analog_lora_cli.models.build import TrainingModel
+    from analog_lora_cli.training.resumable import ResumableTrainer
+
+    Loss = tuple[Tensor, ModelOutput]
+    """Scalar to minimize, and what the model returned."""
+
+
+class Objective(ABC):
+    """What a training minimizes.
+
+    Args:
+        config: the `objective` section.
+        task: the task that is trained.
+    """
+
+    section: ClassVar[type[ObjectiveSection]]
+    """The kind of the section; its `kind` says which values of `objective.kind` mean this objective."""
+
+    noise_scope: NoiseScope
+    """Forward passes that share one draw of the weight noise, see `TrainingNoise`."""
+
+    def __init__(self, config: ObjectiveSection, task: Task) -> None:
+        self.config = config
+        self.task = task
+
+    @abstractmethod
+    def arguments(self, values: dict[str, Any]) -> TrainingArguments:
+        """The trainer's arguments. Reads no data.
+
+        Args:
+            values: arguments of TrainingArguments.
+
+        Raises:
+            UsageError, ConfigError: the objective cannot be trained so, or not here.
+            ValueError, TypeError, ImportError: TrainingArguments does not accept a value.
+        """
+
+    @abstractmethod
+    def training_data(self, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+        """What the trainer trains on.
+
+        Raises:
+            DataError, HubError, UsageError: as for `Task.train_features`.
+        """
+
+    @abstractmethod
+    def trainer(
+        self,
+        model: TrainingModel,
+        data: Dataset,
+        arguments: TrainingArguments,
+        callbacks: Sequence[TrainerCallback],
+        optimizer: Optimizer | None,
+    ) -> ResumableTrainer:
+        """The trainer.
+
+        Args:
+            model: result of `build`.
+            data: result of `training_data`.
+            arguments: result of `arguments`.
+            callbacks: in this order.
+            optimizer: None: as `train.optim` says.
+
+        Raises:
+            UsageError, DataError: the data do not suit the objective.
+        """
+
+
+class BatchLoss(Objective):
+    """The base of objectives that are a loss of a batch of the task's training features."""
+
+    normalizes_by_items: bool
+    """Whether the loss is a sum over items (say, tokens) divided by `num_items_in_batch`, the number of items of the
+    whole optimizer step. Otherwise it is the mean over a batch, and the Trainer averages over accumulated batches."""
+
+    @abstractmethod
+    def compute_loss(
+        self,
+        own_loss: Callable[..., Loss],
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Loss:
+        """Compute the loss of a batch.
+
+        Args:
+            own_loss: the Trainer's own `compute_loss` with outputs: the loss that the model computes from its labels.
+            model: the model, possibly wrapped for several processes.
+            inputs: batch of the collator, on the model's device.
+            num_items_in_batch: items of the whole optimizer step; None where the loss is a mean.
+        """
+
+    def arguments(self, values: dict[str, Any]) -> TrainingArguments:
+        return TrainingArguments(**values)
+
+    def training_data(self, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+        return self.task.train_features(tokenizer)
+
+    def trainer(
+        self,
+        model: TrainingModel,
+        data: Dataset,
+        arguments: TrainingArguments,
+        callbacks: Sequence[TrainerCallback],
+        optimizer: Optimizer | None,
+    ) -> ResumableTrainer:
+        return SupervisedTrainer(
+            model=model.loaded.module,
+            args=arguments,
+            train_dataset=data,
+            data_collator=self.task.collator(model.loaded.tokenizer),
+            callbacks=list(callbacks),
+            optimizers=(optimizer, None),
+            objective=self,
+        )
