@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +62,22 @@ class GrpoTrainer(ResumableTrainer, GRPOTrainer):
             return super().training_step(model, inputs, num_items_in_batch)
         if self._rollout_begins or self._draw is None:
             self._draw = self.noise.draw
-        with self.noise.rollout(self._draw):
+        with self.noise.rollout(self._draw), self._checkpointing_with(self.noise):
             return super().training_step(model, inputs, num_items_in_batch)
+
+    @contextmanager
+    def _checkpointing_with(self, noise: TrainingNoise) -> Iterator[None]:
+        """Let layers be computed again with the noise of their forward pass, should they be.
+
+        TRL switches checkpointing off while completions are written, and on again with nothing but its arguments.
+        """
+        given = self.args.gradient_checkpointing_kwargs
+        again = {"use_reentrant": False, "context_fn": noise.checkpoint_contexts}
+        self.args.gradient_checkpointing_kwargs = {**(given or {}), **again}
+        try:
+            yield
+        finally:
+            self.args.gradient_checkpointing_kwargs = given  # The arguments may be written as JSON: no functions there.
 
     @property
     def _rollout_begins(self) -> bool:

@@ -131,6 +131,18 @@ def test_the_reference_is_the_model_at_the_beginning(grpo_config: GrpoConfig, tm
     assert not any(".ref." in name for name, _ in model.loaded.module.named_parameters())
 
 
+def test_checkpointing_computes_with_the_same_noise_again(grpo_config: GrpoConfig, tmp_path: Path) -> None:
+    """TRL switches it off to write and on again; the noise of the outputs must still be that of the first pass."""
+    runs = []
+    for checkpointing in (False, True):
+        config = grpo_config(train={"gradient_checkpointing": checkpointing})
+        model, _ = trained(config, tmp_path / str(checkpointing))
+        runs.append(adapter(model))
+        assert model.loaded.plain.is_gradient_checkpointing == checkpointing
+    for name, tensor in runs[0].items():
+        assert torch.allclose(tensor, runs[1][name], atol=1e-7), name
+
+
 def test_progress_has_reward_and_length(grpo_config: GrpoConfig, tmp_path: Path) -> None:
     _, logged = trained(grpo_config(), tmp_path)
     for entry in logged:
