@@ -176,9 +176,9 @@ def _allowed(field: FieldInfo, registry: SectionRegistry | None, name: str) -> s
 
 def _type(annotation: Any, metadata: list[Any]) -> str:
     """A type and its limits in words."""
-    named = next((item.registry.names() for item in metadata if isinstance(item, OneOf)), None)
+    named = next((item.allowed for item in metadata if isinstance(item, OneOf)), None)
     if named is not None:
-        return ", ".join(named)
+        return named
     origin, arguments = get_origin(annotation), get_args(annotation)
     if hasattr(annotation, "__metadata__"):
         inner = [one for item in annotation.__metadata__ for one in (getattr(item, "metadata", None) or [item])]

@@ -73,6 +73,11 @@ class OneOf:
     def __init__(self, registry: Registry[Any]) -> None:
         self.registry = registry
 
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        return ", ".join(self.registry.names())
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return no_info_after_validator_function(self.registry.check, handler(source))
 

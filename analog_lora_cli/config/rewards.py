@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from analog_lora_cli.config.registry import Registry
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+from analog_lora_cli.config.registry import OneOf, Registry
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,17 @@ class RewardFile:
         """The file and function that a text names; None if it is the name of a reward."""
         file, colon, function = text.rpartition(":")
         return cls(file, function) if colon and file.endswith(".py") and function.isidentifier() else None
+
+
+class Rewards(OneOf):
+    """Metadata of a field that lists rewards; each is checked by `check_reward`."""
+
+    @property
+    def allowed(self) -> str:
+        return f"list of {super().allowed}, FILE.py:FUNCTION"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler(source)
 
 
 def check_reward(text: str) -> str:

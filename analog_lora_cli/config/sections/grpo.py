@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from analog_lora_cli.config.effects import Affects, Unit
 from analog_lora_cli.config.registry import OBJECTIVES
-from analog_lora_cli.config.rewards import RewardFile, check_reward
+from analog_lora_cli.config.rewards import REWARDS, RewardFile, Rewards, check_reward
 from analog_lora_cli.config.sections.objective import ObjectiveSection
 
 if TYPE_CHECKING:
@@ -35,11 +35,15 @@ class GrpoSection(ObjectiveSection):
     kind: Annotated[Literal["grpo"], Affects("training")] = "grpo"
     """Group-relative policy optimization."""
 
-    rewards: Annotated[list[Annotated[str, AfterValidator(check_reward)]], Field(min_length=1), Affects("training")]
-    """Rewards that are added up: `format_strict`, `format_soft`, `answer_correct`, `answer_is_number`, or
-    `FILE.py:FUNCTION` for a function of your own. It is called with those of the lists `prompts`, `completions` and
-    `answer` (texts), `completion_ids` that it has parameters for, and gives one number for each completion, or None
-    where it does not apply."""
+    rewards: Annotated[
+        list[Annotated[str, AfterValidator(check_reward)]],
+        Field(min_length=1),
+        Rewards(REWARDS),
+        Affects("training"),
+    ]
+    """Rewards that are added up, by name, or `FILE.py:FUNCTION` for a function of your own. It is called with those of
+    the lists `prompts`, `completions` and `answer` (texts) and `completion_ids` that it has parameters for, and gives
+    one number for each completion, or None where it does not apply."""
 
     reward_weights: Annotated[list[float] | None, Affects("training")] = None
     """Factor of each reward; null: 1."""
