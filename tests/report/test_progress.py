@@ -64,3 +64,16 @@ def test_the_work_is_announced() -> None:
     one = drift.model_copy(update={"chips": 1, "times": ["1y"], "reads": 3})
     assert planned_measurements(5, [one], reused=2).endswith("1 chip x 1 time x 3 reads; 2 of them are there already")
     assert planned_measurements(5, [drift], reused=146) == "all 146 measurements are there already"
+
+
+def test_training_shows_rewards_and_lengths_where_there_are_any() -> None:
+    from analog_lora_cli.report.progress.training import TrainingMeter
+
+    meter = TrainingMeter()
+    meter.begin(0, 100)
+    meter.values(1, {"loss": 0.25, "learning_rate": 1e-4, "grad_norm": 3.0})
+    meter.step(1, 8)
+    assert meter.meter.values.startswith("loss 0.250 lr 1.0e-04 ") and "reward" not in meter.meter.values
+    meter.values(2, {"loss": 0.25, "reward": 2.5, "completions/mean_length": 13.4, "kl": 0.012, "learning_rate": 1e-4})
+    meter.step(2, 8)
+    assert meter.meter.values.startswith("loss 0.250 reward 2.50 length 13 kl 0.012 lr 1.0e-04 ")
