@@ -169,8 +169,8 @@ def evaluate_drift(
 ) -> DriftEvaluation:
     """Program simulated chips with checkpoints, age them through all times, measure them, and write the results.
 
-    Measurements that are in the folder already are not repeated, and stay in its drift.json beside the new ones. With
-    `requirements` and no `output`, nothing is written.
+    Measurements that are in the folder already, or in the checkpoint's own, are not repeated; those of the folder stay
+    in its drift.json beside the new ones. With `requirements` and no `output`, nothing is written.
 
     Args:
         checkpoints: one folder, or several to compare on the same chips; folders of `train --seeds` are measured with

@@ -94,7 +94,7 @@ def evaluate(
 
     Args:
         subject: the adapter and its conditions.
-        folder: folder of the log of measurements.
+        folder: folder of the log of measurements; what only the checkpoint's own log holds of them is copied there.
         observer: watches the measurements.
         with_chips: over chips and times; else only digitally and with exact weights.
         also: further chips and times, for a result of their own.
@@ -120,6 +120,8 @@ def evaluate(
     over_chips = [measurement for drift in drifts for measurement in drift_measurements(drift)]
     measurements = list(dict.fromkeys([*without_chips(config.drift.draws), *over_chips]))
     finished = Measurements() if overwrite else _finished(log, keep)
+    if not overwrite and folder.resolve() != subject.own_folder.resolve():
+        finished = _with_the_checkpoints_own(subject, measurements, finished, log, keep)
     grid = {} if overwrite else _stored_grid(folder / DRIFT_JSON)
     reused = len(finished.scores.keys() & set(measurements))
     plan = planned_measurements(config.drift.draws, drifts, len(measurements), reused)
@@ -140,6 +142,25 @@ def _finished(log: MeasurementLog, keep: bool) -> Measurements:
         if keep:
             raise
         return Measurements()
+
+
+def _with_the_checkpoints_own(
+    subject: Subject, measurements: list[Measurement], finished: Measurements, log: MeasurementLog, keep: bool
+) -> Measurements:
+    """Finished measurements with those that the checkpoint's own log holds besides; with `keep` they are logged."""
+    own = _finished(MeasurementLog(subject.own_folder / MEASUREMENTS, subject.key()), keep=False)
+    known = own.scores if own.truth is not None else {}
+    scores = {one: known[one] for one in measurements if one in known and one not in finished.scores}
+    if own.truth is None or not scores:
+        return finished
+    if keep:
+        with _locked(log.path.parent):
+            if is_main():
+                log.start(own.truth)
+                for one, values in scores.items():
+                    log.append(one, values)
+            processes.wait_for_all()
+    return Measurements({**finished.scores, **scores}, own.truth if finished.truth is None else finished.truth)
 
 
 def _labelled(drift: DriftConfig) -> dict[Measurement, str]:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from analog_lora_cli.tasks import Task
 
 
-FORMAT = 4
-"""Format of measurements; up to 3, equal seeds were other chips."""
+FORMAT = 5
+"""Format of measurements; up to 4, equal seeds were other chips."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from analog_lora_cli.hardware.kernels.choice import triton_load_error
 
 
-def run(*options: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "100", "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+def run(*options: str, interpreter: bool = False) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "100", "TRITON_INTERPRET": str(int(interpreter))}
+    environment["CUDA_VISIBLE_DEVICES"] = ""
     command = [sys.executable, "-m", "tests.benchmarks.gpu", *options]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
@@ -21,12 +24,13 @@ def test_without_a_card() -> None:
     assert "error: there is no CUDA device here; --dry-run runs a tiny version on the CPU" in done.stderr
 
 
-def test_dry_run() -> None:
-    done = run("--dry-run")
+@pytest.mark.parametrize("interpreter", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_dry_run(interpreter: bool) -> None:
+    done, with_triton = run("--dry-run", interpreter=interpreter), interpreter and triton_load_error() is None
     assert done.returncode == 0, done.stderr
     assert "failed" not in done.stderr
-    names = ["digital LoRA", "analora", "paper's way"] + ["analora, Triton"] * (triton_load_error() is None)
+    names = ["digital LoRA", "analora", "paper's way"] + ["analora, Triton"] * with_triton
     for row in [f"{name}, {precision}" for name in names for precision in ("fp32", "bf16")]:
         assert f"\n {row} " in done.stdout
-    for row in ["analora, CPU", "analora, torch"] + ["analora, Triton"] * (triton_load_error() is None):
+    for row in ["analora, CPU", "analora, torch"] + ["analora, Triton"] * with_triton:
         assert f"\n {row} " in done.stdout

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +23,7 @@ from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
 from analog_lora_cli.evaluation.thresholds import parse_requirement
 from analog_lora_cli.tasks import Metric, Scores
 from analog_lora_cli.tasks.scores import Column
+from analog_lora_cli.workflows import evaluate as evaluation
 from analog_lora_cli.workflows.drift import DriftEvaluation
 from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import train as run_training
@@ -168,6 +166,41 @@ def test_draws_need_not_be_without_gaps(checkpoints: Path) -> None:
     assert len(result(checkpoints / "lora")["converters_only_draws"]["accuracy"]["values"]) == 6
 
 
+def test_a_comparison_reuses_what_the_checkpoints_hold(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Measurement] = []
+
+    def counted(self: MeasurementLog, measurement: Measurement, scores: Scores) -> None:
+        append(self, measurement, scores)
+        measured.append(measurement)
+
+    folders, grid = [checkpoints / "lora", checkpoints / "digital"], ["--times", "0s,1y", "--output"]
+    assert evaluate(*folders, "--chips", 2, *grid, tmp_path / "anew") == 0
+    for folder in folders:
+        assert evaluate(folder, "--chips", 2, "--times", "0s,1y") == 0
+    built: list[object] = []
+    build = evaluation.build_from
+    monkeypatch.setattr(evaluation, "build_from", lambda *given: built.append(given) or build(*given))
+    assert evaluate(*folders, "--chips", 2, *grid, tmp_path / "out") == 0
+    assert built == []
+    for name in ("lora", "digital"):
+        for file in ("drift.json", "samples.npz"):
+            assert (tmp_path / "out" / name / file).read_bytes() == (tmp_path / "anew" / name / file).read_bytes()
+        logs = [(tmp_path / way / name / "measurements.jsonl").read_text() for way in ("out", "anew")]
+        assert sorted(logs[0].splitlines()) == sorted(logs[1].splitlines())
+
+    # One chip more is all that is measured then, and under other conditions or with --overwrite nothing is reused.
+    append = MeasurementLog.append
+    monkeypatch.setattr(MeasurementLog, "append", counted)
+    assert evaluate(*folders, "--chips", 3, *grid, tmp_path / "out") == 0
+    assert {one.chip for one in measured} == {2} and len(measured) == 2 * 4
+    for more in (["--set", "hardware.adc_bits=6"], ["--overwrite"]):
+        built.clear()
+        assert evaluate(folders[0], "--chips", 1, *grid, tmp_path / more[0][2:], *more) == 0
+        assert len(built) == 1
+
+
 def test_a_requirement_writes_nothing(checkpoints: Path, tmp_path: Path) -> None:
     def contents() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in checkpoints.rglob("*") if path.is_file()}
@@ -252,17 +285,6 @@ def test_damaged_files_are_named(
     (checkpoints / "lora" / file).write_bytes(content)
     assert evaluate(checkpoints / "lora", "--chips", 1, "--times", "0s") == 2
     assert Path(file).name in "".join(capsys.readouterr().err.split())
-
-
-def test_two_processes_measure_the_same(checkpoints: Path, tmp_path: Path) -> None:
-    arguments = [str(checkpoints / "lora"), "--chips", "3", "--times", "0s,1y", "--quiet"]
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    for name, prefix in (("one", []), ("two", launcher)):
-        command = [sys.executable, *prefix, "-m", "analog_lora_cli", "evaluate-drift", *arguments]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run([*command, "--output", str(tmp_path / name)], env=environment, check=True, capture_output=True)
-    assert (tmp_path / "one/drift.json").read_text() == (tmp_path / "two/drift.json").read_text()
-    assert len((tmp_path / "two/measurements.jsonl").read_text().splitlines()) == 2 + WITHOUT_CHIPS + 12
 
 
 def test_the_digital_row_of_a_digital_adapter_is_that_of_its_training(checkpoints: Path) -> None:

@@ -67,7 +67,8 @@ def kill_at_workspace(work: Work, folder: Path, whole: Path, number: int, delay:
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [("train", 9), ("evaluate-drift", 2), ("adapt", 7), ("export --overwrite", 1)]
+    ("name", "number"),
+    [("train", 9), ("evaluate-drift", 2), pytest.param("adapt", 7, marks=pytest.mark.slow), ("export --overwrite", 1)],
 )
 def test_killed_while_a_file_is_replaced(
     name: str, number: int, works: dict[str, Work], undisturbed: Undisturbed, tmp_path: Path

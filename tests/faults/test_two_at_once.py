@@ -20,7 +20,7 @@ slow = pytest.mark.slow
         ("train", ["--overwrite"]),
         pytest.param("train", [], marks=slow),
         pytest.param("evaluate-drift", [], marks=slow),
-        ("evaluate-drift", ["--overwrite"]),
+        pytest.param("evaluate-drift", ["--overwrite"], marks=slow),
         pytest.param("adapt", ["--resume"], marks=slow),
         pytest.param("adapt", ["--overwrite"], marks=slow),
         pytest.param("export", [], marks=slow),

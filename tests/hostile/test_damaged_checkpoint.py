@@ -71,7 +71,7 @@ def outcomes(method: str, whole: Path, tmp_path: Path, damage: Damage, capsys: C
         except pytest.skip.Exception:
             continue
         # Measured anew, except where the finished measurements themselves are what is damaged.
-        place = [] if name.startswith("drift/") else ["--output", str(tmp_path / "drift")]
+        place = [] if name.startswith("drift/") else ["--output", str(tmp_path / "drift"), "--overwrite"]
         code = main(["evaluate-drift", str(copy), *adapters(name), *place, "--quiet"])
         error = " ".join(capsys.readouterr().err.split())
         if code:

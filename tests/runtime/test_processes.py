@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from analog_lora_cli import evaluate_drift
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.workflows.observer import SilentObserver
@@ -22,13 +23,12 @@ TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node"]
 ACCELERATE = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes"]
 
 
-def launch(config: Config, folder: Path, processes: int, launcher: list[str] = TORCHRUN) -> Path:
+def launch(config: Config, folder: Path, processes: int, launcher: list[str]) -> Path:
     """Train in a number of processes, as a user starts them; returns the checkpoint folder."""
     file = folder / f"{processes}.yaml"
     file.write_text(dump_config(config))
     output = folder / f"{processes}-processes"
-    prefix = [*launcher, str(processes)] if processes > 1 else []
-    command = [sys.executable, *prefix, "-m", "analog_lora_cli", "train"]
+    command = [sys.executable, *launcher, str(processes), "-m", "analog_lora_cli", "train"]
     command += ["--config", str(file), "--output", str(output)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
@@ -37,7 +37,7 @@ def launch(config: Config, folder: Path, processes: int, launcher: list[str] = T
     return output
 
 
-def test_two_processes_train_like_one_and_measure_the_same(make_config: Callable[..., Config], tmp_path: Path) -> None:
+def test_two_processes_train_like_one(make_config: Callable[..., Config], tmp_path: Path) -> None:
     """Without dropout and output noise, which depend on the rank; the weight noise is one draw for all ranks."""
     compare(make_config, tmp_path, 2, TORCHRUN)
 
@@ -56,9 +56,10 @@ def compare(make_config: Callable[..., Config], folder: Path, processes: int, la
 
     def config(batch: int) -> Config:
         train = {"per_device_train_batch_size": batch, "max_steps": 18, "save_steps": 100}
-        return make_config(**sections, train=train, drift={"chips": 3})
+        return make_config(**sections, train=train, drift={"chips": 1})
 
-    one = launch(config(8), folder, 1)
+    one = folder / "1-process"
+    run_training(config(8), one, SilentObserver(), drift=False)
     two = launch(config(8 // processes), folder, processes, launcher)
     losses = [
         [entry["loss"] for entry in json.loads((output / "manifest.json").read_text())["training"]["log"]]
@@ -82,16 +83,18 @@ def test_accumulated_batches_train_like_one_batch(make_config: Callable[..., Con
         assert torch.allclose(tensor, stored[1][key], atol=1e-4), key
 
 
-def test_processes_meet_again_in_one_program(make_config: Callable[..., Config], tmp_path: Path) -> None:
+def test_processes_meet_again_in_one_program_and_measure_like_one(
+    make_config: Callable[..., Config], tmp_path: Path
+) -> None:
     """A Python program under a launcher may train and then measure: the launcher's store remembers the first time."""
-    (tmp_path / "run.yaml").write_text(dump_config(make_config(train={"max_steps": 1}, drift={"chips": 1})))
+    (tmp_path / "run.yaml").write_text(dump_config(make_config(train={"max_steps": 1}, drift={"chips": 3})))
     (tmp_path / "program.py").write_text(
         "import os, pathlib\n"
         "from analog_lora_cli import evaluate_drift, load_config, train\n"
         "config = load_config(file='run.yaml')\n"
         "train(config, 'run', drift=False)\n"
-        "evaluate_drift('run', times='0s', output='first')\n"
-        "count = len(evaluate_drift('run', times='0s', output='second').measured)\n"
+        "evaluate_drift('run', times='0s,1y', output='first', overwrite=True)\n"
+        "count = len(evaluate_drift('run', times='0s', chips=1, output='second').measured)\n"
         # Files, because lines that two processes print at once may mix.
         "pathlib.Path(os.environ['RANK']).write_text(str(count))\n"
     )
@@ -100,5 +103,12 @@ def test_processes_meet_again_in_one_program(make_config: Callable[..., Config],
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [(tmp_path / rank).read_text() for rank in ("0", "1")] == ["1", "1"]
-    results = [json.loads((tmp_path / name / "drift.json").read_text())["times"] for name in ("first", "second")]
-    assert results[0] == results[1]
+    evaluate_drift(tmp_path / "run", times="0s,1y", output=tmp_path / "alone", overwrite=True)
+    assert (tmp_path / "first" / "drift.json").read_text() == (tmp_path / "alone" / "drift.json").read_text()
+    first, second = (
+        json.loads((tmp_path / name / "drift.json").read_text())["times"][0]["metrics"]["accuracy"]["values"]
+        for name in ("first", "second")
+    )
+    assert first[:1] == second
+    # Two lines of the file's own, the digital row, five draws of the converters, and each chip twice at each time.
+    assert len((tmp_path / "first" / "measurements.jsonl").read_text().splitlines()) == 2 + 6 + 12

@@ -11,6 +11,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.multiprocessing as mp
 
@@ -74,6 +75,7 @@ def _work(rank: int, port: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_a_step_of_a_sharded_model(tmp_path: Path) -> None:
     """Each process holds half of the analog weights, and the step is that of one process with the same batch."""
     with socket.socket() as free:

@@ -70,6 +70,6 @@ def test_chips_measure_the_same_with_other_threads(trained: Runs, tmp_path: Path
     files = []
     for threads in (1, 2):
         output = tmp_path / str(threads)
-        analora("evaluate-drift", trained("first", 1), "--chips", 3, "--output", output, threads=threads)
+        analora("evaluate-drift", trained("first", 1), "--chips", 3, "--output", output, "--overwrite", threads=threads)
         files.append((output / "drift.json").read_bytes())
     assert files[0] == files[1]

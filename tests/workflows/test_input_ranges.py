@@ -88,7 +88,7 @@ def test_trained_saved_resumed_and_measured_again(
     assert same(stored, ranges(tmp_path / "cut", method))
     assert same(stored, before) == (kind == "static"), "a training changes learned ranges, and no others"
     assert {len(one) for one in stored.values()} == {2, 3}
-    again = evaluate_drift(tmp_path / "whole", output=tmp_path / "again")
+    again = evaluate_drift(tmp_path / "whole", output=tmp_path / "again", overwrite=True)
     assert metrics(again.measured[0].drift) == metrics(whole.drift)
     extra = {"model.safetensors", "config.json"} if method == "full" else set()
     names = {path.name for path in (tmp_path / "whole" / FILES[method]).parent.iterdir()}

@@ -147,6 +147,7 @@ def test_resume_in_a_later_epoch_sees_the_same_data_and_noise(
     assert same(load_file(str(tmp_path / "whole" / file)), load_file(str(tmp_path / "cut" / file)))
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_point_resumes_to_the_same_adapter(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(train={"max_steps": 40, "save_steps": 3}, drift={"chips": 3})
     (tmp_path / "config.yaml").write_text(dump_config(config))
@@ -181,9 +182,9 @@ def test_a_run_killed_at_any_point_resumes_to_the_same_adapter(make_config: Make
     assert json.loads((tmp_path / "cut" / "drift/default/drift.json").read_text()) == whole
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_ends_within_seconds(number: int, make_config: MakeConfig, tmp_path: Path) -> None:
-    config = make_config(train={"max_steps": 300, "save_steps": 40})
+    config = make_config(train={"max_steps": 150, "save_steps": 20})
     (tmp_path / "config.yaml").write_text(dump_config(config))
     command = [
         sys.executable,
@@ -203,7 +204,7 @@ def test_a_signal_saves_and_ends_within_seconds(number: int, make_config: MakeCo
         text=True,
     )
     trainer = tmp_path / "cut" / "trainer"
-    while process.poll() is None and not (trainer / "checkpoint-40").exists():
+    while process.poll() is None and not (trainer / "checkpoint-20").exists():
         time.sleep(0.005)
     sent = time.monotonic()
     process.send_signal(number)
@@ -212,7 +213,7 @@ def test_a_signal_saves_and_ends_within_seconds(number: int, make_config: MakeCo
     assert time.monotonic() - sent < 10
     assert "--resume" in said
     last = max(int(state.name.rpartition("-")[2]) for state in trainer.glob("checkpoint-*"))
-    assert 40 <= last < 300
+    assert 20 <= last < 150
     done = [run_training(config, tmp_path / "cut", SilentObserver(), resume=True, drift=False)]
     done.append(run_training(config, tmp_path / "whole", SilentObserver(), drift=False))
     assert done[0].metrics["train"]["resumed_from"] == last

@@ -20,7 +20,10 @@ import math
 import torch
 from torch import Tensor
 
-from analog_lora_cli.hardware.kernels.random import GAMMA, MIX_1, MIX_2, RUN
+from analog_lora_cli.hardware.kernels.random import GAMMA, MIX_1, MIX_2
+
+VECTOR = 16
+"""Numbers in a processor's widest vectors, of 512 bits."""
 
 
 def normal_pairs(key: int, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -56,8 +59,8 @@ def cell_normals(key: int, columns: int, rows: int, device: torch.device) -> Ten
 
 
 def pairs_of_column(rows: int) -> int:
-    """Pairs of normals for a column of cells: half of them, in whole vectors of 64 for the sake of compiled loops."""
-    return -(-rows // (2 * RUN)) * RUN
+    """Pairs of normals for a column of cells: half of them, in whole vectors for the sake of compiled loops."""
+    return -(-rows // (2 * VECTOR)) * VECTOR
 
 
 def _mix(counter: Tensor) -> Tensor:

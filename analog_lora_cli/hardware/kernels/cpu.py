@@ -60,7 +60,7 @@ def _fetch(_: object, table: Array, row: Type, index: Type) -> tuple[Signature, 
 
 
 @numba.njit(inline="always")  # type: ignore[untyped-decorator]
-def _fetch_run(table_KN: Floats, counter: np.uint64) -> None:
+def fetch_run(table_KN: Floats, counter: np.uint64) -> None:
     """Fetch both rows of the table that make the run of a counter."""
     bits = mix(counter)
     row_1, row_2 = np.int64(bits & _PICK), np.int64((bits >> _S32) & _PICK)
@@ -166,7 +166,7 @@ def convert_outputs(
         # A run of the noise is the sum of two rows of the table; one hash of the run's number picks both.
         for run in range(runs):
             run_counter, first = counter + np.uint64(token * runs + run) * _GAMMA, run * RUN
-            _fetch_run(table_KN, run_counter + np.uint64(AHEAD) * _GAMMA)
+            fetch_run(table_KN, run_counter + np.uint64(AHEAD) * _GAMMA)
             bits = mix(run_counter)
             row_1, row_2 = bits & _PICK, (bits >> _S32) & _PICK
             for index in range(min(RUN, columns - first)):
@@ -225,7 +225,7 @@ def noisy_weights(
     for column in prange(columns):
         for run in range(runs):
             run_counter = counter + np.uint64(column * runs + run) * _GAMMA
-            _fetch_run(table_KN, run_counter + np.uint64(AHEAD) * _GAMMA)
+            fetch_run(table_KN, run_counter + np.uint64(AHEAD) * _GAMMA)
             bits = mix(run_counter)
             row_1, row_2, first = bits & _PICK, (bits >> _S32) & _PICK, run * RUN
             for index in range(min(RUN, rows - first)):

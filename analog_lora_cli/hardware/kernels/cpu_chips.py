@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from analog_lora_cli.hardware.kernels.approximations import exp2, largest_magnitude, log2, mix, normal_pair
 from analog_lora_cli.hardware.kernels.compiler import kernel
+from analog_lora_cli.hardware.kernels.cpu import AHEAD, fetch_run
 from analog_lora_cli.hardware.kernels.random import GAMMA, RUN, RUNS
 
 Floats = NDArray[np.float32]
@@ -23,8 +24,8 @@ _GAMMA, _PICK, _S32 = np.uint64(GAMMA), np.uint64(RUNS - 1), np.uint64(32)
 _F = np.float32
 _LN_2 = _F(np.log(2.0))
 _TINY, _SMALLEST = _F(1e-7), _F(1e-30)
-_BLOCK = 16
-"""Columns that one thread computes in turn, with the same memory for its intermediate results."""
+_CELLS = 1024
+"""Cells of neighbouring columns that are computed together: what is computed of them stays in the first cache."""
 
 _inner = numba.njit(fastmath={"contract"}, error_model="numpy", nogil=True)
 """Decorator of a loop over the cells of one column, in a function of its own: so the compiler vectorizes it."""
@@ -39,10 +40,11 @@ def _pairs(first: np.uint64, one_I: Floats, other_I: Floats) -> None:
 
 
 @_inner  # type: ignore[untyped-decorator]
-def _fill(key: np.uint64, column: int, normal_I: Floats) -> None:
-    """The normals of the cells of one column, see `counter.cell_normals`."""
-    pairs = len(normal_I) // 2
-    _pairs(key + np.uint64(column) * np.uint64(pairs) * _GAMMA, normal_I[:pairs], normal_I[pairs:])
+def _fill(key: np.uint64, first: int, half: int, normal_I: Floats) -> None:
+    """The normals of the cells of neighbouring columns, see `counter.cell_normals`."""
+    for index in range(len(normal_I) // (2 * half)):
+        counter, cells = key + np.uint64((first + index) * half) * _GAMMA, 2 * half * index
+        _pairs(counter, normal_I[cells : cells + half], normal_I[cells + half : cells + 2 * half])
 
 
 @numba.njit(inline="always")  # type: ignore[untyped-decorator]
@@ -163,10 +165,12 @@ def _sum_of_run(weight_N: Floats, one_N: Floats, other_N: Floats, count: int, co
 def _read_out(
     weight_I: Floats, column: int, rows: int, counter: np.uint64, table_KN: Floats, converter_P: Floats
 ) -> float:
-    """Sum of the magnitudes of one column's outputs, in steps of the ADC; its weights are padded."""
+    """Sum of the magnitudes of one column's outputs, in steps of the ADC; RUN numbers more than its weights exist."""
     runs, total = (rows + RUN - 1) // RUN, 0.0
     for run in range(runs):
-        bits = mix(counter + np.uint64(column * runs + run) * _GAMMA)
+        run_counter = counter + np.uint64(column * runs + run) * _GAMMA
+        fetch_run(table_KN, run_counter + np.uint64(AHEAD) * _GAMMA)
+        bits = mix(run_counter)
         one_N, other_N, first = table_KN[bits & _PICK], table_KN[(bits >> _S32) & _PICK], run * RUN
         total += _sum_of_run(weight_I[first : first + RUN], one_N, other_N, min(RUN, rows - first), converter_P)
     return total
@@ -191,7 +195,7 @@ def age(
     converter_P: Floats,
     g_max: np.float32,
     log2_age: np.float32,
-    pairs: int,
+    half: int,
     held_OI: Floats,
     read_OI: Floats,
     out_O: int,
@@ -216,7 +220,7 @@ def age(
         converter_P: steps of the ADC in a tile unit, noise in steps, whether it has levels (1 or 0), limit in steps.
         g_max: largest conductance in uS.
         log2_age: log2((t + t_0) / t_0); 0: no drift.
-        pairs: `counter.pairs_of_column`.
+        half: `counter.pairs_of_column`.
         held_OI: output: weights of the tile as read, (columns, rows) in tile units.
         read_OI: output: weights of the layer as read, in their unit; only the tile is written.
         out_O: first output of the tile in the layer.
@@ -224,7 +228,6 @@ def age(
         sums_2O: output: sums of magnitudes of the read-outs at programming and now, in steps of the ADC.
     """
     columns, rows = held_OI.shape
-    blocks = (columns + _BLOCK - 1) // _BLOCK
     before_O, after_O, total = np.empty(columns, np.float32), np.empty(columns, np.float32), _F(0)
     for pair in range(len(significance_K)):
         total += significance_K[pair] * g_max
@@ -232,43 +235,52 @@ def age(
         largest = largest_magnitude(weight_OI[first_O + column, first_I : first_I + rows])
         before_O[column] = largest / _safe(scale_O[column])
     scale = total / max(before_O.max(), _TINY)
-    # Whole vectors: what is left over of a loop costs ten times as much for each number.
-    width = 2 * pairs
-    for block in prange(blocks):
-        work_4I = np.zeros((4, width), np.float32)
-        target_I, one_I, other_I, programmed_I = work_4I[0], work_4I[1], work_4I[2], work_4I[3]
-        for column in range(block * _BLOCK, min((block + 1) * _BLOCK, columns)):
-            _quotients(weight_OI[first_O + column, first_I : first_I + rows], _safe(scale_O[column]), target_I)
-            programmed_I[:] = _F(0)
-            lower = _F(0)
-            for pair in range(len(significance_K)):
-                factor = significance_K[pair]
-                _fill(keys_4K[0, pair], column, one_I)
-                _fill(keys_4K[1, pair], column, other_I)
-                _program(target_I, one_I, other_I, noise_P, scale, lower, factor, g_max, programmed_I)
-                lower += factor * g_max
-            held_OI[column] = programmed_I[:rows]
+    width, block = 2 * half, max(1, _CELLS // (2 * half))
+    blocks, length = (columns + block - 1) // block, block * width
+    for number in prange(blocks):
+        first, count = number * block, min(block, columns - number * block)
+        work_4I = np.zeros((4, length + RUN), np.float32)
+        target_I, one_I, other_I = work_4I[0, :length], work_4I[1, :length], work_4I[2, :length]
+        programmed_I = work_4I[3, :length]
+        for index in range(count):
+            weight_I = weight_OI[first_O + first + index, first_I : first_I + rows]
+            _quotients(weight_I, _safe(scale_O[first + index]), target_I[index * width : index * width + rows])
+        lower = _F(0)
+        for pair in range(len(significance_K)):
+            factor = significance_K[pair]
+            _fill(keys_4K[0, pair], first, half, one_I)
+            _fill(keys_4K[1, pair], first, half, other_I)
+            _program(target_I, one_I, other_I, noise_P, scale, lower, factor, g_max, programmed_I)
+            lower += factor * g_max
+        for index in range(count):
+            column, cells = first + index, index * width
+            held_OI[column] = programmed_I[cells : cells + rows]
             after_O[column] = largest_magnitude(held_OI[column])
             if len(table_KN):
-                sums_2O[0, column] = _read_out(programmed_I, column, rows, counters_2[0], table_KN, converter_P)
+                sums_2O[0, column] = _read_out(work_4I[3, cells:], column, rows, counters_2[0], table_KN, converter_P)
     scale_now = total / max(after_O.max(), _TINY)
-    for block in prange(blocks):
-        work_5I = np.ones((5, width), np.float32)
-        target_I, programmed_I, normal_I, decay_I, read_I = work_5I[0], work_5I[1], work_5I[2], work_5I[3], work_5I[4]
-        for column in range(block * _BLOCK, min((block + 1) * _BLOCK, columns)):
-            _quotients(weight_OI[first_O + column, first_I : first_I + rows], _safe(scale_O[column]), target_I)
-            programmed_I[:rows] = held_OI[column]
-            read_I[:] = _F(0)
-            lower = _F(0)
-            for pair in range(len(significance_K)):
-                factor = significance_K[pair]
-                if log2_age > 0:
-                    _fill(keys_4K[2, pair], column, normal_I)
-                    _drift(target_I, programmed_I, normal_I, law_P, scale, lower, factor, g_max, log2_age, decay_I)
-                _fill(keys_4K[3, pair], column, normal_I)
-                _read(programmed_I, decay_I, normal_I, law_P, scale_now, lower, factor, g_max, law_P[13], read_I)
-                lower += factor * g_max
+    for number in prange(blocks):
+        first, count = number * block, min(block, columns - number * block)
+        work_5I = np.zeros((5, length + RUN), np.float32)
+        target_I, programmed_I, normal_I = work_5I[0, :length], work_5I[1, :length], work_5I[2, :length]
+        decay_I, read_I = work_5I[3, :length], work_5I[4, :length]
+        decay_I[:] = _F(1)
+        for index in range(count):
+            weight_I, cells = weight_OI[first_O + first + index, first_I : first_I + rows], index * width
+            _quotients(weight_I, _safe(scale_O[first + index]), target_I[cells : cells + rows])
+            programmed_I[cells : cells + rows] = held_OI[first + index]
+        lower = _F(0)
+        for pair in range(len(significance_K)):
+            factor = significance_K[pair]
+            if log2_age > 0:
+                _fill(keys_4K[2, pair], first, half, normal_I)
+                _drift(target_I, programmed_I, normal_I, law_P, scale, lower, factor, g_max, log2_age, decay_I)
+            _fill(keys_4K[3, pair], first, half, normal_I)
+            _read(programmed_I, decay_I, normal_I, law_P, scale_now, lower, factor, g_max, law_P[13], read_I)
+            lower += factor * g_max
+        for index in range(count):
+            column, cells = first + index, index * width
             if len(table_KN):
-                sums_2O[1, column] = _read_out(read_I, column, rows, counters_2[1], table_KN, converter_P)
-            held_OI[column] = read_I[:rows]
+                sums_2O[1, column] = _read_out(work_5I[4, cells:], column, rows, counters_2[1], table_KN, converter_P)
+            held_OI[column] = read_I[cells : cells + rows]
             _scaled(held_OI[column], scale_O[column], read_OI[out_O + column, out_I : out_I + rows])

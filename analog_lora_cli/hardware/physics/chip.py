@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -59,8 +59,8 @@ class Chip:
         """
         for name, layer in self.layers.items():
             state = self._blank_state(layer)
-            for place in layer.grid:
-                self._age(name, layer, place, seconds, read, state)
+            for _ in self._age(name, layer, seconds, read, state):
+                pass
             layer.state = state
 
     @torch.no_grad()
@@ -113,10 +113,9 @@ class Chip:
             for each tile, rows of tiles first.
         """
         layer = self.layers[name]
-        state = self._blank_state(layer)
+        weights = self._age(name, layer, seconds, read, self._blank_state(layer))
         conductances = []
-        for place in layer.grid:
-            weight = self._age(name, layer, place, seconds, read, state)
+        for place, weight in zip(layer.grid, weights, strict=True):
             devices = self._tile(name, layer, place).devices(seconds, read)
             conductances.append(replace(devices, weight=weight))
         return conductances
@@ -127,17 +126,18 @@ class Chip:
         faults = [self._tile(name, layer, place).faults for place in layer.grid]
         return [(one.gain, one.offset) for one in faults]
 
-    def _age(
-        self, name: str, layer: MappedLayer, place: TileSlice, seconds: float, read: int, state: TileState
-    ) -> Tensor:
-        """Write a tile at a time into the state of its layer; returns its weights in tile units, without ADC gains."""
+    def _age(self, name: str, layer: MappedLayer, seconds: float, read: int, state: TileState) -> Iterator[Tensor]:
+        """Write a layer at a time into its state; yields each tile's weights in tile units, without ADC gains."""
         if self._loops is not None and for_loops(layer):
-            return self._loops.age(self._key(name, place), layer, place, seconds, read, state)
-        tile = self._tile(name, layer, place)
-        weight, factor = tile.read(seconds, read)
-        _set(state, layer, place, tile.as_converted(weight), tile.faults.offset)
-        state.compensation[place.columns] = factor
-        return weight
+            keys = [self._key(name, place) for place in layer.grid]
+            yield from self._loops.age(keys, layer, seconds, read, state)
+            return
+        for place in layer.grid:
+            tile = self._tile(name, layer, place)
+            weight, factor = tile.read(seconds, read)
+            _set(state, layer, place, tile.as_converted(weight), tile.faults.offset)
+            state.compensation[place.columns] = factor
+            yield weight
 
     def _tile(self, name: str, layer: MappedLayer, place: TileSlice) -> ChipTile:
         target = tile_weight(layer, place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,6 @@ from analog_lora_cli.hardware.tile.grid import TileSlice
 from analog_lora_cli.hardware.tile.mapping import tile_weight
 from analog_lora_cli.hardware.tile.state import MappedLayer, TileState
 
-_NO_COUNTERS = np.zeros(2, dtype=np.uint64)
 _NO_TABLE, _NO_CONVERTER = np.empty((0, 0), dtype=np.float32), np.empty(4, dtype=np.float32)
 
 
@@ -39,69 +39,62 @@ class ChipLoops:
         return None if hardware.has_faults or compensation.converters.effects.active else cls(cells, compensation)
 
     def age(
-        self, key: TileKey, layer: MappedLayer, place: TileSlice, seconds: float, number: int, state: TileState
-    ) -> Tensor:
-        """Write a tile as read at a time into the state of its layer.
+        self, keys: Sequence[TileKey], layer: MappedLayer, seconds: float, number: int, state: TileState
+    ) -> Iterator[Tensor]:
+        """Write a layer as read at a time into its state, tile by tile.
+
+        What can be prepared for all tiles is: a loop over a tile leaves nothing else in a processor's caches, so that
+        Python code between two of them takes three times as long as on its own.
 
         Args:
-            key: the tile.
-            layer: its layer, on the CPU.
-            place: its place in the layer.
+            keys: the layer's tiles, in the order of its grid.
+            layer: the layer, on the CPU.
             seconds: time after programming.
             number: number of the reading.
             state: state of the layer, in float32.
 
-        Returns:
-            (columns, rows): the weights as read, in tile units.
+        Yields:
+            (columns, rows) of each tile: the weights as read, in tile units.
         """
         from analog_lora_cli.hardware.kernels import cpu_chips
 
-        rows, columns = place.size
-        laws, pairs, moment = self.cells.laws, self.cells.pairs, (float(seconds), number)
-        weight, first_O, first_I = _float32_weight(layer, place)
-        held, sums = torch.empty(columns, rows), torch.empty(2, columns, dtype=torch.float64)
-        noises = [PooledNormal(key.seed(*purpose), weight.device) for purpose in (("baseline",), ("read-out", *moment))]
-        read_out = self.compensation.in_loops
-        cpu_chips.age(
-            as_array(weight),
-            first_O,
-            first_I,
-            as_array(layer.column_scale[place.columns]),
-            self._keys(key, moment),
-            _NO_COUNTERS if read_out is None else _counters(noises, held),
-            _NO_TABLE if read_out is None else run_table(torch.float32).numpy(),
-            np.array(pairs.significance, dtype=np.float32),
-            laws.noise_in_microsiemens,
-            laws.packed(seconds),
-            _NO_CONVERTER if read_out is None else read_out.converter_P,
-            np.float32(pairs.g_max),
-            np.float32(np.log2(laws.drift_ratio(seconds))),
-            pairs_of_column(rows),
-            as_array(held),
-            as_array(state.weight),
-            place.outputs[0],
-            place.inputs[0],
-            sums.numpy(),
-        )
-        if read_out is None:
-            # Such a compensation looks at no programmed weights.
-            target = tile_weight(layer, place)
-            factor = self.compensation.factor(TileReadOut(target, target, held, None, *noises))
-        else:
-            factor = read_out.factor(*(sums / rows))
-        state.compensation[place.columns] = factor
-        return held
+        moment = (float(seconds), number)
+        seeds = [self._seeds(key, moment) for key in keys]
+        noises = [(key.seed("baseline"), key.seed("read-out", *moment)) for key in keys]
+        read_out, laws, pairs = self.compensation.in_loops, self.cells.laws, self.cells.pairs
+        significance_K = np.array(pairs.significance, np.float32)
+        noise_P, law_P = laws.noise_in_microsiemens, laws.packed(seconds)
+        table_KN = _NO_TABLE if read_out is None else run_table(torch.float32).numpy()
+        converter_P = _NO_CONVERTER if read_out is None else read_out.converter_P
+        g_max, log2_age = np.float32(pairs.g_max), np.float32(np.log2(laws.drift_ratio(seconds)))
+        scale_RO, read_OI, factor_RO = map(as_array, (layer.column_scale, state.weight, state.compensation))
+        for place, keys_4K, tile_noises in zip(layer.grid, seeds, noises, strict=True):
+            rows, columns = place.size
+            weight, first_O, first_I = _float32_weight(layer, place)
+            held, sums_2O = torch.empty(columns, rows), np.empty((2, columns))
+            cpu_chips.age(
+                as_array(weight), first_O, first_I, scale_RO[place.columns], keys_4K,
+                np.array(tile_noises, np.uint64), table_KN, significance_K, noise_P, law_P, converter_P, g_max,
+                log2_age, pairs_of_column(rows), as_array(held), read_OI, place.outputs[0], place.inputs[0], sums_2O,
+            )  # fmt: skip
+            if read_out is None:
+                factor_RO[place.columns] = self._factor(layer, place, held, tile_noises)
+            else:
+                factor_RO[place.columns] = read_out.factor(*(sums_2O / rows))
+            yield held
 
-    def _keys(self, key: TileKey, moment: tuple[float, int]) -> NDArray[np.uint64]:
+    def _seeds(self, key: TileKey, moment: tuple[float, int]) -> NDArray[np.uint64]:
         """(4, pairs), see `cpu_chips.age`."""
         count = len(self.cells.pairs.significance)
         programming = [key.of_pairs(count, f"program {sign}") for sign in "+-"]
         seeds = [*programming, key.of_pairs(count, "drift"), key.of_pairs(count, "read", *moment)]
         return np.array(seeds, dtype=np.uint64)
 
-
-def _counters(noises: list[PooledNormal], held: Tensor) -> NDArray[np.uint64]:
-    return np.array([noise.reserve(*held.shape) for noise in noises], dtype=np.uint64)
+    def _factor(self, layer: MappedLayer, place: TileSlice, held: Tensor, noises: tuple[int, int]) -> Tensor | float:
+        """The factor of a compensation whose read-outs are no loop's, and that looks at no programmed weights."""
+        target = tile_weight(layer, place)
+        first, now = (PooledNormal(seed, held.device) for seed in noises)
+        return self.compensation.factor(TileReadOut(target, target, held, None, first, now))
 
 
 def for_loops(layer: MappedLayer) -> bool:

@@ -65,7 +65,7 @@ class LoopReadOut:
 
     converter_P: NDArray[np.float32]
     """Numbers of the converters."""
-    factor: Callable[[Tensor, Tensor], Tensor]
+    factor: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
     """The drift-compensation factor, or one for each column, from the mean magnitude of each column's outputs, in
     steps of the ADC: at programming and now."""
 
@@ -264,10 +264,12 @@ class ReadOutRatio(DriftCompensation):
         converters, unit = self.converters, self.converters.output_unit
         levels = 1.0 if converters.adc_step else 0.0
         numbers = [1.0 / unit, converters.noise_steps, levels, converters.adc_bound / unit]
-        return LoopReadOut(
-            np.array(numbers, dtype=np.float32),
-            lambda before_O, now_O: self._mean(before_O * unit) / self._mean(now_O * unit),
-        )
+
+        def mean(magnitude_O: NDArray[np.float64]) -> NDArray[np.float64]:
+            mean_O = magnitude_O if self.kind == "per-column" else magnitude_O.mean()
+            return np.maximum(mean_O * unit, SMALLEST_READ_OUT)
+
+        return LoopReadOut(np.array(numbers, dtype=np.float32), lambda before_O, now_O: mean(before_O) / mean(now_O))
 
     def _mean(self, magnitude_O: Tensor) -> Tensor:
         """The read-out from the mean magnitude of each column's outputs, in tile units and double precision."""

@@ -82,10 +82,10 @@ def test_normal_and_independent() -> None:
         assert abs(np.corrcoef(one**2, other_numbers**2)[0, 1]) < limit
 
 
-@pytest.mark.parametrize("rows", [1, 64, 65, 128, 200])
+@pytest.mark.parametrize("rows", [1, 32, 33, 128, 200])
 def test_two_cells_of_a_column_share_a_pair(rows: int) -> None:
     pairs = pairs_of_column(rows)
-    assert pairs % 64 == 0 and pairs < rows / 2 + 64
+    assert pairs % 16 == 0 and pairs < rows / 2 + 16
     one, other = normal_pairs(KEY, (3, pairs), CPU)
     numbers = cell_normals(KEY, 3, rows, CPU)
     assert numbers.shape == (3, rows)

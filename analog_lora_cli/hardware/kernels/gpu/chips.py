@@ -15,15 +15,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from analog_lora_cli.hardware.kernels.counter import pairs_of_column, signed
+from analog_lora_cli.hardware.kernels.counter import VECTOR, pairs_of_column, signed
 from analog_lora_cli.hardware.kernels.device_pairs import DevicePairs
 from analog_lora_cli.hardware.kernels.gpu.elementary import exp2, limited, log2
 from analog_lora_cli.hardware.kernels.gpu.noise import normal_pair
-from analog_lora_cli.hardware.kernels.random import RUN
 
 _LN_2 = tl.constexpr(math.log(2.0))
 _NEVER = tl.constexpr(float("inf"))
-_RUN = tl.constexpr(RUN)
+_VECTOR = tl.constexpr(VECTOR)
 
 COLUMNS, HALVES = 8, 64
 """Columns of one program, and rows of each half; not measured on a card."""
@@ -35,7 +34,7 @@ def _places(columns: tl.tensor, rows: tl.tensor, COLUMNS: tl.constexpr, HALVES: 
 
     The second cell of a pair lies `counter.pairs_of_column` rows after the first.
     """
-    half = (rows + 2 * _RUN - 1) // (2 * _RUN) * _RUN
+    half = (rows + 2 * _VECTOR - 1) // (2 * _VECTOR) * _VECTOR
     column = (tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)).to(tl.int64)[:, None]
     row = (tl.program_id(1) * HALVES + tl.arange(0, HALVES)).to(tl.int64)[None, :]
     paired = (column < columns) & (row < half)
