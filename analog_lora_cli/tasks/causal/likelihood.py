@@ -59,7 +59,7 @@ def token_log_likelihoods(model: nn.Module, inputs: dict[str, Tensor]) -> list[T
 
 
 def _logits(model: nn.Module, inputs: dict[str, Tensor], positions_C: Tensor) -> Tensor:
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    plain = getattr(model, "get_base_model", lambda: model)()
     accepted = inspect.signature(plain.forward).parameters
     # A cache of keys and values is of use in generation only.
     options = {"use_cache": False} if "use_cache" in accepted else {}
