@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
@@ -149,10 +149,22 @@ class TrainingNoise:
             call = [self._calls[name]] if name in self._calls else []
             output_seed = derive_seed(self.seed, self.step, self.forward_pass, "output", name, self.rank, *call)
             self._calls[name] += 1
-        if hardware.weight_noise_type != "gaussian" or not (training or self._rollout):
+        if not (training or self._rollout):
             return LayerNoise(output_seed=output_seed)
-        weight_seed = derive_seed(self.seed, draw.step, draw.number, "weight", name)
-        return LayerNoise(hardware.weight_noise * draw.strength, weight_seed, output_seed)
+        return replace(self.of_weights(draw, name, hardware), output_seed=output_seed)
+
+    def of_weights(self, draw: NoiseDraw, name: str, hardware: HardwareConfig) -> LayerNoise:
+        """The noise of a layer's weights in a draw, without that of its outputs; counts no call.
+
+        Args:
+            draw: the draw.
+            name: name of the layer.
+            hardware: hardware of the layer.
+        """
+        if hardware.weight_noise_type != "gaussian":
+            return LayerNoise()
+        seed = derive_seed(self.seed, draw.step, draw.number, "weight", name)
+        return LayerNoise(hardware.weight_noise * draw.strength, seed)
 
 
 class _Recall(AbstractContextManager[None]):

@@ -16,6 +16,7 @@ from analog_lora_cli.errors import ConfigError, DataError, UsageError
 from analog_lora_cli.hardware.tile.training_noise import NoiseScope
 from analog_lora_cli.runtime.ranks import world_size
 from analog_lora_cli.training.grpo.rewards import check_file, load_reward
+from analog_lora_cli.training.grpo.rollout_noise import RolloutNoise
 from analog_lora_cli.training.objective import Objective
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Grpo(Objective):
             processing_class=model.loaded.tokenizer,
             callbacks=list(callbacks),
             optimizers=(optimizer, None),
-            noise=None if model.analog is None else model.analog.noise,
+            rollout_noise=_rollout_noise(model),
             prompt_ids=dict(zip(data["prompt"], data["prompt_ids"], strict=True)),
         )
 
@@ -114,6 +115,12 @@ class Grpo(Objective):
                     f"{product}"
                 ]
             )
+
+
+def _rollout_noise(model: TrainingModel) -> RolloutNoise | None:
+    if model.analog is None or model.analog.noise is None:
+        return None
+    return RolloutNoise(model.analog.noise, model.analog.layers)
 
 
 def require_trl() -> None:

@@ -13,6 +13,7 @@ from trl import GRPOTrainer
 from analog_lora_cli.hardware.tile.training_noise import NoiseDraw, TrainingNoise
 from analog_lora_cli.runtime.ranks import rank
 from analog_lora_cli.training.grpo.rollout import Rollout
+from analog_lora_cli.training.grpo.rollout_noise import RolloutNoise
 from analog_lora_cli.training.resumable import ResumableTrainer
 from analog_lora_cli.training.saved_state import loading
 
@@ -34,16 +35,16 @@ class GrpoTrainer(ResumableTrainer, GRPOTrainer):
 
     Args:
         args: positional arguments of TRL's trainer.
-        noise: noise of the tiles; None: there is none.
+        rollout_noise: noise of the weights on tiles; None: there is none.
         prompt_ids: tokens of each prompt, as the task made them.
         kwargs: keyword arguments of TRL's trainer.
     """
 
     def __init__(
-        self, *args: Any, noise: TrainingNoise | None, prompt_ids: Mapping[str, list[int]], **kwargs: Any
+        self, *args: Any, rollout_noise: RolloutNoise | None, prompt_ids: Mapping[str, list[int]], **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.noise = noise
+        self.rollout_noise = rollout_noise
         self.prompt_ids = prompt_ids
         self._draw: NoiseDraw | None = None
         """The draw that the present rollout was written with."""
@@ -52,17 +53,22 @@ class GrpoTrainer(ResumableTrainer, GRPOTrainer):
 
     def fit(self, state: Path | None) -> None:
         """See `ResumableTrainer`. The copy of the adapter that TRL compares with (`beta`) is gone afterwards."""
-        super().fit(state)
+        try:
+            super().fit(state)
+        finally:
+            if self.rollout_noise is not None:
+                self.rollout_noise.release()
         adapters = getattr(self.model, "peft_config", {})
         if REFERENCE in adapters:
             self.model.delete_adapter(REFERENCE)
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-        if self.noise is None:
+        if self.rollout_noise is None:
             return super().training_step(model, inputs, num_items_in_batch)
+        noise = self.rollout_noise.noise
         if self._rollout_begins or self._draw is None:
-            self._draw = self.noise.draw
-        with self.noise.rollout(self._draw), self._checkpointing_with(self.noise):
+            self._draw = noise.draw
+        with self.rollout_noise.of(self._draw), self._checkpointing_with(noise):
             return super().training_step(model, inputs, num_items_in_batch)
 
     @contextmanager

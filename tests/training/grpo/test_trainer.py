@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
+from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
+from analog_lora_cli.hardware.tile.effective_weights import EffectiveWeights
 from analog_lora_cli.models.build import TrainingModel
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.callbacks.progress import TrainingObserver
@@ -48,17 +49,19 @@ def adapter(model: TrainingModel) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def draws(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int | None, bool]]:
-    """Step, seed of the weights, seed of the outputs, and whether it is a loss, of each call of one layer."""
+    """Step, hash of the weights, seed of the outputs, and whether it is a loss, of each call of one layer."""
     calls: list[tuple[int, int, int | None, bool]] = []
-    of_layer = TrainingNoise.of_layer
+    now = EffectiveWeights.now
 
-    def spy(self: TrainingNoise, name: str, *arguments: Any) -> Any:
-        noise = of_layer(self, name, *arguments)
-        if name == LAYER:
-            calls.append((self.step, noise.weight_seed, noise.output_seed, torch.is_grad_enabled()))
-        return noise
+    def spy(layer: AnalogLinear) -> EffectiveWeights:
+        effective = now(layer)
+        if layer.name == LAYER:
+            assert layer.noise is not None
+            weight = hash(effective.weight().numpy().tobytes())
+            calls.append((layer.noise.step, weight, effective.noise.output_seed, torch.is_grad_enabled()))
+        return effective
 
-    monkeypatch.setattr(TrainingNoise, "of_layer", spy)
+    monkeypatch.setattr(EffectiveWeights, "now", spy)
     return calls
 
 
@@ -74,8 +77,8 @@ def test_a_rollout_and_its_losses_see_one_draw(
     trained(config, tmp_path)
     by_step = [{weights for step, weights, *_ in draws if step == each} for each in range(len(draws_expected))]
     assert all(len(weights) == 1 for weights in by_step), "the chip changed within a step"
-    numbers = {seed: number for number, seed in enumerate(dict.fromkeys(seed for seeds in by_step for seed in seeds))}
-    assert [numbers[next(iter(seeds))] for seeds in by_step] == draws_expected
+    numbers = {chip: number for number, chip in enumerate(dict.fromkeys(chip for chips in by_step for chip in chips))}
+    assert [numbers[next(iter(chips))] for chips in by_step] == draws_expected
     # Each token was written in a forward pass of its own, and two batches were trained on in each step.
     assert sum(loss for *_, loss in draws) == 2 * len(draws_expected)
     assert sum(not loss for *_, loss in draws) > 4 * len(set(draws_expected))
@@ -141,6 +144,20 @@ def test_checkpointing_computes_with_the_same_noise_again(grpo_config: GrpoConfi
         assert model.loaded.plain.is_gradient_checkpointing == checkpointing
     for name, tensor in runs[0].items():
         assert torch.allclose(tensor, runs[1][name], atol=1e-7), name
+
+
+@pytest.mark.parametrize("options", [{}, OVER_SEVERAL_STEPS])
+def test_weights_that_are_kept_give_the_same_adapter(
+    options: dict[str, int], grpo_config: GrpoConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As those that are drawn in each forward pass."""
+    config = grpo_config(objective=options, hardware={"weight_noise_ramp": 0.5})
+    kept, _ = trained(config, tmp_path / "kept")
+    assert kept.analog is not None and all(layer.state is None for layer in kept.analog.layers.values())
+    monkeypatch.setattr("analog_lora_cli.training.grpo.rollout_noise._can_keep", lambda layer: False)
+    drawn, _ = trained(config, tmp_path / "drawn")
+    for name, tensor in adapter(kept).items():
+        assert torch.equal(tensor, adapter(drawn)[name]), name
 
 
 def test_progress_has_reward_and_length(grpo_config: GrpoConfig, tmp_path: Path) -> None:
