@@ -90,7 +90,7 @@ def tokenizer_files(words: list[str]) -> dict[str, str]:
         {"id": numbers[token], "content": token, **flags, "special": token not in TAGS} for token in (END, START, *TAGS)
     ]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-    tokenizer = {
+    tokenizer: dict[str, object] = {
         "version": "1.0",
         "truncation": None,
         "padding": None,

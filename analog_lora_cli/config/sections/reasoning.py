@@ -18,7 +18,7 @@ SOLUTION_TAGS = ("<SOLUTION>", "</SOLUTION>")
 class ReasoningSection(InstructionSection):
     """Questions with a final answer, which the model writes between tags, perhaps after its reasoning."""
 
-    name: Annotated[Literal["reasoning"], Affects("architecture", "score", "training")] = "reasoning"
+    name: Annotated[Literal["reasoning"], Affects("architecture", "score", "training")] = "reasoning"  # type: ignore[assignment]
     """Questions with a final answer: columns `question` and `answer` (as in GSM8K, where `####` stands before the final
     one), `question`, `choices` and `answerKey`, or `prompt` and `completion`. Files are JSON, JSONL or CSV."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from analog_lora_cli.config.sections.causal import InstructionSection
+from analog_lora_cli.config.sections.task import TaskSection
 from analog_lora_cli.errors import DataError, UsageError
 from analog_lora_cli.tasks.causal.samples import ANSWERS, FORMS, Form, Sample, form_of
 from analog_lora_cli.tasks.causal.task import CausalTask
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Instructions(CausalTask):
     """Instructions with answers."""
 
-    section = InstructionSection
+    section: ClassVar[type[TaskSection]] = InstructionSection
     config: InstructionSection
 
     def sequences(self, role: str, tokenizer: PreTrainedTokenizerBase) -> Sequences:

@@ -6,22 +6,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from analog_lora_cli.config.sections.reasoning import ReasoningSection
+from analog_lora_cli.config.sections.reasoning import REASONING_TAGS, SOLUTION_TAGS, ReasoningSection
 from analog_lora_cli.errors import DataError
 from analog_lora_cli.tasks.base import EvalSet, FloatArray, Scorer
 from analog_lora_cli.tasks.causal.generation import generated_tokens
 from analog_lora_cli.tasks.causal.instruction import Instructions, encode_prompt
 from analog_lora_cli.tasks.causal.samples import ANSWERS, Form, Sample
-from analog_lora_cli.tasks.causal.solutions import REASONING, SOLUTION, Completion, same
+from analog_lora_cli.tasks.causal.solutions import Completion, same
 from analog_lora_cli.tasks.data.features import mapped_features
 from analog_lora_cli.tasks.data.files import Row, text_value
 from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.tasks.sample_statistics import Mean
-from analog_lora_cli.tasks.scores import Scores
+from analog_lora_cli.tasks.scores import Columns, Scores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,8 +63,8 @@ class QuestionForm(Form):
         if not final:
             raise DataError(f"{where}: the answer is empty, so there is nothing to compare with; leave the sample out")
         prompt = "\n\n".join(part for part in (text, self.instruction) if part)
-        thought = f"{REASONING[0]}{reasoning}{REASONING[1]}" if reasoning else ""
-        answer = f"{thought}{SOLUTION[0]}{final}{SOLUTION[1]}"
+        thought = f"{REASONING_TAGS[0]}{reasoning}{REASONING_TAGS[1]}" if reasoning else ""
+        answer = f"{thought}{SOLUTION_TAGS[0]}{final}{SOLUTION_TAGS[1]}"
         messages = [{"role": "user", "content": prompt}, {"role": ANSWERS, "content": answer}]
         return Question(where, messages, f"{prompt}\n\n", final)
 
@@ -88,7 +88,7 @@ class Choices(QuestionForm):
     columns = ("question", "choices", "answerKey")
 
     def sample(self, row: Row, where: str) -> Question:
-        question, choices, key = (row.values[column] for column in self.columns)
+        question, choices, key = (cast(Any, row.values[column]) for column in self.columns)
         try:
             final = dict(zip(choices["label"], choices["text"], strict=True))[key]
         except (KeyError, TypeError, ValueError):
@@ -157,7 +157,7 @@ def answer_scorer(expected: Sequence[str], tokenizer: PreTrainedTokenizerBase) -
             one.solution is not None and same(one.solution, final)
             for one, final in zip(completions, expected, strict=True)
         ]
-        columns = {
+        columns: Columns = {
             "right": np.array(right, dtype=np.float64),
             "formed": np.array([one.well_formed for one in completions], dtype=np.float64),
         }

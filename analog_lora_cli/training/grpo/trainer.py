@@ -63,13 +63,16 @@ class GrpoTrainer(ResumableTrainer, GRPOTrainer):
             self.model.delete_adapter(REFERENCE)
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+        loss: Tensor
         if self.rollout_noise is None:
-            return super().training_step(model, inputs, num_items_in_batch)
+            loss = super().training_step(model, inputs, num_items_in_batch)
+            return loss
         noise = self.rollout_noise.noise
         if self._rollout_begins or self._draw is None:
             self._draw = noise.draw
         with self.rollout_noise.of(self._draw), self._checkpointing_with(noise):
-            return super().training_step(model, inputs, num_items_in_batch)
+            loss = super().training_step(model, inputs, num_items_in_batch)
+            return loss
 
     @contextmanager
     def _checkpointing_with(self, noise: TrainingNoise) -> Iterator[None]:
