@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.export import aihwkit_loader
-from analog_lora_cli.export.description import Description, auto_class, example_code
+from analog_lora_cli.export.description import Description, auto_class
 from analog_lora_cli.export.peft import BASE, copy_adapter
 from analog_lora_cli.export.source import Source, plain_layers, without_adapter
 from analog_lora_cli.hardware.physics.aihwkit_tiles import rpu_description
@@ -63,7 +63,7 @@ from transformers import AutoTokenizer
 folder = "."
 model = load_model(folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)
-{example_code(source, program)}""",
+{source.task.example.code(program)}""",
         notes=_notes(hardware.bound_management == "iterative"),
     )
 

@@ -10,7 +10,7 @@ import torch
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import CheckpointError
-from analog_lora_cli.export.description import Description, auto_class, example_code
+from analog_lora_cli.export.description import Description, auto_class
 from analog_lora_cli.export.manifest import verify_export
 from analog_lora_cli.export.peft import copy_adapter
 from analog_lora_cli.export.source import Source, without_adapter
@@ -185,7 +185,7 @@ from transformers import AutoTokenizer
 folder = "."
 model = load_conductances(folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)
-{example_code(source)}""",
+{source.task.example.code()}""",
         notes=f"""\
 Tensors are named `LAYER/ROW.COLUMN/WHAT`: tile (ROW, COLUMN) of a layer, ROW counted along the inputs.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from analog_lora_cli.export.source import Source
@@ -27,22 +26,6 @@ class Description:
 def auto_class(source: Source) -> str:
     """Name of the class of transformers that has this task's head."""
     return source.task.auto_class_name
-
-
-def example_code(source: Source, before: str = "") -> str:
-    """Python lines that run `model` on an example with `tokenizer`.
-
-    Args:
-        source: the exported adapter, whose task decides the kind of input.
-        before: lines to go before the model runs.
-    """
-    example = source.task.example
-    texts = ", ".join(json.dumps(text) for text in example.texts)
-    return f"""\
-inputs = tokenizer({texts}, return_tensors="pt")
-{before}with torch.no_grad():
-    outputs = model(**inputs)
-print({example.outputs})"""
 
 
 def clipping_note(placement: Placement | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from analog_lora_cli.export.description import Description, auto_class, clipping_note, example_code
+from analog_lora_cli.export.description import Description, auto_class, clipping_note
 from analog_lora_cli.export.source import Source, build_digital
 from analog_lora_cli.models.conv1d import save_original
 from analog_lora_cli.storage.checkpoint import write_tokenizer
@@ -35,7 +35,7 @@ from transformers import {kind}, AutoTokenizer
 folder = "."
 model = {kind}.from_pretrained(folder).eval()
 tokenizer = AutoTokenizer.from_pretrained(folder)
-{example_code(source)}""",
+{source.task.example.code()}""",
         notes=" ".join(_notes(source, clipping_note(placement))),
     )
 

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from analog_lora_cli.export.description import Description, auto_class, clipping_note, example_code
+from analog_lora_cli.export.description import Description, auto_class, clipping_note
 from analog_lora_cli.export.source import Source, build_digital, without_adapter
 from analog_lora_cli.models.conv1d import save_original
 from analog_lora_cli.models.loaded import LoadedModel
@@ -109,6 +109,6 @@ folder = "."
 base = {kind}.from_pretrained({arguments})
 model = PeftModel.from_pretrained(base, folder).eval()
 tokenizer = AutoTokenizer.from_pretrained(folder)
-{example_code(source)}""",
+{source.task.example.code()}""",
         notes=notes,
     )

@@ -66,6 +66,7 @@ def totals(inspection: Inspection) -> dict[str, Any]:
         "parameters": sum(layer.parameters for layer in layers),
         "parameters_on_tiles": inspection.cells(analog),
         "adapter_parameters": sum(layer.adapter_parameters for layer in layers),
+        "unsupported_share": inspection.placement.unsupported_share,
     }
 
 

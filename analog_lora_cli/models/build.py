@@ -20,6 +20,8 @@ from analog_lora_cli.models.fingerprints import fingerprint
 from analog_lora_cli.models.input_ranges import set_input_ranges
 from analog_lora_cli.models.loaded import Head, LoadedModel, ParameterCounts, Programmed
 from analog_lora_cli.models.loading import load_model, load_tokenizer, model_source
+from analog_lora_cli.models.modules import module_facts
+from analog_lora_cli.models.placement import require_tiles
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.runtime.ranks import rank
 from analog_lora_cli.storage.checkpoint import Checkpoint
@@ -66,7 +68,10 @@ def load_base(config: Config, base_checkpoint: Checkpoint | None = None) -> Load
         )
     source, revision = model_source(config.model), config.model.revision
     if base_checkpoint is None:
-        return load_plain(config, source, revision, load_tokenizer(source, revision))
+        loaded = load_plain(config, source, revision, load_tokenizer(source, revision))
+        if config.on_tiles:
+            require_tiles(module_facts(loaded.plain), config.hardware)
+        return loaded
     loaded = load_plain(config, source, revision, load_tokenizer(str(base_checkpoint.folder)))
     expected = str(base_checkpoint.manifest["body_sha256"])
     _require_hash(loaded.fingerprint.body_sha256, expected, config.model.name, base_checkpoint)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
+from analog_lora_cli.models.raw_weights import handed_on
+
+HANDED_ON = "hands its weights to a fused kernel, which would compute digitally"
+"""Reason why a layer cannot lie on tiles, after the name of the class that holds it."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class ModuleFacts:
     """Number of parameters of the base, without adapters, and without those that a module before it has."""
     unsupported_reason: str | None
     """Reason why tiles cannot hold it; None if they can."""
+    multiplies: bool
+    """Whether it multiplies its inputs with a matrix, as tiles do; a look-up table does not."""
     shared: bool
     """Whether its weights are tied: another module has them too."""
     adapter_parameters: int
@@ -40,8 +46,17 @@ class WeightModule:
     parent: nn.Module
     attribute: str
     """Name of the parent's attribute that holds it."""
+    user: nn.Module
+    """The module of the plain model that calls it."""
     adapter_parameters: int = 0
     rank: int = 0
+
+    @property
+    def unsupported_reason(self) -> str | None:
+        """Reason why tiles cannot hold it; None if they can."""
+        if isinstance(self.module, nn.Linear) and self.name.rpartition(".")[2] in handed_on(type(self.user)):
+            return f"{type(self.user).__name__} {HANDED_ON}"
+        return unsupported_reason(self.module)
 
     def replace(self, layer: nn.Module) -> None:
         """Put another module in its place."""
@@ -64,21 +79,23 @@ def weight_modules(model: nn.Module) -> Iterator[WeightModule]:
         if is_inside(name, wrapper):
             continue
         parent, _, attribute = name.rpartition(".")
+        user = model.get_submodule(parent)
         if isinstance(module, BaseTunerLayer):
             wrapper = [name]
             base = module.get_base_layer()
             extra = sum(p.numel() for p in module.parameters()) - sum(p.numel() for p in base.parameters())
-            yield WeightModule(name, base, module, "base_layer", extra, rank=max(module.r.values()))  # type: ignore[operator, union-attr]
+            rank = max(module.r.values())  # type: ignore[operator, union-attr]
+            yield WeightModule(name, base, module, "base_layer", user, extra, rank)
         elif isinstance(module, ModulesToSaveWrapper):
             wrapper = [name]
             for inner, child in module.original_module.named_modules():
                 if list(child.parameters(recurse=False)):
                     holder, _, attribute = f"original_module.{inner}".rstrip(".").rpartition(".")
-                    yield WeightModule(
-                        f"{name}.{inner}" if inner else name, child, module.get_submodule(holder), attribute
-                    )
+                    parent_module = module.get_submodule(holder)
+                    full_name = f"{name}.{inner}" if inner else name
+                    yield WeightModule(full_name, child, parent_module, attribute, parent_module if inner else user)
         elif list(module.parameters(recurse=False)):
-            yield WeightModule(name, module, model.get_submodule(parent), attribute)
+            yield WeightModule(name, module, user, attribute, user)
 
 
 def module_facts(model: nn.Module) -> list[ModuleFacts]:
@@ -86,16 +103,19 @@ def module_facts(model: nn.Module) -> list[ModuleFacts]:
     tied = _tied_parameters(model)
     facts, counted = [], set[int]()
     for item in weight_modules(model):
+        parameters = list(item.module.parameters(recurse=False))
         weight = getattr(item.module, "weight", None)
-        own = {id(p): p.numel() for p in item.module.parameters(recurse=False) if id(p) not in counted}
+        largest = weight if weight is not None else max(parameters, key=Tensor.numel)
+        own = {id(p): p.numel() for p in parameters if id(p) not in counted}
         counted |= own.keys()
         facts.append(
             ModuleFacts(
                 name=item.name,
                 kind=type(item.module).__name__,
-                shape=list(weight.shape) if weight is not None else [],
+                shape=list(largest.shape),
                 parameters=sum(own.values()),
-                unsupported_reason=unsupported_reason(item.module),
+                unsupported_reason=item.unsupported_reason,
+                multiplies=any(p.dim() > 1 for p in parameters) and not isinstance(item.module, nn.Embedding),
                 shared=id(weight) in tied,
                 adapter_parameters=item.adapter_parameters,
                 rank=item.rank,
@@ -109,7 +129,7 @@ def linear_modules(model: nn.Module) -> dict[str, nn.Linear]:
     return {
         item.name: item.module
         for item in weight_modules(model)
-        if isinstance(item.module, nn.Linear) and unsupported_reason(item.module) is None
+        if isinstance(item.module, nn.Linear) and item.unsupported_reason is None
     }
 
 
@@ -122,6 +142,8 @@ def unsupported_reason(module: nn.Module) -> str | None:
         return "look-up table"
     if "Norm" in kind:
         return "normalisation"
+    if any(parameter.dim() == 3 for parameter in module.parameters(recurse=False)):
+        return f"{kind}: matrices of experts in one 3-D parameter, no linear layers"
     return f"{kind}: not a linear layer"
 
 

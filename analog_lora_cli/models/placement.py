@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from torch import nn
+
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.hardware.tile.grid import TileGrid
@@ -39,6 +41,8 @@ class Placement:
     """Placement of all layers of a model."""
 
     layers: list[PlacedLayer]
+    unsupported_share: float = 0.0
+    """As `unsupported_share` gives it."""
 
     @property
     def analog(self) -> list[PlacedLayer]:
@@ -130,4 +134,41 @@ def placement_of(
                 adapter_parameters=fact.adapter_parameters,
             )
         )
-    return Placement(rows)
+    return Placement(rows, unsupported_share(facts))
+
+
+def unsupported_share(facts: list[ModuleFacts]) -> float:
+    """Share of the parameters of all modules that multiply their inputs with a matrix, which no choice of layers could
+    put on tiles: 0.96 for a mixture of experts whose matrices lie in 3-D parameters."""
+    products = [fact for fact in facts if fact.multiplies]
+    beyond = sum(fact.parameters for fact in products if fact.unsupported_reason is not None)
+    return beyond / max(sum(fact.parameters for fact in products), 1)
+
+
+def require_tiles(facts: list[ModuleFacts], hardware: HardwareConfig) -> None:
+    """Check that what a model computes on tiles is what its placement says, and enough of it.
+
+    Args:
+        facts: result of `module_facts`.
+        hardware: layers to map, and the limit.
+
+    Raises:
+        UsageError: fused kernels would compute layers past their tiles and `hardware.layers` does not leave them out;
+            or more than `hardware.max_unsupported_share` cannot lie on tiles.
+    """
+    past_tiles = [fact for fact in facts if fact.unsupported_reason is not None and fact.kind == nn.Linear.__name__]
+    if past_tiles and hardware.layers is None:
+        names = sorted({fact.name.rpartition(".")[2] for fact in past_tiles})
+        raise UsageError(
+            f"model.name: cannot lie on tiles as a whole: {past_tiles[0].unsupported_reason} ({', '.join(names)}); "
+            "name the layers to put on tiles in hardware.layers, or use another model"
+        )
+    share = unsupported_share(facts)
+    if share > hardware.max_unsupported_share:
+        products = [fact for fact in facts if fact.multiplies and fact.unsupported_reason is not None]
+        reason = max(products, key=lambda fact: fact.parameters).unsupported_reason
+        raise UsageError(
+            f"model.name: {share:.1%} of the weights that multiply inputs cannot lie on tiles ({reason}), more than "
+            f"hardware.max_unsupported_share ({hardware.max_unsupported_share:.0%}): raise it to go on with the "
+            "rest, or use another model"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -86,6 +87,24 @@ class Example:
     """Positional arguments of the tokenizer."""
     outputs: str
     """Python expression for the model's outputs, with `outputs` for its result."""
+    call: str = "model(**inputs)"
+    """Python expression for that result."""
+
+    def inputs(self) -> str:
+        """Python lines that make `inputs` with `tokenizer`."""
+        return f'inputs = tokenizer({", ".join(map(json.dumps, self.texts))}, return_tensors="pt")'
+
+    def code(self, before: str = "") -> str:
+        """Python lines that run `model` on the example with `tokenizer`.
+
+        Args:
+            before: lines to go before the model runs.
+        """
+        return f"""\
+{self.inputs()}
+{before}with torch.no_grad():
+    outputs = {self.call}
+print({self.outputs})"""
 
 
 class Task(ABC):

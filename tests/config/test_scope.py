@@ -33,6 +33,7 @@ def test_what_a_measurement_depends_on() -> None:
     config = Config()
     assert HARDWARE - scope.project(config.hardware, *scope.MEASUREMENT).keys() == {
         "weight_noise", "weight_noise_type", "weight_noise_ramp", "kernels", "input_range_decay",
+        "max_unsupported_share",
     }  # fmt: skip
     task = config.task.model_dump()
     assert task.keys() - scope.project(config.task, *scope.MEASUREMENT).keys() == {

@@ -57,19 +57,19 @@ def save_tokenizer(folder: Path) -> int:
     return len(fast)
 
 
-def make_decoder(kind: str, folder: Path, **more: Any) -> Path:
+def make_decoder(kind: str, folder: Path, size: dict[str, Any] | None = None) -> Path:
     """Save a decoder with random weights.
 
     Args:
         kind: `model_type` of transformers.
         folder: where to.
-        more: entries of its configuration.
+        size: what makes it small; None: as in SIZES.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     sizes = {"vocab_size": save_tokenizer(folder), "eos_token_id": 0, "bos_token_id": None, "initializer_range": 0.3}
-    sizes = {**sizes, "max_position_embeddings": 64, **SIZES[kind], **more}
+    sizes = {**sizes, "max_position_embeddings": 64, **(size or SIZES[kind])}
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes)).save_pretrained(folder)
     return folder

@@ -45,6 +45,10 @@ class HardwareConfig(Section):
     layers: Annotated[list[str] | None, Affects("mapping", "training", reason="says which layers lie on tiles")] = None
     """Linear layers to put onto tiles, as dotted suffixes of their names; null: all but a digital head."""
 
+    max_unsupported_share: Annotated[float, Affects("training", "report")] = Field(default=0.5, ge=0, le=1)
+    """Largest share of the weights that multiply inputs which no tile can hold, such as the experts of a mixture that
+    transformers keeps in 3-D parameters: a model beyond it is not trained. `inspect-tiles` shows the share."""
+
     tile_rows: Annotated[int, _CUT, Unit("word lines")] = Field(default=512, ge=0)
     """Inputs of one tile (word lines); 0: no limit."""
 

@@ -15,8 +15,11 @@ def placement_table(placement: Placement) -> Table:
     on_tiles = sum(layer.parameters for layer in analog)
     total = sum(layer.parameters for layer in placement.layers)
     tiles = sum(layer.tiles[0] * layer.tiles[1] for layer in analog if layer.tiles)
+    beyond = placement.unsupported_share
+    unsupported = f"; no tile can hold {beyond:.1%} of the weights that multiply inputs" if beyond else ""
     table = console.table(
-        f"Placement: {len(analog)} layers on {tiles} tiles, {on_tiles / total:.1%} of {total / 1e6:.1f} M parameters",
+        f"Placement: {len(analog)} layers on {tiles} tiles, {on_tiles / total:.1%} of {total / 1e6:.1f} M parameters"
+        f"{unsupported}",
         "layers", "n", "shape", "tiles", "clipped", "change",
         caption=f"{name_note(placement)}tiles: rows x columns for each layer; clipped: share of the weights\n"
         "change: largest relative change of a matrix by clipping (Frobenius norm)",

@@ -85,6 +85,9 @@ def totals_table(inspection: Inspection) -> Table:
         table.add_row("references", f"{hardware.references} columns of each tile, their devices counted above")
     table.add_row("on tiles", f"{cells:,} of {total:,} parameters ({cells / total:.1%})")
     table.add_row("digital", f"{total - cells:,} parameters of the base")
+    beyond = inspection.placement.unsupported_share
+    if beyond:
+        table.add_row("unsupported", f"{beyond:.1%} of the weights that multiply inputs: no tile can hold them")
     variant = inspection.config.adapter.variant
     overhead = f"{adapters:,} parameters ({variant}), {adapters / total:.2%} of the base"
     table.add_row("adapters", overhead if adapters else "none")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from analog_lora_cli.config.sections.causal import InstructionSection
 from analog_lora_cli.config.sections.task import TaskSection
 from analog_lora_cli.errors import DataError, UsageError
+from analog_lora_cli.tasks.base import Example
+from analog_lora_cli.tasks.causal.example import Instruction
 from analog_lora_cli.tasks.causal.samples import ANSWERS, FORMS, Form, Sample, form_of
 from analog_lora_cli.tasks.causal.task import CausalTask
 from analog_lora_cli.tasks.causal.tokens import Sequences, TokenSequence, packed
@@ -25,6 +27,10 @@ class Instructions(CausalTask):
 
     section: ClassVar[type[TaskSection]] = InstructionSection
     config: InstructionSection
+
+    @property
+    def example(self) -> Example:
+        return Instruction(("Name three primary colours.",), template=self.config.template)
 
     def sequences(self, role: str, tokenizer: PreTrainedTokenizerBase) -> Sequences:
         encoded = (self._fitting(sample, encode(sample, tokenizer, self.config)) for sample in self.samples(role))

@@ -12,6 +12,7 @@ import numpy as np
 from analog_lora_cli.config.sections.causal import CausalSection
 from analog_lora_cli.errors import DataError, UsageError
 from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Task
+from analog_lora_cli.tasks.causal.example import Continuation
 from analog_lora_cli.tasks.causal.likelihood import label_log_likelihoods, most_tokens
 from analog_lora_cli.tasks.causal.metrics import LOSS, PERPLEXITY, TOKENS, likelihood_scorer
 from analog_lora_cli.tasks.causal.tokens import Sequences
@@ -40,7 +41,7 @@ class CausalTask(Task):
 
     @property
     def example(self) -> Example:
-        return Example(("The weights lie on tiles, and",), "outputs.logits")
+        return Continuation(("The weights lie on tiles, and",))
 
     def model_options(self) -> dict[str, object]:
         """Nothing: the head is that of the pretrained model."""
