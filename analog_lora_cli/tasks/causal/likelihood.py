@@ -88,5 +88,28 @@ def longest_input(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int:
     return int(resolve_max_length(_plain(model).config, tokenizer))
 
 
+def shortened(inputs: dict[str, Tensor], lengths: Sequence[int], limit: int) -> tuple[dict[str, Tensor], Sequence[int]]:
+    """The model inputs of a batch with at most `limit` tokens of each row, the last ones, and their numbers.
+
+    Args:
+        inputs: `input_ids` and `attention_mask`, (R, T), padded on the right; others are left out.
+        lengths: (R,) tokens of each row.
+        limit: tokens of a row at most.
+    """
+    import torch
+
+    tokens = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    if max(lengths) <= limit:
+        return tokens, lengths
+    starts = [max(length - limit, 0) for length in lengths]
+    cut = {
+        name: torch.nn.utils.rnn.pad_sequence(
+            [row[start:length] for row, start, length in zip(tensor, starts, lengths, strict=True)], batch_first=True
+        )
+        for name, tensor in tokens.items()
+    }
+    return cut, [length - start for length, start in zip(lengths, starts, strict=True)]
+
+
 def _plain(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model

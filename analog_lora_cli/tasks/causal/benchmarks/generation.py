@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.tasks.base import EvalSet, FloatArray
 from analog_lora_cli.tasks.causal.benchmarks.documents import Documents
 from analog_lora_cli.tasks.causal.benchmarks.scoring import scores
 from analog_lora_cli.tasks.causal.benchmarks.tokens import RequestTokenizer
-from analog_lora_cli.tasks.causal.likelihood import longest_input
+from analog_lora_cli.tasks.causal.generation import generated_tokens
+from analog_lora_cli.tasks.causal.likelihood import longest_input, shortened
 from analog_lora_cli.tasks.data.features import mapped_features
 from analog_lora_cli.tasks.scores import Scores
 
@@ -37,71 +36,11 @@ class GreedyAnswers:
 
     def __call__(self, model: nn.Module, inputs: dict[str, Tensor], lengths: Sequence[int]) -> list[FloatArray]:
         """Write the answers of a batch; see `BatchOutputs`."""
-        prompts, room = inputs["input_ids"], longest_input(model, self.tokenizer) - self.longest
+        room = longest_input(model, self.tokenizer) - self.longest
         if room < 1:
             raise UsageError(f"task.benchmarks: answers of {self.longest} tokens leave no room for a question")
-        rows = [row[:length][-room:] for row, length in zip(prompts, lengths, strict=True)]
-        return [np.array(answer, dtype=np.float64) for answer in self.answers(model, rows)]
-
-    def answers(self, model: Any, prompts: Sequence[Tensor]) -> list[list[int]]:
-        """The tokens of the answers to some prompts, without what comes after their end.
-
-        Args:
-            model: a causal language model.
-            prompts: the tokens of each prompt, of different lengths.
-        """
-        from torch.nn.utils.rnn import pad_sequence
-        from transformers import StoppingCriteriaList
-
-        padding = self.tokenizer.pad_token_id
-        tokens = pad_sequence(list(prompts), True, padding, "left")
-        mask = pad_sequence([row.new_ones(len(row)) for row in prompts], True, 0, "left")
-        start = tokens.shape[1]
-        ends = _stop_texts(self.tokenizer, self.stops, start)
-        whole = model.generate(
-            input_ids=tokens,
-            attention_mask=mask,
-            max_new_tokens=self.longest,
-            do_sample=False,
-            num_beams=1,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            use_cache=True,
-            pad_token_id=padding,
-            stopping_criteria=StoppingCriteriaList([ends]),
-        )
-        return [_without_padding(row, padding) for row in whole[:, start:].tolist()]
-
-
-def _without_padding(answer: list[int], padding: int) -> list[int]:
-    size = len(answer)
-    while size and answer[size - 1] == padding:
-        size -= 1
-    return answer[:size]
-
-
-def _stop_texts(tokenizer: PreTrainedTokenizerBase, stops: Sequence[str], start: int) -> Any:
-    """A criterion that ends each row of its own at any of some texts.
-
-    Args:
-        tokenizer: tokenizer of the model.
-        stops: the texts.
-        start: tokens of the prompts.
-    """
-    import torch
-    from transformers import StoppingCriteria
-
-    # Two more than a text has, because it may be written in other tokens.
-    sizes = {stop: len(tokenizer.encode(stop, add_special_tokens=False)) + 2 for stop in stops}
-
-    class _StopTexts(StoppingCriteria):
-        def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Any:
-            rows = input_ids[:, start:].tolist()
-            ended = [any(stop in tokenizer.decode(row[-size:]) for stop, size in sizes.items()) for row in rows]
-            return torch.tensor(ended, device=input_ids.device)
-
-    return _StopTexts()
+        tokens, lengths = shortened(inputs, lengths, room)
+        return generated_tokens(model, tokens, lengths, self.tokenizer, self.longest, self.stops)
 
 
 def generation_set(documents: Documents, tokenizer: PreTrainedTokenizerBase) -> EvalSet:

@@ -16,7 +16,7 @@ from analog_lora_cli.tasks.base import EvalSet, FloatArray
 from analog_lora_cli.tasks.causal.benchmarks.documents import Documents
 from analog_lora_cli.tasks.causal.benchmarks.scoring import scores
 from analog_lora_cli.tasks.causal.benchmarks.tokens import RequestTokenizer
-from analog_lora_cli.tasks.causal.likelihood import logits_at, longest_input, most_tokens
+from analog_lora_cli.tasks.causal.likelihood import logits_at, longest_input, most_tokens, shortened
 from analog_lora_cli.tasks.data.features import mapped_features
 from analog_lora_cli.tasks.scores import Scores
 
@@ -43,7 +43,7 @@ class ContinuationLikelihoods:
         import torch
 
         rows = [self.continuations[row] for row in inputs[ROW].tolist()]
-        tokens, lengths = _shortened(inputs, lengths, longest_input(model, self.tokenizer))
+        tokens, lengths = shortened(inputs, lengths, longest_input(model, self.tokenizer))
         first = min(length - max(map(len, row)) for row, length in zip(rows, lengths, strict=True))
         if first < 0:
             raise UsageError("task.benchmarks: a continuation is longer than the model's input may be")
@@ -54,25 +54,6 @@ class ContinuationLikelihoods:
             pairs = [_likelihood(logits_CV[length - len(one) - first : length - first], one) for one in row]
             outputs.append(np.array(pairs).ravel())
         return outputs
-
-
-def _shortened(
-    inputs: dict[str, Tensor], lengths: Sequence[int], limit: int
-) -> tuple[dict[str, Tensor], Sequence[int]]:
-    """The model inputs of a batch with at most `limit` tokens of each row, the last ones, and their numbers."""
-    import torch
-
-    tokens = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-    if max(lengths) <= limit:
-        return tokens, lengths
-    starts = [max(length - limit, 0) for length in lengths]
-    cut = {
-        name: torch.nn.utils.rnn.pad_sequence(
-            [row[start:length] for row, start, length in zip(tensor, starts, lengths, strict=True)], batch_first=True
-        )
-        for name, tensor in tokens.items()
-    }
-    return cut, [length - start for length, start in zip(lengths, starts, strict=True)]
 
 
 def _likelihood(logits_CV: Tensor, continuation: Tokens) -> tuple[float, float]:
