@@ -186,11 +186,16 @@ class DriftResult:
             return MetricOverChips(readings, None)
         ends = np.cumsum([len(row) for row in rows])[:-1]
         by_row = [part.mean(axis=1) for part in np.split(over_samples, ends, axis=1)]
-        clusters = self._clusters[self.metrics[metric].sample_set].count
+        # Of an average the fewest: their correction is the largest.
+        clusters = min(self._clusters[name].count for name in self.metrics[metric].sample_sets)
         return MetricOverChips(readings, np.stack(by_row, axis=1), clusters)
 
     def _over_samples(self, metric: Metric, readings: list[Measurement]) -> Array | None:
         """(replicates, readings): a metric of each reading on resampled samples; None: unknown."""
+        if metric.average_of:
+            parts = [self._over_samples(part, readings) for part in metric.average_of]
+            known = [part for part in parts if part is not None]
+            return np.mean(known, axis=0) if len(known) == len(parts) else None
         clusters = self._clusters.get(metric.sample_set)
         if metric.statistic is None or clusters is None:
             return None
@@ -256,10 +261,17 @@ def paired_gain(before: DriftResult, after: DriftResult, label: str) -> Statisti
     return paired_difference(*pair, label)
 
 
-def paired_difference(first: DriftResult, second: DriftResult, label: str) -> Statistics:
+def paired_difference(first: DriftResult, second: DriftResult, label: str, metric: str | None = None) -> Statistics:
     """The second result minus the first at a time, on the same chips and samples.
+
+    Args:
+        first: a result.
+        second: another one.
+        label: label of a time, or of noise.
+        metric: name of the metric; None: the headline.
 
     Returns:
         statistics of the mean difference, chip by chip.
     """
-    return (second.over_chips(second.metric, label) - first.over_chips(first.metric, label)).statistics()
+    metric = metric or first.metric
+    return (second.over_chips(metric, label) - first.over_chips(metric, label)).statistics()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from torch import nn
 from analog_lora_cli.tasks.base import EvalSet, FloatArray, Task
 from analog_lora_cli.tasks.data.collator import PaddingCollator
 from analog_lora_cli.tasks.data.features import MODEL_INPUTS
+from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.tasks.scores import Column, Columns, Scores
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Evaluator:
             scores = eval_set.score([outputs[row] for row in range(len(eval_set.features))])
             metrics |= scores.metrics
             samples |= _named(eval_set.name, scores.samples)
-        return Scores(metrics, samples)
+        return Scores(metrics | _averages(self._task.metrics, metrics), samples)
 
     @torch.no_grad()  # Not inference_mode: a training may follow with what the model keeps between its calls.
     def expected_seconds(self, model: nn.Module) -> float:
@@ -117,6 +118,15 @@ class Evaluator:
 
     def _inputs(self, batch: _Batch) -> dict[str, torch.Tensor]:
         return {name: tensor.to(self.device) for name, tensor in batch.inputs.items()}
+
+
+def _averages(metrics: Sequence[Metric], values: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that are means of others."""
+    return {
+        metric.name: float(np.mean([values[part.name] for part in metric.average_of]))
+        for metric in metrics
+        if metric.average_of
+    }
 
 
 def _named(name: str, columns: Columns) -> list[tuple[str, Column]]:

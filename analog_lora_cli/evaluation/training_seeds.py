@@ -28,6 +28,7 @@ from analog_lora_cli.evaluation.bootstrap import (
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.log import Metrics
 from analog_lora_cli.evaluation.statistics import MetricOverChips, student, wider
+from analog_lora_cli.tasks.metric import Metric
 
 
 class SeedComponents(TypedDict):
@@ -120,6 +121,16 @@ class SeedGroup:
     def training_seeds(self) -> list[int]:
         """The seeds of the trainings."""
         return [seed for result in self.results for seed in result.training_seeds]
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The task's metrics by name, the headline first."""
+        return self.first.metrics
+
+    @property
+    def converters_only(self) -> Metrics:
+        """Metrics with converters only, means over the trainings."""
+        return {name: float(np.mean([one.converters_only[name] for one in self.results])) for name in self.digital}
 
     def values(self, metric: str, label: str | None) -> list[float]:
         """A metric of each training at a time, the mean over its chips; None: digitally."""

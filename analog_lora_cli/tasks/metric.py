@@ -21,6 +21,20 @@ class Metric:
     """The metric as a function of the samples' scores, for intervals over samples; None: they cover chips only."""
     sample_set: str = "validation"
     """Name of the evaluation set that the metric is measured on."""
+    group: str = ""
+    """Metrics of which this is one, such as `benchmarks`: a table shows them together. Empty: none."""
+    row: str = ""
+    """Name in that table; empty: `name`."""
+    note: str = ""
+    """What that name leaves out: `acc_norm`."""
+    average_of: tuple[Metric, ...] = ()
+    """The metrics whose mean this is; empty: it is measured itself."""
+
+    @property
+    def sample_sets(self) -> list[str]:
+        """Names of the evaluation sets that the metric is measured on."""
+        parts = [name for part in self.average_of for name in part.sample_sets]
+        return list(dict.fromkeys(parts)) or [self.sample_set]
 
     @property
     def label(self) -> str:

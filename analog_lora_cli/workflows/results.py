@@ -99,6 +99,13 @@ def write_comparison(evaluations: Sequence[Evaluation], folder: Path) -> None:
                 other: {label: paired_difference(first, result, label) for label in first.conditions}
                 for other, result in others
             },
+            "differences_by_metric": {
+                metric: {
+                    other: {label: paired_difference(first, result, label, metric) for label in first.conditions}
+                    for other, result in others
+                }
+                for metric in first.digital
+            },
         },
     )
     with replacing(folder / "comparison.png") as beside:

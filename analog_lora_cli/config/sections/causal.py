@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from analog_lora_cli.config.effects import Affects, Unit
 from analog_lora_cli.config.registry import TASKS
 from analog_lora_cli.config.sections.task import TaskSection
+
+
+def _unique_names(names: list[str]) -> list[str]:
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} stands there twice")
+    return names
 
 
 class CausalSection(TaskSection):
@@ -36,6 +43,14 @@ class CausalSection(TaskSection):
     )
     """Share of the training data that is kept apart for validation where no validation data are given. The same
     samples for every `train.seed`."""
+
+    benchmarks: Annotated[list[str], AfterValidator(_unique_names), Affects("score")] = Field(default=[])
+    """Benchmarks to measure too, by lm-eval's names: arc_easy, piqa, gsm8k, ... Questions and scores are lm-eval's,
+    `max_eval_samples` the first questions of each. Needs the extra `llm`."""
+
+    benchmark_folder: Annotated[str | None, Affects("data")] = None
+    """Folder with NAME.jsonl for each benchmark, in the columns of the hub's data set (NAME_SPLIT.jsonl for several
+    splits, such as gsm8k_test.jsonl and gsm8k_train.jsonl); null: the hub."""
 
 
 class InstructionSection(CausalSection):

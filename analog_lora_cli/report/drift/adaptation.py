@@ -8,6 +8,7 @@ from analog_lora_cli.config.times import duration
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.statistics import interval_of
 from analog_lora_cli.report.drift.comparison import signed
+from analog_lora_cli.report.drift.groups import group_tables
 from analog_lora_cli.report.drift.run import untimed_table
 from analog_lora_cli.report.drift.table import chips, condition_names, drift_table, noise_lines, warning_lines
 from analog_lora_cli.runtime import console
@@ -28,6 +29,8 @@ def print_adaptation(recovery: Recovery) -> None:
         else:
             console.results().print(recovery_table(recovery))
             console.results().print(recovery_sentence(recovery), soft_wrap=True)
+        for table in group_tables(after.drift, name):
+            console.results().print(table)
         console.note(f"written: {folder}/")
     console.note(
         f"trained adapter {name}: {cost_text(recovery)}; the weights on the tiles are those of before; "

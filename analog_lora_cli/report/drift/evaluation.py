@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.table import Table
+
 from analog_lora_cli.report.drift.comparison import comparison_table
 from analog_lora_cli.report.drift.deployment import deployment_table
+from analog_lora_cli.report.drift.groups import group_comparison_tables, group_tables
 from analog_lora_cli.report.drift.seeds import seed_comparison_tables, seeds_table
 from analog_lora_cli.report.drift.table import chips, drift_table
 from analog_lora_cli.runtime import console
@@ -31,10 +34,13 @@ def print_evaluation(evaluation: DriftEvaluation, output: Path | None) -> None:
     if not others:
         assert first.drift is not None
         title = f"{first.subject.name}: {first.metric} over time"
-        console.results().print(drift_table(first.drift, title))
+        _print([drift_table(first.drift, title), *group_tables(first.drift, first.subject.name)])
         return
     deployment = evaluation.deployment
-    console.results().print((deployment_table if deployment else comparison_table)(evaluation.measured))
+    if deployment:
+        _print([deployment_table(evaluation.measured)])
+    else:
+        _print([comparison_table(evaluation.measured), *group_comparison_tables(evaluation.measured)])
     if output is not None and evaluation.written:
         names = "deployment.json" if deployment else "comparison.json, comparison.png"
         console.note(f"written: {output}/{names}")
@@ -42,12 +48,19 @@ def print_evaluation(evaluation: DriftEvaluation, output: Path | None) -> None:
 
 def _print_groups(evaluation: DriftEvaluation, output: Path | None) -> None:
     groups = evaluation.groups
-    for table in [seeds_table(groups[0])] if len(groups) == 1 else seed_comparison_tables(groups):
-        console.results().print(table)
+    if len(groups) == 1:
+        _print([seeds_table(groups[0]), *group_tables(groups[0], groups[0].name)])
+    else:
+        _print(seed_comparison_tables(groups))
     if evaluation.written and len(groups) == 1:
         console.note(f"written: {output or evaluation.measured[0].subject.group}/seeds.json")
     elif evaluation.written and output is not None:
         console.note(f"written: {output}/comparison.json, comparison.png")
+
+
+def _print(tables: Sequence[Table]) -> None:
+    for table in tables:
+        console.results().print(table)
 
 
 def _kept(evaluation: Evaluation) -> str:

@@ -7,6 +7,7 @@ from rich.table import Table
 from analog_lora_cli.config.times import duration
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.text import number_text
+from analog_lora_cli.report.drift.groups import group_tables
 from analog_lora_cli.report.drift.seeds import seeds_table
 from analog_lora_cli.report.drift.table import drift_table, warning_lines
 from analog_lora_cli.runtime import console
@@ -16,7 +17,8 @@ from analog_lora_cli.workflows.train import RunResult
 
 def print_run(result: RunResult, title: str) -> None:
     """Print the results of a run."""
-    console.results().print(_table(result, title))
+    for table in [_table(result, title), *group_tables(result.result, title)]:
+        console.results().print(table)
     training = result.metrics["train"]
     loss = "" if training["final_loss"] is None else f", loss {training['final_loss']:.3f}"
     console.note(

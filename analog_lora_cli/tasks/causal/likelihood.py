@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from analog_lora_cli.tasks.data.collator import IGNORED
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerBase
 
     from analog_lora_cli.tasks.base import FloatArray
 
@@ -49,7 +50,7 @@ def token_log_likelihoods(model: nn.Module, inputs: dict[str, Tensor]) -> list[T
     inputs = dict(inputs)
     next_RT = inputs.pop("labels")[:, 1:]
     needed_C = (next_RT != IGNORED).any(dim=0).nonzero()[:, 0]
-    logits_RCV = _logits(model, inputs, needed_C)
+    logits_RCV = logits_at(model, inputs, needed_C)
     rows = []
     # Row by row, because each one's probabilities are as large as its logits.
     for logits_CV, next_C in zip(logits_RCV, next_RT[:, needed_C], strict=True):
@@ -58,12 +59,57 @@ def token_log_likelihoods(model: nn.Module, inputs: dict[str, Tensor]) -> list[T
     return rows
 
 
-def _logits(model: nn.Module, inputs: dict[str, Tensor], positions_C: Tensor) -> Tensor:
-    plain = getattr(model, "get_base_model", lambda: model)()
-    accepted = inspect.signature(plain.forward).parameters
+def logits_at(model: nn.Module, inputs: dict[str, Tensor], positions_C: Tensor) -> Tensor:
+    """The logits of a batch at some positions, (R, C, V); others are not computed where the model can leave them out.
+
+    Args:
+        model: a causal language model, or PEFT's wrapper around one.
+        inputs: model inputs, (R, T).
+        positions_C: (C,) positions.
+    """
+    accepted = inspect.signature(_plain(model).forward).parameters
     # A cache of keys and values is of use in generation only.
     options = {"use_cache": False} if "use_cache" in accepted else {}
     if "logits_to_keep" in accepted:
         logits: Tensor = model(**inputs, **options, logits_to_keep=positions_C).logits
         return logits
     return model(**inputs, **options).logits[:, positions_C]  # type: ignore[no-any-return]
+
+
+def longest_input(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The tokens that a model's input may have at most, by lm-eval's rule; needs lm-eval.
+
+    Args:
+        model: as for `logits_at`.
+        tokenizer: its tokenizer, which knows where the model's configuration does not say.
+    """
+    from lm_eval.models.utils import resolve_max_length
+
+    return int(resolve_max_length(_plain(model).config, tokenizer))
+
+
+def shortened(inputs: dict[str, Tensor], lengths: Sequence[int], limit: int) -> tuple[dict[str, Tensor], Sequence[int]]:
+    """The model inputs of a batch with at most `limit` tokens of each row, the last ones, and their numbers.
+
+    Args:
+        inputs: `input_ids` and `attention_mask`, (R, T), padded on the right; others are left out.
+        lengths: (R,) tokens of each row.
+        limit: tokens of a row at most.
+    """
+    import torch
+
+    tokens = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    if max(lengths) <= limit:
+        return tokens, lengths
+    starts = [max(length - limit, 0) for length in lengths]
+    cut = {
+        name: torch.nn.utils.rnn.pad_sequence(
+            [row[start:length] for row, start, length in zip(tensor, starts, lengths, strict=True)], batch_first=True
+        )
+        for name, tensor in tokens.items()
+    }
+    return cut, [length - start for length, start in zip(lengths, starts, strict=True)]
+
+
+def _plain(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

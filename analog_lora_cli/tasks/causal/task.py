@@ -12,6 +12,7 @@ import numpy as np
 from analog_lora_cli.config.sections.causal import CausalSection
 from analog_lora_cli.errors import DataError, UsageError
 from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Task
+from analog_lora_cli.tasks.causal.benchmarks.benchmarks import Benchmarks
 from analog_lora_cli.tasks.causal.example import Continuation
 from analog_lora_cli.tasks.causal.likelihood import label_log_likelihoods, most_tokens
 from analog_lora_cli.tasks.causal.metrics import LOSS, PERPLEXITY, TOKENS, likelihood_scorer
@@ -37,7 +38,8 @@ class CausalTask(Task):
 
     def __init__(self, config: CausalSection, seed: int) -> None:
         super().__init__(config, seed)
-        self.metrics = (PERPLEXITY, LOSS)
+        self.benchmarks = Benchmarks(config.benchmarks, config.benchmark_folder, config.max_eval_samples)
+        self.metrics = (PERPLEXITY, LOSS, *self.benchmarks.metrics)
 
     @property
     def example(self) -> Example:
@@ -62,7 +64,8 @@ class CausalTask(Task):
         return mapped_features(sequence.features() for sequence in chosen)
 
     def eval_sets(self, tokenizer: PreTrainedTokenizerBase) -> list[EvalSet]:
-        return [self._validation(self.sequences("validation", tokenizer)[: self.config.max_eval_samples], tokenizer)]
+        sequences = self.sequences("validation", tokenizer)[: self.config.max_eval_samples]
+        return [self._validation(sequences, tokenizer), *self.benchmarks.eval_sets(tokenizer)]
 
     def _validation(self, sequences: Sequences, tokenizer: PreTrainedTokenizerBase) -> EvalSet:
         tokens = np.array([sequence.counted for sequence in sequences])
@@ -71,8 +74,8 @@ class CausalTask(Task):
             mapped_features(sequence.features() for sequence in sequences),
             likelihood_scorer(tokens),
             {TOKENS: tokens},
-            label_log_likelihoods,
-            most_tokens(len(tokenizer)),
+            outputs=label_log_likelihoods,
+            most_tokens=most_tokens(len(tokenizer)),
         )
 
     def outputs(self, result: ModelOutput, lengths: Sequence[int]) -> list[FloatArray]:
@@ -87,7 +90,7 @@ class CausalTask(Task):
         files = super().data_files()
         if self.config.validation_file is None and "train" in files:
             files["validation"] = files["train"]
-        return files
+        return files | self.benchmarks.files()
 
     def rows(self, role: str, columns: Sequence[str]) -> tuple[str, Iterator[Row]]:
         """The rows of `train` or `validation`, and the name of their file or data set.
