@@ -167,7 +167,7 @@ def _labelled(drift: DriftConfig) -> dict[Measurement, str]:
     """The measurements over chips, each with the label of its time or noise."""
     labels = {seconds(label): label for label in drift.times}
     return {
-        one: labels[one.seconds] if one.kind == "chip" else level_label(one.level)
+        one: labels[one.seconds] if one.ages else level_label(one.level)
         for one in drift_measurements(drift)
         if one.has_chip
     }
@@ -186,7 +186,14 @@ def _with_stored(
     subject: Subject, finished: Measurements, grid: dict[Measurement, str], result: DriftResult
 ) -> DriftResult:
     """A result with those measurements of a stored grid, and those draws, that are finished; itself if it has all."""
-    stored = {one: label for one, label in grid.items() if one in finished.scores}
+    # One table holds recalibrations of one kind: those that were asked for.
+    kinds = {None, result.recalibration}
+    mixes = result.recalibration is not None
+    stored = {
+        one: label
+        for one, label in grid.items()
+        if one in finished.scores and not (mixes and one.recalibration not in kinds)
+    }
     draws = [one for one in finished.scores if one.kind == "converters_only"]
     merged = _result(subject, finished, {**stored, **result.labels}, draws)
     return result if merged.measured.scores.keys() == result.measured.scores.keys() else merged
@@ -207,9 +214,9 @@ def _result(
         draws: draws with converters only, beside those of the configuration.
     """
     config, task = subject.config, subject.task
-    times = {one.seconds: label for one, label in over_chips.items() if one.kind == "chip"}
+    times = {one.seconds: label for one, label in over_chips.items() if one.ages}
     levels = {one.level: label for one, label in over_chips.items() if one.kind == "gaussian"}
-    by_chip = sorted(over_chips, key=lambda one: (one.level, one.chip, one.seconds, one.read))
+    by_chip = sorted(over_chips, key=lambda one: (one.level, one.kind, one.calibrated, one.chip, one.seconds, one.read))
     further = sorted(draws, key=lambda one: one.read)
     wanted = dict.fromkeys([*without_chips(config.drift.draws), *further, *by_chip])
     return DriftResult(
@@ -218,7 +225,11 @@ def _result(
         hardware=config.hardware,
         chips=sorted({one.chip for one in over_chips if one.kind == "chip"}),
         times=[times[time] for time in sorted(times)],
-        measured=Measurements({one: finished.scores[one] for one in wanted}, finished.truth),
+        measured=Measurements(
+            {one: finished.scores[one] for one in wanted},
+            finished.truth,
+            {one: finished.calibrations[one] for one in wanted if one in finished.calibrations},
+        ),
         baseline=subject.baseline,
         training_seeds=[config.train.seed],
         levels=[levels[level] for level in sorted(levels)],
