@@ -103,14 +103,16 @@ def evaluate(
 
     Raises:
         CheckpointError: the adapter or the base is damaged or another one.
-        UsageError: the folder's measurements belong to other conditions, another process is adding to them, or the
-            device is not defined at a time.
+        UsageError: the folder's measurements belong to other conditions, another process is adding to them, the
+            device is not defined at a time, or the training data of a recalibration have changed.
     """
     config = subject.config
     drifts = [drift for drift in (config.drift, also) if with_chips and drift is not None]
     for drift in drifts:
         check_times(config.hardware, drift.times)
     store.verify_adapter(subject.checkpoint, subject.adapter)
+    if any(drift.recalibrate is not None for drift in drifts):
+        subject.check_training_data()
     require_learned_ranges(config.hardware, subject.checkpoint.input_ranges(subject.adapter, config.hardware))
     if keep:
         check_writable(folder)
