@@ -114,9 +114,14 @@ class DriftResult:
     @cached_property
     def labels(self) -> dict[Measurement, str]:
         """The measurements over chips, each with the label of its condition."""
+        return {one: one.condition(label) for one, label in self.times_and_levels.items()}
+
+    @cached_property
+    def times_and_levels(self) -> dict[Measurement, str]:
+        """The measurements over chips, each with the label of its time or noise."""
         times = {seconds(label): label for label in self.times}
         levels = {noise_level(label): label for label in self.levels}
-        return {one: one.condition(times, levels) for one in self.measurements}
+        return {one: times[one.seconds] if one.ages else levels[one.level] for one in self.measurements}
 
     def chips_at(self, label: str) -> list[int]:
         """The chips that were measured at a time, in ascending order."""

@@ -84,19 +84,16 @@ class Measurement:
         settings = Recalibration(int(match["rank"]), int(match["tokens"]), int(match["reads"]))
         return cls("recalibrated", *aged, recalibration=settings, calibrated=float(match["calibrated"]))
 
-    def condition(self, times: Mapping[float, str], levels: Mapping[float, str]) -> str:
+    def condition(self, label: str) -> str:
         """Label of the condition that a chip was measured under: `1y`, `1y recalibrated`, `3%`.
 
         Args:
-            times: labels of the times after programming, by their seconds.
-            levels: labels of the sizes of Gaussian noise.
+            label: label of its time or noise.
         """
-        if self.kind == "gaussian":
-            return levels[self.level]
         if self.recalibration is None:
-            return times[self.seconds]
+            return label
         at = "" if self.calibrated == self.seconds else f" at {shortest_label(self.calibrated)}"
-        return f"{times[self.seconds]} recalibrated{at}"
+        return f"{label} recalibrated{at}"
 
     def label(self) -> str:
         """Name for a person: `digital`, `chip 3 at 1y, read 1`, `chip 3 with 6.7% noise`."""

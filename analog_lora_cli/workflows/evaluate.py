@@ -160,9 +160,10 @@ def _with_the_checkpoints_own(
             if is_main():
                 log.start(own.truth)
                 for one, values in scores.items():
-                    log.append(one, values)
+                    log.append(one, values, own.calibrations.get(one))
             processes.wait_for_all()
-    return Measurements({**finished.scores, **scores}, own.truth if finished.truth is None else finished.truth)
+    truth = own.truth if finished.truth is None else finished.truth
+    return Measurements({**finished.scores, **scores}, truth, {**own.calibrations, **finished.calibrations})
 
 
 def _labelled(drift: DriftConfig) -> dict[Measurement, str]:
@@ -197,7 +198,7 @@ def _with_stored(
         if one in finished.scores and not (mixes and one.recalibration not in kinds)
     }
     draws = [one for one in finished.scores if one.kind == "converters_only"]
-    merged = _result(subject, finished, {**stored, **result.labels}, draws)
+    merged = _result(subject, finished, {**stored, **result.times_and_levels}, draws)
     return result if merged.measured.scores.keys() == result.measured.scores.keys() else merged
 
 
