@@ -91,6 +91,7 @@ def train(
         "analora evaluate-drift runs/sst2 --set hardware.adc_bits=6 --output six-bit",
         "analora evaluate-drift runs/lora runs/digital --output runs/comparison",
         "analora evaluate-drift runs/lora --gaussian 1%,3%,6.7%",
+        "analora evaluate-drift runs/sst2 --recalibrate 32",
         "analora evaluate-drift runs/sst2 --require 'accuracy>=85@1y'",
     ),
 )
@@ -103,6 +104,7 @@ def evaluate_drift(
     seed: options.Seed = None,
     reads: options.Reads = None,
     gaussian: options.Gaussian = None,
+    recalibrate: options.Recalibrate = None,
     limit: options.Limit = None,
     require: options.Require = None,
     output: options.DriftFolder = None,
@@ -123,6 +125,7 @@ def evaluate_drift(
             seed=seed,
             reads=reads,
             gaussian=gaussian,
+            recalibrate=recalibrate,
             limit=limit,
             overrides=set_ or [],
             requirements=require or [],
@@ -174,6 +177,7 @@ def export(
         "analora adapt runs/glue --preset glue-cola-lora --adapter cola",
         "analora adapt runs/x --adapter six --from default --set hardware.adc_bits=6",
         "analora adapt runs/sst2 --preset adapt-aged-chip --chip 7 --at 10y",
+        "analora adapt runs/sst2 --preset recalibrate-chip --chip 3 --at 1y",
     )
 )
 def adapt(

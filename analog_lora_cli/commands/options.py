@@ -130,6 +130,15 @@ Gaussian = Annotated[
         "weight; default: the configuration's drift.gaussian.",
     ),
 ]
+Recalibrate = Annotated[
+    int | None,
+    _measurement(
+        "--recalibrate",
+        metavar="RANK",
+        help="Also measure each chip at each time after a recalibration in closed form: a correction of this rank "
+        "beside each layer, from training text without labels; default: the configuration's drift.recalibrate.",
+    ),
+]
 Limit = Annotated[
     int | None,
     _measurement(

@@ -18,6 +18,7 @@ def option_layers(
     reads: int | None = None,
     limit: int | None = None,
     gaussian: str | Sequence[str | float] | None = None,
+    recalibrate: int | None = None,
 ) -> Layers:
     """The layers of the options that are given.
 
@@ -28,13 +29,17 @@ def option_layers(
         chips: `drift.chips`.
         seed: `drift.seed`.
         reads: `drift.reads`.
+        recalibrate: `drift.recalibrate`.
         limit: `task.max_eval_samples`.
 
     Raises:
         UsageError: an override sets the key of an option too.
         ConfigError: an override has another form than `KEY=VALUE`.
     """
-    drift = {"times": _listed(times), "chips": chips, "seed": seed, "reads": reads, "gaussian": _listed(gaussian)}
+    drift = {
+        "times": _listed(times), "chips": chips, "seed": seed, "reads": reads, "gaussian": _listed(gaussian),
+        "recalibrate": recalibrate,
+    }  # fmt: skip
     layers: Layers = [(f"--{key}", {"drift": {key: value}}) for key, value in drift.items() if value is not None]
     if limit is not None:
         layers.append(("--limit", {"task": {"max_eval_samples": limit}}))

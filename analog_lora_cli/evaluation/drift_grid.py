@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-import torch
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from analog_lora_cli.config.sections.drift import DriftConfig
 from analog_lora_cli.config.sections.hardware import HardwareConfig
@@ -13,11 +11,12 @@ from analog_lora_cli.config.times import seconds, shortest_label
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.evaluation.log import MeasurementLog, Measurements, Metrics
-from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement, without_chips
+from analog_lora_cli.evaluation.measurement import DIGITAL, CalibrationCost, Measurement, without_chips
 from analog_lora_cli.hardware.physics.devices import undefined_times
-from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
+from analog_lora_cli.hardware.seeds import seeded_globally
 from analog_lora_cli.models.input_ranges import set_input_ranges
 from analog_lora_cli.models.loaded import LoadedModel
+from analog_lora_cli.models.recalibration import Calibration, Recalibrator
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.ranks import is_main, rank, world_size
@@ -49,18 +48,23 @@ def check_times(hardware: HardwareConfig, times: list[str], origin: str = "drift
 def drift_measurements(drift: DriftConfig) -> list[Measurement]:
     """All measurements of a drift evaluation, in their order."""
     chips = range(drift.seed, drift.seed + drift.chips)
-    noise = [Measurement("gaussian", chip, level=level) for chip in chips for level in drift.gaussian]
-    return [*without_chips(drift.draws), *_chip_measurements(drift), *noise]
-
-
-def _chip_measurements(drift: DriftConfig) -> list[Measurement]:
-    chips = range(drift.seed, drift.seed + drift.chips)
-    return [
+    aged = [
         Measurement("chip", chip, seconds(label), read)
         for chip in chips
         for label in drift.times
         for read in range(drift.reads)
     ]
+    noise = [Measurement("gaussian", chip, level=level) for chip in chips for level in drift.gaussian]
+    # Measurements after one recalibration come one after another, so that it is made once.
+    recalibrated = [
+        Measurement(
+            "recalibrated", chip, seconds(time), read, recalibration=drift.recalibration, calibrated=seconds(calibrated)
+        )
+        for chip in chips
+        for calibrated, time in drift.recalibrated_times
+        for read in range(drift.reads)
+    ]
+    return [*without_chips(drift.draws), *aged, *recalibrated, *noise]
 
 
 def measure(
@@ -85,7 +89,7 @@ def measure(
         the earlier measurements and the new ones, the same on all processes.
     """
     earlier = earlier or Measurements()
-    results = Measurements(dict(earlier.scores), evaluator.truth)
+    results = Measurements(dict(earlier.scores), evaluator.truth, dict(earlier.calibrations))
     remaining = [measurement for measurement in measurements if measurement not in results.scores]
     reused = len(measurements) - len(remaining)
     processes.wait_for_all()
@@ -94,17 +98,21 @@ def measure(
     processes.wait_for_all()
     bench = _Bench(loaded)
     new: dict[Measurement, Scores] = {}
+    costs: dict[Measurement, CalibrationCost] = {}
     for measurement in remaining[rank() :: world_size()]:
-        with bench.conditions(measurement), _output_noise_of(measurement):
+        with bench.conditions(measurement), seeded_globally("output noise", measurement.key()):
             scores = new[measurement] = evaluator.run(loaded.module)
+        if measurement.recalibration is not None:
+            costs[measurement] = bench.calibration_cost
         if log is not None:
-            log.append(measurement, scores)
+            log.append(measurement, scores, costs.get(measurement))
         if progress is not None:
             total = len(measurements)
             # The other processes are taken to be as far as this one.
             progress(min(reused + len(new) * world_size(), total), total, measurement, scores.metrics)
-    for part in processes.gather(new):
+    for part, own_costs in processes.gather((new, costs)):
         results.scores |= part
+        results.calibrations |= own_costs
     return results
 
 
@@ -114,6 +122,16 @@ class _Bench:
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded = loaded
         self._analog: AnalogModel | None = None
+        self._recalibrator: Recalibrator | None = None
+        self._calibration: tuple[int, float, Calibration] | None = None
+        """The newest calibration after its chip and time."""
+
+    @property
+    def calibration_cost(self) -> CalibrationCost:
+        """Cost of the newest calibration."""
+        assert self._calibration is not None
+        own = self._calibration[2]
+        return CalibrationCost(own.seconds, own.parameters, own.ranks, own.explained)
 
     @contextmanager
     def conditions(self, measurement: Measurement) -> Iterator[None]:
@@ -134,16 +152,19 @@ class _Bench:
             with self._analog.with_gaussian_noise(measurement.chip, measurement.level):
                 yield
         else:
-            chip = self._analog.program(measurement.chip)
-            with self._analog.on_chip(chip, measurement.seconds, measurement.read):
-                yield
+            with self._corrected(self._analog, measurement):
+                chip = self._analog.program(measurement.chip)
+                with self._analog.on_chip(chip, measurement.seconds, measurement.read):
+                    yield
 
-
-@contextmanager
-def _output_noise_of(measurement: Measurement) -> Iterator[None]:
-    """Seed the output noise with the measurement's key, so that it does not depend on what was drawn before."""
-    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
-        seed = derive_seed("output noise", measurement.key())
-        torch.manual_seed(seed)
-        seed_generator(torch.default_generator, seed)
-        yield
+    def _corrected(self, model: AnalogModel, measurement: Measurement) -> AbstractContextManager[None]:
+        """Recalibrate the chip if the measurement asks for it, and correct the products inside the block."""
+        settings = measurement.recalibration
+        if settings is None:
+            return nullcontext()
+        if self._recalibrator is None or self._recalibrator.settings != settings:
+            self._recalibrator, self._calibration = Recalibrator(model, settings), None
+        moment = measurement.chip, measurement.calibrated
+        if self._calibration is None or self._calibration[:2] != moment:
+            self._calibration = (*moment, self._recalibrator.calibrate(*moment))
+        return self._calibration[2].applied(model)

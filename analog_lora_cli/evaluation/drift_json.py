@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from analog_lora_cli.config.noise_levels import noise_level
+from analog_lora_cli.config.recalibration import Recalibration
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import FORMAT, DriftResult
 from analog_lora_cli.evaluation.measurement import Measurement
@@ -30,10 +34,45 @@ def drift_json(result: DriftResult) -> dict[str, object]:
         "chips": result.chips,
         "training_seeds": result.training_seeds,
         "times": [{"label": label, "seconds": seconds(label), **_row(result, label)} for label in result.times],
-        "recalibrated": None,
+        "recalibrated": _recalibrated(result, later=False),
+        "recalibrated_before": _recalibrated(result, later=True),
+        "recalibration": _recalibration(result),
         "gaussian": [{"label": label, "level": noise_level(label), **_row(result, label)} for label in result.levels]
         or None,
         "reference": result.reference,
+    }
+
+
+def _recalibrated(result: DriftResult, later: bool) -> list[dict[str, object]] | None:
+    """Rows of the times after a recalibration; None without any.
+
+    Args:
+        result: the result.
+        later: those at which the recalibration was one of an earlier time, which they name; else of the same time.
+    """
+    times = {seconds(label): label for label in result.times}
+    examples = {label: one for one, label in result.labels.items()}
+    rows: list[dict[str, object]] = []
+    for label in result.recalibrated:
+        one = examples[label]
+        if (one.calibrated != one.seconds) == later:
+            calibrated = {"calibrated_seconds": one.calibrated} if later else {}
+            rows.append({"label": times[one.seconds], "seconds": one.seconds, **calibrated, **_row(result, label)})
+    return rows or None
+
+
+def _recalibration(result: DriftResult) -> dict[str, object] | None:
+    """Settings of the recalibrations, and what each took and gave in the mean; None without any."""
+    settings, costs = result.recalibration, result.calibrations
+    if settings is None or not costs:
+        return None
+    names = sorted({name for cost in costs for name in cost.ranks})
+    return {
+        **asdict(settings),
+        "parameters": float(np.mean([cost.parameters for cost in costs])),
+        "seconds": float(np.mean([cost.seconds for cost in costs])),
+        "explained": float(np.mean([cost.explained for cost in costs])),
+        "ranks": {name: float(np.mean([cost.ranks.get(name, 0) for cost in costs])) for name in names},
     }
 
 
@@ -69,4 +108,21 @@ def measured_grid(content: Mapping[str, Any]) -> dict[Measurement, str]:
         for row in content.get("gaussian") or ()
         for chip in row["chips"]
     }
-    return over_drift | with_noise
+    return over_drift | _recalibrated_grid(content) | with_noise
+
+
+def _recalibrated_grid(content: Mapping[str, Any]) -> dict[Measurement, str]:
+    own = content.get("recalibration")
+    if own is None:
+        return {}
+    settings = Recalibration(own["rank"], own["tokens"], own["reads"])
+    rows = [*(content.get("recalibrated") or ()), *(content.get("recalibrated_before") or ())]
+    return {
+        Measurement(
+            "recalibrated", chip, float(row["seconds"]), read, recalibration=settings,
+            calibrated=float(row.get("calibrated_seconds", row["seconds"])),
+        ): row["label"]
+        for row in rows
+        for chip, reads in zip(row["chips"], row["reads"], strict=True)
+        for read in range(reads)
+    }  # fmt: skip

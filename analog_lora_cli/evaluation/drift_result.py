@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from analog_lora_cli.config.noise_levels import noise_level
+from analog_lora_cli.config.recalibration import Recalibration
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.bootstrap import Array, Clusters, simultaneous
 from analog_lora_cli.evaluation.log import Measurements, Metrics
-from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
+from analog_lora_cli.evaluation.measurement import DIGITAL, CalibrationCost, Measurement
 from analog_lora_cli.evaluation.statistics import MetricOverChips, Statistics, Summary, interval_of, wider
 from analog_lora_cli.hardware.physics.compensation import coarse_read_out
 from analog_lora_cli.tasks.metric import Metric
@@ -80,18 +81,47 @@ class DriftResult:
 
     @property
     def conditions(self) -> list[str]:
-        """Labels of the conditions that chips were measured under: times, then sizes of Gaussian noise.
+        """Labels of the conditions that chips were measured under: times, times after a recalibration, sizes of
+        Gaussian noise.
 
         What is asked for at a time can be asked for at each of them.
         """
-        return [*self.times, *self.levels]
+        return [label for group in self.condition_groups for label in group]
+
+    @property
+    def condition_groups(self) -> tuple[list[str], ...]:
+        """The conditions by their kind; intervals that hold for all together are those of one kind."""
+        return self.times, self.recalibrated, self.levels
+
+    @cached_property
+    def recalibrated(self) -> list[str]:
+        """Labels of the times after a recalibration: first those after one at the same time."""
+        found = {one: label for one, label in self.labels.items() if one.kind == "recalibrated"}
+        order = sorted(found, key=lambda one: (one.calibrated != one.seconds, one.calibrated, one.seconds))
+        return list(dict.fromkeys(found[one] for one in order))
+
+    @property
+    def calibrations(self) -> list[CalibrationCost]:
+        """Costs of the recalibrations, each once."""
+        by_moment = {(one.chip, one.calibrated): cost for one, cost in self.measured.calibrations.items()}
+        return list(by_moment.values())
+
+    @property
+    def recalibration(self) -> Recalibration | None:
+        """Settings of the recalibrations; None without any."""
+        return next((one.recalibration for one in self.measurements if one.recalibration is not None), None)
 
     @cached_property
     def labels(self) -> dict[Measurement, str]:
         """The measurements over chips, each with the label of its condition."""
+        return {one: one.condition(label) for one, label in self.times_and_levels.items()}
+
+    @cached_property
+    def times_and_levels(self) -> dict[Measurement, str]:
+        """The measurements over chips, each with the label of its time or noise."""
         times = {seconds(label): label for label in self.times}
         levels = {noise_level(label): label for label in self.levels}
-        return {one: times[one.seconds] if one.kind == "chip" else levels[one.level] for one in self.measurements}
+        return {one: times[one.seconds] if one.ages else levels[one.level] for one in self.measurements}
 
     def chips_at(self, label: str) -> list[int]:
         """The chips that were measured at a time, in ascending order."""
@@ -134,9 +164,10 @@ class DriftResult:
 
     def without_chip(self, seed: int) -> DriftResult:
         """The same result without one of its chips."""
-        scores = {key: scores for key, scores in self.measured.scores.items() if key.kind != "chip" or key.chip != seed}
+        scores = {key: scores for key, scores in self.measured.scores.items() if not key.ages or key.chip != seed}
         chips = [chip for chip in self.chips if chip != seed]
-        return replace(self, chips=chips, measured=Measurements(scores, self.measured.truth))
+        calibrations = {key: cost for key, cost in self.measured.calibrations.items() if key in scores}
+        return replace(self, chips=chips, measured=Measurements(scores, self.measured.truth, calibrations))
 
     def constant_answers(self, measurement: Measurement) -> bool:
         """Whether all predictions of a measurement are the same class or value."""
@@ -225,7 +256,7 @@ class DriftResult:
     @cached_property
     def _summaries(self) -> dict[tuple[str, str], Summary]:
         summaries = {}
-        for metric, labels in product(self.digital, (self.times, self.levels)):
+        for metric, labels in product(self.digital, self.condition_groups):
             rows = {label: self.over_chips(metric, label) for label in labels}
             together = _together(rows)
             for label, row in rows.items():

@@ -9,14 +9,14 @@ import json
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.errors import UsageError
-from analog_lora_cli.evaluation.measurement import Measurement
+from analog_lora_cli.evaluation.measurement import CalibrationCost, Measurement
 from analog_lora_cli.storage.files import saving, write_text
 from analog_lora_cli.tasks.scores import Column, Columns, Scores
 
@@ -32,6 +32,8 @@ class Measurements:
     scores: dict[Measurement, Scores] = field(default_factory=dict)
     truth: Columns | None = None
     """Columns that all measurements share, by set and name: `validation.label`; None: not known yet."""
+    calibrations: dict[Measurement, CalibrationCost] = field(default_factory=dict)
+    """Costs of the recalibrations, by the measurements after them."""
 
 
 class MeasurementLog:
@@ -71,7 +73,10 @@ class MeasurementLog:
                 continue
             samples = {name: _decoded(text) for name, text in entry["samples"].items()}
             if "measurement" in entry:
-                results.scores[Measurement.parse(entry["measurement"])] = Scores(entry["metrics"], samples)
+                measurement = Measurement.parse(entry["measurement"])
+                results.scores[measurement] = Scores(entry["metrics"], samples)
+                if "calibration" in entry:
+                    results.calibrations[measurement] = CalibrationCost(**entry["calibration"])
             else:
                 results.truth = samples
         return results
@@ -91,9 +96,17 @@ class MeasurementLog:
         if self.read().truth is None:
             self._add({"samples": _encoded(truth)})
 
-    def append(self, measurement: Measurement, scores: Scores) -> None:
-        """Add one measurement; it is on disk when this returns. Several processes may do so."""
-        self._add({"measurement": measurement.key(), "metrics": scores.metrics, "samples": _encoded(scores.samples)})
+    def append(self, measurement: Measurement, scores: Scores, calibration: CalibrationCost | None = None) -> None:
+        """Add one measurement; it is on disk when this returns. Several processes may do so.
+
+        Args:
+            measurement: the measurement.
+            scores: its result.
+            calibration: cost of the recalibration before it; None without one.
+        """
+        cost = {} if calibration is None else {"calibration": asdict(calibration)}
+        samples = _encoded(scores.samples)
+        self._add({"measurement": measurement.key(), "metrics": scores.metrics, "samples": samples, **cost})
 
     def _add(self, entry: dict[str, object]) -> None:
         self._write(json.dumps(entry | {CHECK: _checksum(entry)}))

@@ -109,8 +109,13 @@ class SeedGroup:
 
     @property
     def conditions(self) -> list[str]:
-        """Labels of times and noise, see `DriftResult.conditions`."""
+        """Labels of times, recalibrated or not, and noise, see `DriftResult.conditions`."""
         return self.first.conditions
+
+    @property
+    def condition_groups(self) -> tuple[list[str], ...]:
+        """The conditions by their kind, see `DriftResult.condition_groups`."""
+        return self.first.condition_groups
 
     @property
     def digital(self) -> Metrics:
@@ -171,7 +176,7 @@ class SeedGroup:
     @cached_property
     def _summaries(self) -> dict[tuple[str, str], SeedStatistics]:
         summaries = {}
-        for metric, labels in product(self.first.digital, (self.times, self.levels)):
+        for metric, labels in product(self.first.digital, self.condition_groups):
             values = [np.array(self.values(metric, label)) for label in labels]
             means, deviations = [float(one.mean()) for one in values], self.deviations(metric, labels)
             together = simultaneous(means, deviations) if deviations else None
@@ -195,7 +200,7 @@ def seed_differences(first: SeedGroup, second: SeedGroup) -> dict[str, SeedDiffe
     """The second method minus the first at each time and noise; both with at least two training seeds."""
     return {
         label: difference
-        for labels in (first.times, first.levels)
+        for labels in first.condition_groups
         for label, difference in _differences(first, second, labels).items()
     }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -35,3 +37,17 @@ def seed_generator(generator: torch.Generator, seed: int) -> None:
     state = generator.get_state()
     state[_WORDS].view(torch.int64).copy_(torch.from_numpy(words))
     generator.set_state(state)
+
+
+@contextmanager
+def seeded_globally(*parts: object) -> Iterator[None]:
+    """Seed torch's global generators inside the block, so that what it draws does not depend on what was drawn before.
+
+    Args:
+        parts: parts of the seed, as for `derive_seed`.
+    """
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
+        seed = derive_seed(*parts)
+        torch.manual_seed(seed)
+        seed_generator(torch.default_generator, seed)
+        yield

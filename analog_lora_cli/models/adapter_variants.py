@@ -11,6 +11,8 @@ from analog_lora_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+    from peft.tuners.lora import LoraLayer
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,26 @@ class AdapterRequest:
 
 
 @dataclass(frozen=True)
+class Factors:
+    """What an adapter adds to a layer's product, as one of two matrices with scale 1."""
+
+    before: Tensor
+    """(rank, in_features)."""
+    after: Tensor
+    """(out_features, rank)."""
+
+
+@dataclass(frozen=True)
 class Variant:
     """One kind of adapter."""
 
     peft_config: Callable[[AdapterRequest], PeftConfig]
     continues: bool = True
     """Whether a training can start from a stored adapter."""
+    factors: Callable[[LoraLayer], Factors] | None = None
+    """What PEFT's layer adds with its active adapter; None: no sum of few factors, for the reason `no_sum`."""
+    no_sum: str = ""
+    """Why a correction cannot be added to it; completes "it ..."."""
 
 
 def _lora(request: AdapterRequest) -> PeftConfig:
@@ -94,6 +110,21 @@ def _adalora(request: AdapterRequest) -> PeftConfig:
     )
 
 
+def _lora_factors(layer: LoraLayer) -> Factors:
+    name = layer.active_adapters[0]
+    return Factors(layer.lora_A[name].weight.detach(), layer.lora_B[name].weight.detach() * layer.scaling[name])
+
+
+def _adalora_factors(layer: LoraLayer) -> Factors:
+    """PEFT's product B (E A) scaling / (rank + 1e-5), directions that the budget has cut (E = 0) left out."""
+    name = layer.active_adapters[0]
+    strength = layer.lora_E[name].detach()
+    kept = strength[:, 0] != 0
+    scale = layer.scaling[name] / (layer.ranknum[name] + 1e-5)
+    before, after = layer.lora_A[name].detach() * strength, layer.lora_B[name].detach() * scale
+    return Factors(before[kept], after[:, kept])
+
+
 def _vera(request: AdapterRequest) -> PeftConfig:
     from peft import VeraConfig
 
@@ -103,11 +134,14 @@ def _vera(request: AdapterRequest) -> PeftConfig:
 
 
 VARIANTS = {
-    "lora": Variant(_lora),
-    "rslora": Variant(_rslora),
-    "dora": Variant(_dora),
-    "lora+": Variant(_lora),  # It differs in the optimizer alone.
-    "adalora": Variant(_adalora, continues=False),  # It has spread its ranks already.
-    "vera": Variant(_vera),
+    "lora": Variant(_lora, factors=_lora_factors),
+    "rslora": Variant(_rslora, factors=_lora_factors),
+    "dora": Variant(_dora, no_sum="scales each output of the layer anew, so that what is added is scaled too"),
+    "lora+": Variant(_lora, factors=_lora_factors),  # It differs in the optimizer alone.
+    # It has spread its ranks already.
+    "adalora": Variant(_adalora, continues=False, factors=_adalora_factors),
+    "vera": Variant(
+        _vera, no_sum="has one pair of random projections for all layers, and no matrices of a layer's own"
+    ),
 }
 """Variants by the name of `adapter.variant`."""

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.hardware.tile.calibration import LayerInputs
 from analog_lora_cli.models.tiling import AnalogModel
+from analog_lora_cli.models.training_inputs import batches_of, digital_inputs, training_sample
 from analog_lora_cli.runtime import processes
-from analog_lora_cli.tasks import make_task
-
-_BATCH = 8
-"""Sequences that are run at a time."""
 
 
 def set_input_ranges(model: AnalogModel, before_training: bool = False) -> None:
@@ -60,11 +56,10 @@ def require_learned_ranges(hardware: HardwareConfig, ranges: Mapping[str, Tensor
         )
 
 
-@torch.no_grad()
 def calibrated_ranges(model: AnalogModel) -> dict[str, Tensor]:
     """Calibrate the ranges on training data, while the model computes digitally; padding does not count.
 
-    The samples are drawn by `train.seed`: the same in each process and at each call. The model's mode is left as it is.
+    The samples are drawn by `train.seed`: the same in each process and at each call.
 
     Args:
         model: the model, with its tokenizer.
@@ -72,24 +67,7 @@ def calibrated_ranges(model: AnalogModel) -> dict[str, Tensor]:
     Returns:
         (rows of tiles,) by layer, on the CPU.
     """
-    loaded, config = model.loaded, model.loaded.config
-    asked = model.hardware.input_range_samples
-    samples = min(asked, config.task.max_train_samples or asked)
-    task = make_task(config.task.model_copy(update={"max_train_samples": samples}), config.train.seed)
-    features, collate = task.train_features(loaded.tokenizer), task.collator(loaded.tokenizer)
     inputs = {name: LayerInputs(layer.grid, model.hardware) for name, layer in model.layers.items()}
-    device, training = next(loaded.module.parameters()).device, loaded.module.training
-    loaded.module.eval()
-    with model.digital():
-        for start in range(0, len(features), _BATCH):
-            rows = range(start, min(start + _BATCH, len(features)))
-            batch = {name: tensor.to(device) for name, tensor in collate([features[row] for row in rows]).items()}
-            mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()
-
-            def count(name: str, x: Tensor, mask: Tensor = mask) -> None:
-                inputs[name].add(x[mask] if x.shape[:2] == mask.shape else x)
-
-            with model.inputs_to(count):
-                loaded.module(**batch)
-    loaded.module.train(training)
+    features = training_sample(model.loaded, model.hardware.input_range_samples)
+    digital_inputs(model, batches_of(model.loaded, features), lambda name, x: inputs[name].add(x))
     return {name: one.ranges() for name, one in inputs.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +123,7 @@ def _in_use(folder: Path) -> bool:
 def write_adapter(
     folder: Path,
     name: str,
-    model: PeftModel,
+    save: Callable[[Path], object],
     frozen_head: dict[str, Tensor],
     input_ranges: dict[str, Tensor],
     config: str | None = None,
@@ -133,7 +133,7 @@ def write_adapter(
     Args:
         folder: the checkpoint folder.
         name: the adapter's name.
-        model: the PEFT model.
+        save: writes the PEFT folder: adapter_config.json and adapter_model.safetensors.
         frozen_head: tensors of a head that is frozen and random, by name; may be empty.
         input_ranges: ranges of the inputs of the layers on tiles, by layer; may be empty.
         config: the adapter's configuration as YAML; None for the first one, whose configuration is the checkpoint's.
@@ -142,7 +142,7 @@ def write_adapter(
 
     target = folder / ADAPTERS / name
     with replacing(target) as beside:
-        model.save_pretrained(str(beside), safe_serialization=True, save_embedding_layers=False)
+        save(beside)
         if frozen_head:
             save_file(frozen_head, str(beside / FROZEN_HEAD_FILE))
         if input_ranges:
@@ -151,6 +151,11 @@ def write_adapter(
             (beside / CONFIG).write_text(config, encoding="utf-8")
         (beside / "README.md").unlink(missing_ok=True)
     return target
+
+
+def saved_by_peft(model: PeftModel) -> Callable[[Path], object]:
+    """Function that writes the active adapter of a PEFT model."""
+    return lambda folder: model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
 
 
 def write_full_model(

@@ -11,6 +11,7 @@ from analog_lora_cli.hardware.tile.training_noise import NoiseScope
 from analog_lora_cli.tasks import Task
 from analog_lora_cli.training.grpo.objective import Grpo
 from analog_lora_cli.training.objective import BatchLoss, Objective
+from analog_lora_cli.training.recalibration import ClosedForm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,3 +62,4 @@ def make_objective(config: ObjectiveSection, task: Task) -> Objective:
 
 register(Supervised)
 register(Grpo)
+register(ClosedForm)

@@ -38,6 +38,16 @@ class TrainingResult:
     """Loss, learning rate and step of each logged step; with completions also their rewards and lengths."""
 
     @classmethod
+    def untrained(cls, samples: int, seconds: float) -> TrainingResult:
+        """The result where an adapter came about without steps.
+
+        Args:
+            samples: number of the sequences that it was made from.
+            seconds: duration.
+        """
+        return cls(0, 0.0, samples, None, seconds, samples / seconds if seconds > 0 else 0.0, None, [])
+
+    @classmethod
     def of(cls, trainer: Trainer, seconds: float, resumed_from: int | None) -> TrainingResult:
         """Read the result off a trainer.
 

@@ -7,9 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from analog_lora_cli.config import scope
 from analog_lora_cli.config.adapt import adaptation_config
+from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.load import differences
+from analog_lora_cli.config.recalibration import Recalibration
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.adapter import LoraSection
 from analog_lora_cli.config.times import seconds, time_option
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.models.adapter_variants import VARIANTS
@@ -117,6 +121,8 @@ class AdaptRequest(Request):
         config = adaptation_config(
             base, self.preset, self.config_file, self.overrides, in_the_loop=self.chip is not None
         )
+        if config.objective.recalibration is not None:
+            config = _recalibrated(base, config, config.objective.recalibration)
         if self.chip is None or age is None:
             return Adaptation(checkpoint, config, name, start)
         if start is None and config.task.name == base.task.name:
@@ -131,6 +137,29 @@ def _with_time(config: Config, label: str) -> Config:
         return config
     drift = config.drift.model_copy(update={"times": sorted([*times, label], key=seconds)})
     return config.model_copy(update={"drift": drift})
+
+
+def _recalibrated(base: Config, config: Config, settings: Recalibration) -> Config:
+    """The configuration of an adapter with a correction added: as one LoRA adapter, of both ranks together, with scale
+    1.
+
+    Raises:
+        UsageError: the configuration changes what a recalibration takes as it is.
+    """
+    before, after = (flatten(one.model_dump(mode="json", include={"adapter", "train"})) for one in (base, config))
+    idle = [key for key in after if before.get(key) != after[key] and not _acts_without_training(key)]
+    if idle:
+        raise UsageError(
+            f"{idle[0]}: a recalibration trains nothing and takes the adapter as it is: leave it out; "
+            "objective.rank is the rank of the correction"
+        )
+    rank = base.adapter.rank + settings.rank
+    adapter = LoraSection(rank=rank, alpha=float(rank), train_head=base.adapter.train_head)
+    return config.model_copy(update={"adapter": adapter})
+
+
+def _acts_without_training(key: str) -> bool:
+    return scope.shown_over_drift(key) or key == "train.seed"  # The seed draws the text that is read.
 
 
 def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> None:
@@ -154,6 +183,11 @@ def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> N
         )
     if adaptation.chip is not None and not config.on_tiles:
         raise UsageError("--chip: method digital knows no chips; add --set method=lora")
+    if config.objective.recalibration is not None and (adaptation.chip is None or adaptation.start is None):
+        missing = "--chip SEED --at TIME" if adaptation.chip is None else "--from ADAPTER, one of the same task"
+        raise UsageError(
+            "objective.kind: recalibration corrects a trained adapter for one chip at one time: add " + missing
+        )
     if adaptation.start is not None:
         _check_start(adaptation, adaptation.start)
     check_writable(checkpoint.folder)
@@ -170,6 +204,14 @@ def _check_start(adaptation: Adaptation, start: str) -> None:
             f"--from {start}: was trained for {old.task.name}, with a head that {new.task.name} cannot use; leave "
             "--from out"
         )
+    if new.objective.recalibration is not None:
+        variant = VARIANTS[old.adapter.variant]
+        if variant.factors is None:
+            raise UsageError(
+                f"--from {start}: no correction can be added to its adapter.variant {old.adapter.variant}: it "
+                f"{variant.no_sum}. `analora evaluate-drift --recalibrate` measures one beside it"
+            )
+        return
     if not VARIANTS[new.adapter.variant].continues:
         raise UsageError(
             f"--from {start}: variant {new.adapter.variant} has spread its ranks already and cannot start from there; "

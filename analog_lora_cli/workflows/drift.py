@@ -47,6 +47,7 @@ class DriftRequest(Request):
     seed: int | None = None
     reads: int | None = None
     gaussian: str | Sequence[str | float] | None = None
+    recalibrate: int | None = None
     limit: int | None = None
     overrides: Sequence[str] = ()
     requirements: Sequence[str] = ()
@@ -75,6 +76,7 @@ class DriftRequest(Request):
             reads=self.reads,
             limit=self.limit,
             gaussian=self.gaussian,
+            recalibrate=self.recalibrate,
         )
         plan: list[Subject] = []
         for folder, group in self._folders():
@@ -160,6 +162,7 @@ def evaluate_drift(
     seed: int | None = None,
     reads: int | None = None,
     gaussian: str | Sequence[str | float] | None = None,
+    recalibrate: int | None = None,
     limit: int | None = None,
     overrides: Sequence[str] = (),
     requirements: Sequence[str] = (),
@@ -182,6 +185,8 @@ def evaluate_drift(
         reads: reads of each chip at each time; None: the checkpoint's `drift.reads`.
         gaussian: sizes of static Gaussian weight noise, such as `["3%", "6.7%"]`; None: the checkpoint's
             `drift.gaussian`.
+        recalibrate: rank of a recalibration in closed form, to measure each chip at each time with and without; None:
+            the checkpoint's `drift.recalibrate`.
         limit: evaluation samples; None: the checkpoint's `task.max_eval_samples`.
         overrides: `KEY=VALUE` texts, as with `--set`.
         requirements: rules such as `f1>=85@1y`; see `DriftEvaluation.failed`.

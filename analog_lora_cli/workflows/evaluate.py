@@ -103,14 +103,16 @@ def evaluate(
 
     Raises:
         CheckpointError: the adapter or the base is damaged or another one.
-        UsageError: the folder's measurements belong to other conditions, another process is adding to them, or the
-            device is not defined at a time.
+        UsageError: the folder's measurements belong to other conditions, another process is adding to them, the
+            device is not defined at a time, or the training data of a recalibration have changed.
     """
     config = subject.config
     drifts = [drift for drift in (config.drift, also) if with_chips and drift is not None]
     for drift in drifts:
         check_times(config.hardware, drift.times)
     store.verify_adapter(subject.checkpoint, subject.adapter)
+    if any(drift.recalibrate is not None for drift in drifts):
+        subject.check_training_data()
     require_learned_ranges(config.hardware, subject.checkpoint.input_ranges(subject.adapter, config.hardware))
     if keep:
         check_writable(folder)
@@ -158,16 +160,17 @@ def _with_the_checkpoints_own(
             if is_main():
                 log.start(own.truth)
                 for one, values in scores.items():
-                    log.append(one, values)
+                    log.append(one, values, own.calibrations.get(one))
             processes.wait_for_all()
-    return Measurements({**finished.scores, **scores}, own.truth if finished.truth is None else finished.truth)
+    truth = own.truth if finished.truth is None else finished.truth
+    return Measurements({**finished.scores, **scores}, truth, {**own.calibrations, **finished.calibrations})
 
 
 def _labelled(drift: DriftConfig) -> dict[Measurement, str]:
     """The measurements over chips, each with the label of its time or noise."""
     labels = {seconds(label): label for label in drift.times}
     return {
-        one: labels[one.seconds] if one.kind == "chip" else level_label(one.level)
+        one: labels[one.seconds] if one.ages else level_label(one.level)
         for one in drift_measurements(drift)
         if one.has_chip
     }
@@ -186,9 +189,16 @@ def _with_stored(
     subject: Subject, finished: Measurements, grid: dict[Measurement, str], result: DriftResult
 ) -> DriftResult:
     """A result with those measurements of a stored grid, and those draws, that are finished; itself if it has all."""
-    stored = {one: label for one, label in grid.items() if one in finished.scores}
+    # One table holds recalibrations of one kind: those that were asked for.
+    kinds = {None, result.recalibration}
+    mixes = result.recalibration is not None
+    stored = {
+        one: label
+        for one, label in grid.items()
+        if one in finished.scores and not (mixes and one.recalibration not in kinds)
+    }
     draws = [one for one in finished.scores if one.kind == "converters_only"]
-    merged = _result(subject, finished, {**stored, **result.labels}, draws)
+    merged = _result(subject, finished, {**stored, **result.times_and_levels}, draws)
     return result if merged.measured.scores.keys() == result.measured.scores.keys() else merged
 
 
@@ -207,9 +217,9 @@ def _result(
         draws: draws with converters only, beside those of the configuration.
     """
     config, task = subject.config, subject.task
-    times = {one.seconds: label for one, label in over_chips.items() if one.kind == "chip"}
+    times = {one.seconds: label for one, label in over_chips.items() if one.ages}
     levels = {one.level: label for one, label in over_chips.items() if one.kind == "gaussian"}
-    by_chip = sorted(over_chips, key=lambda one: (one.level, one.chip, one.seconds, one.read))
+    by_chip = sorted(over_chips, key=lambda one: (one.level, one.kind, one.calibrated, one.chip, one.seconds, one.read))
     further = sorted(draws, key=lambda one: one.read)
     wanted = dict.fromkeys([*without_chips(config.drift.draws), *further, *by_chip])
     return DriftResult(
@@ -218,7 +228,11 @@ def _result(
         hardware=config.hardware,
         chips=sorted({one.chip for one in over_chips if one.kind == "chip"}),
         times=[times[time] for time in sorted(times)],
-        measured=Measurements({one: finished.scores[one] for one in wanted}, finished.truth),
+        measured=Measurements(
+            {one: finished.scores[one] for one in wanted},
+            finished.truth,
+            {one: finished.calibrations[one] for one in wanted if one in finished.calibrations},
+        ),
         baseline=subject.baseline,
         training_seeds=[config.train.seed],
         levels=[levels[level] for level in sorted(levels)],

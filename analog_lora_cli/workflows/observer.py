@@ -80,6 +80,11 @@ def planned_measurements(draws: int, drifts: Sequence[DriftConfig], total: int |
         times = "1 time" if len(drift.times) == 1 else f"{len(drift.times)} times"
         parts.append(f"{chips} x {times}{reads}")
         count += drift.chips * len(drift.times) * drift.reads
+        recalibrated = len(drift.recalibrated_times)
+        if recalibrated:
+            times = "1 time" if recalibrated == 1 else f"{recalibrated} times"
+            parts.append(f"{chips} x {times}{reads} recalibrated")
+            count += drift.chips * recalibrated * drift.reads
         if drift.gaussian:
             levels = "1 noise level" if len(drift.gaussian) == 1 else f"{len(drift.gaussian)} noise levels"
             parts.append(f"{chips} x {levels}")

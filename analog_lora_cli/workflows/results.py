@@ -65,21 +65,28 @@ def write_samples(measured: Measurements, path: Path) -> None:
 
 
 def drift_csv(result: DriftResult) -> str:
-    """One line for each metric of each measurement; time in seconds after programming, Gaussian noise relative to the
-    largest weight of each column."""
+    """One line for each metric of each measurement; time and that of a recalibration in seconds after programming,
+    Gaussian noise relative to the largest weight of each column."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["adapter", "measurement", "time", "seconds", "chip", "read", "metric", "value", "unit", "noise"])
+    writer.writerow(
+        ["adapter", "measurement", "time", "seconds", "chip", "read", "metric", "value", "unit", "noise", "calibrated"]
+    )
+    times = {seconds(label): label for label in result.times}
     for measurement in (DIGITAL, *result.draws):
         name, draw = measurement.kind.replace("_", " "), measurement.read if measurement in result.draws else ""
         for metric, value in result.measured.scores[measurement].metrics.items():
-            writer.writerow([result.adapter, name, "", "", "", draw, metric, value, result.metrics[metric].unit, ""])
-    for measurement, label in result.labels.items():
-        aged = measurement.kind == "chip"
-        time, noise = ([label, f"{measurement.seconds:.17g}"], "") if aged else (["", ""], measurement.level)
+            writer.writerow(
+                [result.adapter, name, "", "", "", draw, metric, value, result.metrics[metric].unit, "", ""]
+            )
+    for measurement in result.labels:
+        time, noise = ["", ""], str(measurement.level)
+        if measurement.ages:
+            time, noise = [times[measurement.seconds], f"{measurement.seconds:.17g}"], ""
+        calibrated = "" if measurement.recalibration is None else f"{measurement.calibrated:.17g}"
         for metric, value in result.measured.scores[measurement].metrics.items():
             row = [result.adapter, measurement.kind, *time, measurement.chip, measurement.read, metric, value]
-            writer.writerow([*row, result.metrics[metric].unit, noise])
+            writer.writerow([*row, result.metrics[metric].unit, noise, calibrated])
     return text.getvalue()
 
 

@@ -80,6 +80,23 @@ class Subject:
         files = self.task.data_files()
         return {role: file_sha256(path) for role, path in files.items() if role != "train" or self.calibrates}
 
+    def check_training_data(self) -> None:
+        """Check that the training data are there, and those that the adapter was trained with.
+
+        Raises:
+            DataError: a local file is missing.
+            UsageError: it has changed since the training.
+        """
+        manifest = self.checkpoint.manifest
+        own = manifest if self.adapter == layout.FIRST_ADAPTER else self.checkpoint.entry(self.adapter)
+        known = own.get("data", {}).get("train")
+        path = self.task.data_files().get("train")
+        if known is not None and path is not None and file_sha256(path) != known["sha256"]:
+            raise UsageError(
+                f"{path}: has changed since the training of {self.name}, so that a recalibration would read other "
+                "text: restore the file, or leave --recalibrate out"
+            )
+
     @property
     def calibrates(self) -> bool:
         """Whether the input ranges come from the training data now, not from the checkpoint."""

@@ -196,7 +196,8 @@ def _store(model: TrainingModel, folder: Path, training: TrainingResult) -> None
 
 def _stored_adapter(model: TrainingModel, folder: Path) -> dict[str, Any]:
     loaded = model.loaded
-    store.write_adapter(folder, layout.FIRST_ADAPTER, loaded.module, dict(loaded.head.frozen), model.input_ranges)
+    save = store.saved_by_peft(loaded.module)
+    store.write_adapter(folder, layout.FIRST_ADAPTER, save, dict(loaded.head.frozen), model.input_ranges)
     entry = {
         "task": loaded.config.task.name,
         "base_sha256": loaded.fingerprint.base_sha256,

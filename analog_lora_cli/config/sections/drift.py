@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from analog_lora_cli.config.effects import Affects
+from analog_lora_cli.config.effects import Affects, Unit
 from analog_lora_cli.config.noise_levels import level_label, noise_level
+from analog_lora_cli.config.recalibration import Recalibration
 from analog_lora_cli.config.section import Section
 from analog_lora_cli.config.times import seconds, time_label
 
@@ -55,3 +56,34 @@ class DriftConfig(Section):
     gaussian: Annotated[list[NoiseLevel], AfterValidator(_unique_levels), Affects("chips")] = Field(default=[])
     """Sizes of static Gaussian weight noise to measure beside drift, such as 3% or 0.03 of the largest weight of each
     column, as the language-model literature reports. Each chip's seed draws it once, in place of the device."""
+
+    recalibrate: Annotated[int | None, Affects("chips")] = Field(default=None, ge=1)
+    """Measure each chip at each time also after a recalibration in closed form, without training or labels: a
+    correction of this rank beside each layer on tiles, in the mean over the layers. Null: without."""
+
+    recalibration_tokens: Annotated[int, Affects("chips"), Unit("tokens")] = Field(default=2048, ge=64)
+    """Training tokens that a recalibration reads each layer for, labels left out."""
+
+    recalibration_reads: Annotated[int, Affects("chips")] = Field(default=4, ge=2)
+    """Reads of each of these tokens, to tell a chip's own error from the noise of a read. Their noise is never that of
+    a read that is measured."""
+
+    recalibrate_at: Annotated[DriftTime | None, Affects("chips")] = None
+    """Measure each chip at the times after this one also with the recalibration of this time: how long does one hold?
+    Null: without."""
+
+    @property
+    def recalibration(self) -> Recalibration | None:
+        """Settings of the recalibration; None without."""
+        if self.recalibrate is None:
+            return None
+        return Recalibration(self.recalibrate, self.recalibration_tokens, self.recalibration_reads)
+
+    @property
+    def recalibrated_times(self) -> list[tuple[str, str]]:
+        """Times to measure at after a recalibration, each after the time of that; ordered by the latter."""
+        if self.recalibrate is None:
+            return []
+        at = self.recalibrate_at
+        later = [] if at is None else [(at, time) for time in self.times if seconds(time) > seconds(at)]
+        return sorted([*((time, time) for time in self.times), *later], key=lambda pair: tuple(map(seconds, pair)))

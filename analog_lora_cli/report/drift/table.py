@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
+from analog_lora_cli.config.times import duration
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.statistics import Statistics, interval_of
 from analog_lora_cli.evaluation.text import interval_text, number_text
@@ -47,8 +48,20 @@ def drift_table(result: DriftResult, title: str) -> Table:
 
 
 def condition_names(result: DriftResult | SeedGroup) -> list[str]:
-    """Names of the conditions for tables: `1y`, `noise 3%`."""
-    return [*result.times, *(f"noise {level}" for level in result.levels)]
+    """Names of the conditions for tables: `1y`, `1y recalibrated`, `noise 3%`."""
+    return [f"noise {label}" if label in result.levels else label for label in result.conditions]
+
+
+def recalibration_lines(result: DriftResult) -> list[str]:
+    """What the rows after a recalibration are and cost, for a caption; nothing without them."""
+    settings, costs = result.recalibration, result.calibrations
+    if settings is None or not costs:
+        return []
+    count, took = (sum(getattr(cost, name) for cost in costs) / len(costs) for name in ("parameters", "seconds"))
+    return [
+        f"recalibrated: rank {settings.rank} beside each layer, without training: {settings.tokens} training",
+        f"tokens x {settings.reads} reads, {count / 1e6:.2f} M parameters, {duration(took)} a chip and time",
+    ]
 
 
 def noise_lines(result: DriftResult | SeedGroup) -> list[str]:
@@ -93,6 +106,7 @@ def _caption(result: DriftResult, with_paper: bool) -> list[str]:
     lines += [
         *_components(result),
         f"digital: interval over samples; converters only: {len(result.draws)} draws of the output noise",
+        *recalibration_lines(result),
         *noise_lines(result),
         f"drop: how much worse than digital, in {result.headline.points}",
         f"{metric}: {result.headline.direction}"

@@ -1,0 +1,187 @@
+"""Least squares of a layer's error along principal directions of its inputs; the formulas are in `recalibration`.
+
+Axes of tensors by suffix: T tokens, I inputs, O outputs, K directions, 1 a length of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
+from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
+from analog_lora_cli.hardware.tile.grid import TileGrid
+
+INPUTS_PER_DIRECTION = 4
+"""Inputs of a layer for each direction at least: fewer say too little about it."""
+_SMALLEST = 1e-30
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The correction of one layer: x becomes `after` (`before` x), which is added to the product."""
+
+    before: Tensor
+    """(K, I), orthonormal rows: U^T."""
+    after: Tensor
+    """(O, K): D."""
+
+    @property
+    def rank(self) -> int:
+        """Number of directions."""
+        return len(self.before)
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in both matrices."""
+        return self.before.numel() + self.after.numel()
+
+    def of(self, x: Tensor) -> Tensor:
+        """The correction for inputs (..., I), (..., O), in the type of the matrices."""
+        return functional.linear(functional.linear(x.to(self.before.dtype), self.before), self.after)
+
+
+def token_weights(x_TI: Tensor, grid: TileGrid) -> Tensor:
+    """(T, 1): w of each token, see the module; 0 for a token of zeros.
+
+    Args:
+        x_TI: inputs of a layer.
+        grid: its tiles.
+    """
+    scales = [x_TI[:, start:stop].abs().amax(dim=1) for start, stop in grid.rows]
+    scale_T1 = torch.stack(scales).square().sum(dim=0).sqrt()[:, None]
+    return torch.where(scale_T1 > 0, 1 / scale_T1, 0.0)
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Candidate directions of a layer's inputs, over all tokens weighted."""
+
+    vectors_IK: Tensor
+    """Orthonormal columns, largest energy first."""
+    energy_K: Tensor
+    """Energy of the inputs along each, positive."""
+    output_energy: float
+    """Energy of the exact product."""
+
+
+class DirectionSearch:
+    """Principal directions of a layer's inputs by subspace iteration, which needs no matrix of inputs by inputs.
+
+    Args:
+        name: the layer's name, which seeds the first directions.
+        layer: the layer.
+        count: number of directions.
+    """
+
+    def __init__(self, name: str, layer: AnalogLinear, count: int) -> None:
+        generator = torch.Generator()
+        seed_generator(generator, derive_seed("directions", name))
+        first_IK = torch.randn(layer.in_features, count, generator=generator).to(layer.column_scale)
+        self.layer = layer
+        self._basis_IK: Tensor = torch.linalg.qr(first_IK)[0]
+        self._image_IK: Tensor | None = None
+
+    def begin_pass(self) -> None:
+        """Start from the directions that the pass before has found."""
+        if self._image_IK is not None:
+            self._basis_IK = torch.linalg.svd(self._image_IK, full_matrices=False)[0]
+        self._image_IK = torch.zeros_like(self._basis_IK)
+        self._inputs, self._output_energy = 0, 0.0
+
+    def add(self, x: Tensor) -> None:
+        """Count inputs (..., I)."""
+        assert self._image_IK is not None
+        x_TI = _rows(x, self.layer)
+        weight_T1 = token_weights(x_TI, self.layer.grid)
+        x_TI = x_TI * weight_T1
+        self._image_IK += x_TI.T @ (x_TI @ self._basis_IK)
+        self._inputs += int((weight_T1 > 0).sum())
+        self._output_energy += float(functional.linear(x_TI, _exact(self.layer)).square().sum())
+
+    def directions(self) -> Directions:
+        """The directions after the last pass, as many as the inputs bear."""
+        assert self._image_IK is not None
+        inner_KK = self._basis_IK.T @ self._image_IK
+        energy_K, turn_KK = torch.linalg.eigh((inner_KK + inner_KK.T) / 2)
+        energy_K, vectors_IK = energy_K.flip(0), self._basis_IK @ turn_KK.flip(1)
+        # What rounding leaves of an energy of 0 would be divided by.
+        real = int((energy_K > energy_K[0] * 1e-6).sum()) if self._inputs else 0
+        count = min(real, self._inputs // INPUTS_PER_DIRECTION)
+        return Directions(vectors_IK[:, :count].contiguous(), energy_K[:count], self._output_energy)
+
+
+class ErrorFit:
+    """The error of a layer along its directions, read by read."""
+
+    def __init__(self, directions: Directions, layer: AnalogLinear) -> None:
+        self.directions = directions
+        self.layer = layer
+        size = (layer.out_features, len(directions.energy_K))
+        self._products_OK = directions.vectors_IK.new_zeros(size)
+        self._sum_OK = torch.zeros_like(self._products_OK)
+        self._squares_K = torch.zeros_like(directions.energy_K)
+        self._reads = 0
+
+    def add(self, x: Tensor) -> None:
+        """Read the layer for inputs (..., I)."""
+        x_TI = _rows(x, self.layer)
+        bias = None if self.layer.bias is None else self.layer.bias.to(x_TI.dtype)
+        error_TO = functional.linear(x_TI, _exact(self.layer), bias) - _analog(self.layer, x_TI)
+        weight_T1 = token_weights(x_TI, self.layer.grid).square()
+        self._products_OK += error_TO.T @ ((x_TI * weight_T1) @ self.directions.vectors_IK)
+
+    def end_read(self) -> None:
+        """Fit what was added since the last read."""
+        own_OK = self._products_OK / self.directions.energy_K
+        self._sum_OK += own_OK
+        self._squares_K += own_OK.square().sum(dim=0)
+        self._products_OK.zero_()
+        self._reads += 1
+
+    @cached_property
+    def _mean_OK(self) -> Tensor:
+        return self._sum_OK / self._reads
+
+    @cached_property
+    def _kept_K(self) -> Tensor:
+        """The share of each direction's fit that is not noise."""
+        energy_K = self._mean_OK.square().sum(dim=0)
+        if self._reads == 1:
+            return torch.ones_like(energy_K)
+        variance_K = (self._squares_K - self._reads * energy_K).clamp(min=0) / (self._reads - 1)
+        return (1 - variance_K / self._reads / energy_K.clamp(min=_SMALLEST)).clamp(min=0)
+
+    def gain_K(self) -> Tensor:
+        """(K,): share of the layer's output energy that the correction along each direction has."""
+        energy_K = (self._mean_OK * self._kept_K).square().sum(dim=0) * self.directions.energy_K
+        return energy_K / max(self.directions.output_energy, _SMALLEST)
+
+    def correction(self, indices: list[int]) -> Correction:
+        """The correction along some directions."""
+        before_KI = self.directions.vectors_IK[:, indices].T.contiguous()
+        return Correction(before_KI, (self._mean_OK * self._kept_K)[:, indices].contiguous())
+
+
+def _rows(x: Tensor, layer: AnalogLinear) -> Tensor:
+    """Inputs (..., I) as (T, I), in float32 at least."""
+    return x.reshape(-1, x.shape[-1]).to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _exact(layer: AnalogLinear) -> Tensor:
+    """(O, I): the exact weights, in float32 at least."""
+    return layer.weight.detach().to(layer.column_scale.dtype)
+
+
+def _analog(layer: AnalogLinear, x_TI: Tensor) -> Tensor:
+    """The product as the tiles compute it, also in the middle of a digital forward pass."""
+    before, layer.analog = layer.analog, True
+    try:
+        product: Tensor = layer.forward(x_TI)  # Not a call of the layer: its hooks are what asks.
+    finally:
+        layer.analog = before
+    return product

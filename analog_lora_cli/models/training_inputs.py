@@ -1,0 +1,97 @@
+"""Inputs of the layers on tiles, while the model computes digitally on its training data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analog_lora_cli.hardware.seeds import derive_seed
+from analog_lora_cli.models.loaded import LoadedModel
+from analog_lora_cli.models.tiling import AnalogModel
+from analog_lora_cli.tasks import make_task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Batch = Mapping[str, Tensor]
+_BATCH = 8
+"""Sequences that are run at a time."""
+_FEW_TOKENS = 8
+"""As many tokens as a short sequence has, for how many samples are read."""
+
+
+def training_sample(loaded: LoadedModel, samples: int) -> Dataset:
+    """Features of some training samples: drawn by `train.seed`, the same in each process and at each call.
+
+    Args:
+        loaded: the model, with its tokenizer.
+        samples: their number; fewer where `task.max_train_samples` allows fewer.
+
+    Raises:
+        DataError, HubError: the training data cannot be read.
+    """
+    config = loaded.config
+    limit = min(samples, config.task.max_train_samples or samples)
+    task = make_task(config.task.model_copy(update={"max_train_samples": limit}), config.train.seed)
+    return task.train_features(loaded.tokenizer)
+
+
+def batches_of(loaded: LoadedModel, features: Dataset, rows: Sequence[int] | None = None) -> list[Batch]:
+    """Batches of a few features each, padded.
+
+    Args:
+        loaded: the model, with its tokenizer.
+        features: result of `training_sample`.
+        rows: which of them, in their order; None: all.
+    """
+    collate = loaded.task.collator(loaded.tokenizer)
+    rows = range(len(features)) if rows is None else rows
+    return [collate([features[row] for row in rows[start : start + _BATCH]]) for start in range(0, len(rows), _BATCH)]
+
+
+def batches_with_tokens(loaded: LoadedModel, tokens: int) -> list[Batch]:
+    """Batches of training sequences with at least so many tokens, fewer where there are no more; padding left out.
+
+    Args:
+        loaded: the model, with its tokenizer.
+        tokens: their number.
+
+    Raises:
+        DataError, HubError: the training data cannot be read.
+    """
+    features = training_sample(loaded, -(-tokens // _FEW_TOKENS))
+    # The samples come in the order of the data, whose first part may be of one kind.
+    order = np.random.PCG64(derive_seed("calibration")).random_raw(len(features)).argsort(kind="stable")
+    lengths = np.asarray(features["length"])[order]
+    enough = int(np.searchsorted(lengths.cumsum(), tokens)) + 1
+    return batches_of(loaded, features, [int(row) for row in order[:enough]])
+
+
+@torch.no_grad()
+def digital_inputs(model: AnalogModel, batches: Sequence[Batch], receive: Callable[[str, Tensor], None]) -> None:
+    """Run the model digitally, and hand each layer's inputs to a function; its mode is left as it is.
+
+    Args:
+        model: the model.
+        batches: batches of training features.
+        receive: function of a layer's name and its inputs, (..., in_features), without padding where they have one
+            for each token.
+    """
+    module = model.loaded.module
+    device, training = next(module.parameters()).device, module.training
+    module.eval()
+    with model.digital():
+        for one in batches:
+            batch = {name: tensor.to(device) for name, tensor in one.items()}
+            mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()
+
+            def without_padding(name: str, x: Tensor, mask: Tensor = mask) -> None:
+                receive(name, x[mask] if x.shape[:2] == mask.shape else x)
+
+            with model.inputs_to(without_padding):
+                module(**batch)
+    module.train(training)

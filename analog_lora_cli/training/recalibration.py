@@ -1,0 +1,49 @@
+"""The objective of a recalibration: it has a solution in closed form, so that nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from transformers import TrainingArguments
+
+from analog_lora_cli.config.sections.objective import ObjectiveSection, RecalibrationSection
+from analog_lora_cli.errors import UsageError
+from analog_lora_cli.hardware.tile.training_noise import NoiseScope
+from analog_lora_cli.training.objective import Objective
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch.optim import Optimizer
+    from transformers import PreTrainedTokenizerBase, TrainerCallback
+
+    from analog_lora_cli.models.build import TrainingModel
+
+
+class ClosedForm(Objective):
+    """The error of one chip's products; see `models.recalibration`."""
+
+    section: ClassVar[type[ObjectiveSection]] = RecalibrationSection
+    noise_scope: NoiseScope = "forward"
+
+    def arguments(self, values: dict[str, Any]) -> TrainingArguments:
+        self._refuse()
+
+    def training_data(self, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+        return self.task.train_features(tokenizer)
+
+    def trainer(
+        self,
+        model: TrainingModel,
+        data: Dataset,
+        arguments: TrainingArguments,
+        callbacks: Sequence[TrainerCallback],
+        optimizer: Optimizer | None,
+    ) -> NoReturn:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise UsageError(
+            "objective.kind: recalibration corrects one chip of a trained checkpoint and trains nothing: use "
+            "`analora adapt CHECKPOINT --preset recalibrate-chip --chip SEED --at TIME`"
+        )
