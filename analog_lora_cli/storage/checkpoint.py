@@ -142,7 +142,12 @@ def write_adapter(
 
     target = folder / ADAPTERS / name
     with replacing(target) as beside:
-        model.save_pretrained(str(beside), safe_serialization=True, save_embedding_layers=False)
+        model.save_pretrained(
+            str(beside),
+            safe_serialization=True,
+            save_embedding_layers=False,
+            selected_adapters=[FIRST_ADAPTER],  # A teacher's may stand beside it.
+        )
         if frozen_head:
             save_file(frozen_head, str(beside / FROZEN_HEAD_FILE))
         if input_ranges:

@@ -43,6 +43,7 @@ class Smaller(BatchLoss):
     section: ClassVar[type[ObjectiveSection]] = SmallerSection
     noise_scope: NoiseScope = "step"
     normalizes_by_items = True
+    forward_passes = 1
     last: ClassVar[Smaller]
 
     def __init__(self, config: ObjectiveSection, task: Task) -> None:
