@@ -29,7 +29,15 @@ RUNS = [
     *(f"glue-{t}-lora" for t in GLUE),
     *(f"squad-lora-{a}" for a in ABLATIONS),
 ]
-OWN = ["quickstart", "adapt-6bit", "adapt-aged-chip", "smoke-squad-lora", "smoke-squad-hwa", "smoke-glue-lora"]
+OWN = [
+    "quickstart",
+    "adapt-6bit",
+    "adapt-aged-chip",
+    "smoke-squad-lora",
+    "smoke-squad-hwa",
+    "smoke-glue-lora",
+    "analog-foundation-models",
+]
 ENCODERS = [name for name in preset_names() if not load_config(preset=name).task.pretrained_head]
 """Presets of encoders; those of language models: test_language_presets."""
 

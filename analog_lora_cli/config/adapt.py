@@ -50,8 +50,11 @@ def adaptation_config(
     config = assemble([*layers, *own], file)
     _refuse_reprogramming(base, config, own)
     _refuse_unnamed_code(config, [*inherited, *own])
-    if in_the_loop and config.hardware.weight_noise_type == "device":
-        raise ConfigError(["hardware.weight_noise_type: device programs new chips, --chip trains on one: use gaussian"])
+    noise = config.hardware.weight_noise_type
+    if in_the_loop and noise != "gaussian":
+        raise ConfigError(
+            [f"hardware.weight_noise_type: {noise} draws new devices, --chip trains on those of one chip: use gaussian"]
+        )
     return config
 
 

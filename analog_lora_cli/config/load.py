@@ -38,7 +38,7 @@ def load_config(
 
     Args:
         preset: name of a preset.
-        file: a YAML file; may name a preset itself with `extends`.
+        file: a YAML file; may name a preset itself with `extends`, or several, the last on top.
         overrides: `KEY=VALUE` texts with dotted keys and YAML values; a single one may stand alone.
         base: a configuration to start from in place of a preset (that of a checkpoint).
         options: layers of options that stand for keys, each with the option's name; they go over the overrides.
@@ -223,14 +223,18 @@ def _with_parents(name: str, below: tuple[str, ...] = ()) -> Layers:
     return [*layers, (f"preset {name}", content)]
 
 
-def _parents(parent: object, source: str, below: tuple[str, ...] = ()) -> Layers:
-    if not isinstance(parent, str):
-        raise ConfigError([f"{source}: extends: expected the name of a preset, got {parent!r}"])
-    try:
-        preset_path(parent)
-    except ConfigError as error:
-        raise ConfigError([f"{source}: extends: {problem}" for problem in error.problems]) from None
-    return _with_parents(parent, below)
+def _parents(parents: object, source: str, below: tuple[str, ...] = ()) -> Layers:
+    """The layers of the presets that `extends` names, one or a list of them, the last on top."""
+    layers: Layers = []
+    for parent in parents if isinstance(parents, list) and parents else [parents]:
+        if not isinstance(parent, str):
+            raise ConfigError([f"{source}: extends: expected the name of a preset, or a list of names, got {parent!r}"])
+        try:
+            preset_path(parent)
+        except ConfigError as error:
+            raise ConfigError([f"{source}: extends: {problem}" for problem in error.problems]) from None
+        layers += _with_parents(parent, below)
+    return layers
 
 
 def _without_reference(layers: Layers) -> Layers:

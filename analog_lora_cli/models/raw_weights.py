@@ -21,7 +21,7 @@ _NOT_COMPUTING = {"__init__", "_init_weights"}
 
 
 @cache
-def handed_on(kind: type[nn.Module]) -> frozenset[str]:
+def handed_on(kind: type) -> frozenset[str]:
     """Attributes of a class of modules whose `weight` its methods hand to a function or multiply themselves.
 
     A part of a weight does not count, nor its type or shape.

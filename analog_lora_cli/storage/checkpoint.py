@@ -155,7 +155,12 @@ def write_adapter(
 
 def saved_by_peft(model: PeftModel) -> Callable[[Path], object]:
     """Function that writes the active adapter of a PEFT model."""
-    return lambda folder: model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    return lambda folder: model.save_pretrained(
+        str(folder),
+        safe_serialization=True,
+        save_embedding_layers=False,
+        selected_adapters=[FIRST_ADAPTER],  # A teacher's may stand beside it.
+    )
 
 
 def write_full_model(

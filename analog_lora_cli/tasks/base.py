@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
@@ -202,6 +202,18 @@ class Task(ABC):
             result: the model's result for a batch of R rows, padded to T tokens.
             lengths: (R,) numbers of tokens of the rows, without padding.
         """
+
+    def choices(self, result: ModelOutput, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Logits of the choices that a training batch asks for, for an objective that compares two models.
+
+        Args:
+            result: the model's result for the batch.
+            inputs: the batch, labels included.
+
+        Returns:
+            (N, C) for each kind of choice: N choices among C alternatives; C = 1: a number.
+        """
+        return [result["logits"]]
 
     @abstractmethod
     def baseline_score(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ from analog_lora_cli.config.sections.adapter import AdaLoraSection, AdapterSecti
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.models.build import TrainingModel
 from analog_lora_cli.training.callbacks.adalora import AdaLoraBudget
-from analog_lora_cli.training.callbacks.chips import ChipEachStep, ChipInTheLoop
+from analog_lora_cli.training.callbacks.chips import ChipEachStep, ChipInTheLoop, DeviceMoments
 from analog_lora_cli.training.callbacks.noise import WeightNoiseSchedule
 from analog_lora_cli.training.callbacks.tile_units import StepInTileUnits
 
@@ -44,9 +44,10 @@ def additions(model: TrainingModel, arguments: TrainingArguments, aged_chip: tup
     callbacks: list[TrainerCallback] = []
     if analog is not None and analog.noise is not None:
         callbacks.append(WeightNoiseSchedule(model.loaded.plain, analog.noise, hardware.weight_noise_ramp))
-        if hardware.weight_noise_type == "device":
+        of_device = {"device": ChipEachStep, "device-gaussian": DeviceMoments}.get(hardware.weight_noise_type)
+        if of_device is not None:
             ages = [seconds(label) for label in config.drift.times]
-            callbacks.append(ChipEachStep(analog.layers, hardware, analog.noise.seed, ages))
+            callbacks.append(of_device(analog.layers, hardware, analog.noise.seed, ages))
     if analog is not None and aged_chip is not None:
         callbacks.append(ChipInTheLoop(analog.layers, hardware, *aged_chip))
     if analog is not None and config.trains_base:

@@ -13,6 +13,7 @@ from transformers import TrainingArguments
 
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import ConfigError
+from analog_lora_cli.hardware.physics.device_noise import DeviceNoise
 from analog_lora_cli.runtime.ranks import world_size
 from analog_lora_cli.tasks import make_task
 from analog_lora_cli.training.objectives import make_objective
@@ -26,7 +27,7 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
         folder: folder of the states for `--resume`.
 
     Raises:
-        ConfigError: a value that TrainingArguments does not accept.
+        ConfigError: a value that TrainingArguments does not accept, or a device without the noise that is asked for.
         UsageError: the objective cannot be trained here.
     """
     problems = _wrong_types(config)
@@ -36,6 +37,8 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
     _refuse_sharding(values)
     if config.on_tiles:
         _refuse_reentrant(values)
+        if config.hardware.weight_noise_type == "device-gaussian":
+            DeviceNoise.of(config.hardware)
     if values["report_to"]:
         _require_reporters(values["report_to"])
     else:

@@ -41,6 +41,9 @@ class Objective(ABC):
     noise_scope: NoiseScope
     """Forward passes that share one draw of the weight noise, see `TrainingNoise`."""
 
+    forward_passes: ClassVar[int | None] = None
+    """Forward passes that a training batch takes, a teacher's included; None: no fixed number."""
+
     def __init__(self, config: ObjectiveSection, task: Task) -> None:
         self.config = config
         self.task = task

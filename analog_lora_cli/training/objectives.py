@@ -9,6 +9,7 @@ from analog_lora_cli.config.registry import OBJECTIVES, Registry
 from analog_lora_cli.config.sections.objective import ObjectiveSection, SupervisedSection
 from analog_lora_cli.hardware.tile.training_noise import NoiseScope
 from analog_lora_cli.tasks import Task
+from analog_lora_cli.training.distillation import Distillation
 from analog_lora_cli.training.grpo.objective import Grpo
 from analog_lora_cli.training.objective import BatchLoss, Objective
 from analog_lora_cli.training.recalibration import ClosedForm
@@ -24,6 +25,7 @@ class Supervised(BatchLoss):
 
     section: ClassVar[type[ObjectiveSection]] = SupervisedSection
     noise_scope: NoiseScope = "forward"
+    forward_passes = 1
 
     def __init__(self, config: ObjectiveSection, task: Task) -> None:
         super().__init__(config, task)
@@ -61,5 +63,6 @@ def make_objective(config: ObjectiveSection, task: Task) -> Objective:
 
 
 register(Supervised)
+register(Distillation)
 register(Grpo)
 register(ClosedForm)

@@ -32,6 +32,9 @@ class TrainingResult:
     seconds: float
     """Duration in this process, without the steps before a resume."""
     samples_per_second: float
+    forward_passes: int | None
+    """Forward passes of batches in the whole training, a teacher's included, each process with its own; None where a
+    batch takes no fixed number of them."""
     resumed_from: int | None
     """Step that the run was continued from."""
     log: list[dict[str, float]]
@@ -45,16 +48,20 @@ class TrainingResult:
             samples: number of the sequences that it was made from.
             seconds: duration.
         """
-        return cls(0, 0.0, samples, None, seconds, samples / seconds if seconds > 0 else 0.0, None, [])
+        speed = samples / seconds if seconds > 0 else 0.0
+        return cls(0, 0.0, samples, None, seconds, speed, forward_passes=None, resumed_from=None, log=[])
 
     @classmethod
-    def of(cls, trainer: Trainer, seconds: float, resumed_from: int | None) -> TrainingResult:
+    def of(
+        cls, trainer: Trainer, seconds: float, resumed_from: int | None, passes_per_batch: int | None
+    ) -> TrainingResult:
         """Read the result off a trainer.
 
         Args:
             trainer: after its training.
             seconds: duration in this process.
             resumed_from: step of the saved state that the training continued from.
+            passes_per_batch: forward passes that a batch takes; None: no fixed number.
 
         Raises:
             AnaloraError: the last loss is not finite.
@@ -68,6 +75,7 @@ class TrainingResult:
                 "train.learning_rate or hardware.weight_noise"
             )
         samples = (state.global_step - (resumed_from or 0)) * samples_per_step(trainer.args)
+        batches = state.global_step * trainer.args.gradient_accumulation_steps
         return cls(
             steps=state.global_step,
             epochs=float(state.epoch or 0.0),
@@ -75,6 +83,7 @@ class TrainingResult:
             final_loss=final_loss,
             seconds=seconds,
             samples_per_second=samples / seconds if seconds > 0 else 0.0,
+            forward_passes=None if passes_per_batch is None else batches * passes_per_batch,
             resumed_from=resumed_from,
             log=[_kept(entry) for entry in log],
         )

@@ -61,4 +61,5 @@ def train(
                 changes.enter_context(callback)
         trainer.fit(state)
     seconds = time.monotonic() - started
-    return TrainingResult.of(trainer, seconds, resumed_from=None if state is None else step_of(state))
+    resumed_from = None if state is None else step_of(state)
+    return TrainingResult.of(trainer, seconds, resumed_from, objective.forward_passes)

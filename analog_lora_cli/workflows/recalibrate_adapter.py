@@ -54,7 +54,7 @@ def recalibrate_adapter(adaptation: Adaptation, observer: RunObserver, resume: b
             observer.stage(f"writing adapter {adaptation.name}")
             trainable = sum(tensor.numel() for tensor in adapter.tensors.values())
             counts = parameter_counts(model) | {"trainable": trainable, "adapters": adapter.lora_parameters}
-            details = {"recalibration": {**asdict(settings), "ranks": calibration.ranks,
+            details: dict[str, object] = {"recalibration": {**asdict(settings), "ranks": calibration.ranks,
                                          "explained": calibration.explained}}  # fmt: skip
             new = NewAdapter(adapter.save, counts, details)
             store_adapter(adaptation, model, TrainingResult.untrained(recalibrator.sequences, seconds), new)

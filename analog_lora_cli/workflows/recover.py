@@ -118,7 +118,7 @@ def measure_recovery(
         as `evaluate`.
     """
     config, chip = adaptation.config, adaptation.chip
-    aged_only = {"gaussian": [], "recalibrate": None}
+    aged_only: dict[str, object] = {"gaussian": [], "recalibrate": None}
     also = None if chip is None else config.drift.model_copy(update={"chips": 1, "seed": chip.seed, **aged_only})
     subject = Subject(checkpoint, config, adaptation.name)
     folder = subject.own_folder

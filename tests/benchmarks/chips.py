@@ -2,7 +2,8 @@
 
 The first table programs a chip and ages it to one time, layer by layer of the shapes of a Llama-like model: by
 aihwkit's classes tile by tile, in torch, and in compiled loops. The second one is a training step with the noise of the
-same device (`hardware.weight_noise_type: device`) against one with Gaussian noise.
+same device, exact (`hardware.weight_noise_type: device`) and by its moments (`device-gaussian`), against one with
+Gaussian noise.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import dataclasses
 import functools
 import itertools
 import statistics
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import torch
@@ -27,6 +30,9 @@ from analog_lora_cli.runtime import console
 from tests.benchmarks.competitors import HARDWARE, Competitor, competitor
 from tests.benchmarks.measure import arguments, batch_of, interleaved
 
+if TYPE_CHECKING:
+    from analog_lora_cli.training.callbacks.chips import RandomAges
+
 SHAPES = ((576, 576), (192, 576), (192, 576), (576, 576), (1536, 576), (1536, 576), (576, 1536))
 """The linear layers of one block of SmolLM2-135M, which has 30 of them."""
 TEN_YEARS = 315_360_000.0
@@ -35,10 +41,12 @@ TEN_YEARS = 315_360_000.0
 def main() -> None:
     """Print both tables."""
     parser = arguments(__doc__ or "")
+    parser.add_argument("--training-only", action="store_true", help="the second table alone")
     parser.add_argument("--blocks", type=int, default=30, help="of the Llama-like model; 30: SmolLM2-135M")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    _chips(options)
+    if not options.training_only:
+        _chips(options)
     _training(options)
 
 
@@ -83,32 +91,38 @@ def _age(layers: dict[str, AnalogLinear], way: str) -> None:
 
 
 def _training(options: argparse.Namespace) -> None:
+    # Here, because the libraries are prepared by `competitors`.
+    from analog_lora_cli.training.callbacks.chips import ChipEachStep, DeviceMoments
+
     batch = batch_of(options)
-    gaussian, device = competitor("analora", options.model, 0.1), _on_chips(competitor("analora", options.model, 0.1))
-    work = {"gaussian": lambda: gaussian.train_step(batch), "device": lambda: device.train_step(batch)}
+    models = {
+        "gaussian": competitor("analora", options.model, 0.1),
+        "device-gaussian": _on_device(competitor("analora", options.model, 0.1), DeviceMoments, "device-gaussian"),
+        "device": _on_device(competitor("analora", options.model, 0.1), ChipEachStep, "device"),
+    }
+    work = {name: functools.partial(model.train_step, batch) for name, model in models.items()}
     seconds = interleaved(work, options.runs, options.device)
     size = "x".join(map(str, batch["input_ids"].shape))
-    ratio = statistics.median(seconds["device"]) / statistics.median(seconds["gaussian"])
-    made = console.table(
-        f"Training step, {options.model}, {size} tokens, {options.threads} threads", "weight_noise_type", "median s"
-    )
-    for name, values in seconds.items():
-        made.add_row(name, f"{statistics.median(values):.3f}")
+    heading = f"Training step, {options.model}, {size} tokens, {options.threads} threads"
+    made = console.table(heading, "weight_noise_type", "median s", "/ gaussian")
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    for name, median in medians.items():
+        made.add_row(name, f"{median:.3f}", f"{median / medians['gaussian']:.2f}")
     console.results().print(made)
-    console.results().print(f"device / gaussian: {ratio:.2f}")
 
 
-def _on_chips(model: Competitor) -> Competitor:
-    """The same with a new chip for each step in place of Gaussian noise."""
-    hardware = HARDWARE.model_copy(update={"weight_noise_type": "device"})
+def _on_device(model: Competitor, callback: type[RandomAges], kind: str) -> Competitor:
+    """The same with devices of another age for each step in place of Gaussian noise."""
+    hardware = HARDWARE.model_copy(update={"weight_noise_type": kind})
     layers = {module.name: module for module in model.model.modules() if isinstance(module, AnalogLinear)}
     for layer in layers.values():
         layer.set_hardware(hardware)
-    seeds = itertools.count()
+    devices, steps = callback(layers, hardware, 0, [0.0, TEN_YEARS]), itertools.count()
 
     def before_step() -> None:
         model.before_step()
-        Chip(next(seeds), layers, hardware).age(86400.0)
+        state: Any = SimpleNamespace(global_step=next(steps))
+        devices.on_step_begin(None, state, None)  # type: ignore[arg-type]
 
     return dataclasses.replace(model, before_step=before_step)
 

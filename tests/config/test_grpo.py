@@ -53,7 +53,7 @@ def test_what_is_refused(override: str, message: str) -> None:
     ("overrides", "message"),
     [
         (["adapter.variant=vera", "objective.beta=0.1"], r"objective\.beta: .*no copy with variant vera"),
-        (["hardware.weight_noise_type=device", "objective.num_iterations=2"], "device programs a new chip"),
+        (["hardware.weight_noise_type=device", "objective.num_iterations=2"], "device takes devices of another age"),
     ],
 )
 def test_pairs_that_are_refused(overrides: list[str], message: str) -> None:

@@ -63,6 +63,22 @@ def test_a_list_replaces_a_list_and_a_mapping_is_merged(preset: Preset) -> None:
     assert config.drift.times == ["1h"] and config.hardware.device_options == {"a": 1, "b": 3}
 
 
+def test_extends_lays_several_presets_over_each_other(preset: Preset, file: File) -> None:
+    preset("task", "adapter: {rank: 3}\nhardware: {adc_bits: 4, dac_bits: 4}\n")
+    preset("tiles", "hardware: {adc_bits: 6}\n")
+    config = load_config(file=file("extends: [task, tiles]\nhardware: {tile_rows: 64}\n"))
+    assert config.adapter.rank == 3
+    assert (config.hardware.adc_bits, config.hardware.dac_bits, config.hardware.tile_rows) == (6, 4, 64)
+    assert load_config(file=file("extends: [tiles, task]\n")).hardware.adc_bits == 4
+
+
+def test_the_hardware_of_analog_foundation_models_goes_with_any_preset(file: File) -> None:
+    config = load_config(file=file("extends: [smollm2-instruct, analog-foundation-models]\n"))
+    assert config.task.name == "instruction" and config.hardware.weight_noise_ramp == 0.5
+    assert (config.hardware.input_range, config.hardware.adc_bound, config.hardware.clip_sigma) == ("learned", 14, 2.5)
+    assert config.hardware.weight_noise == 0.03
+
+
 def test_extends_goes_through_several_parents(preset: Preset, file: File) -> None:
     preset("_root", "adapter: {rank: 2, alpha: 2, dropout: 0.2}\n")
     preset("middle", "extends: _root\nadapter: {alpha: 4}\n")

@@ -172,13 +172,7 @@ def check_tokens(root: Path, name: str) -> None:
 def test_gpt2_is_written_in_its_own_layout(exports: Path) -> None:
     from safetensors.torch import load_file
 
-    for folder in (
-        "gpt2/peft/base",
-        "gpt2/merged",
-        "gpt2/aihwkit/base",
-        "gpt2-full/merged",
-        "gpt2-full/checkpoint/model",
-    ):
+    for folder in ("gpt2/peft/base", "gpt2/merged", "gpt2/aihwkit/base"):
         weight = load_file(str(exports / folder / "model.safetensors"))["transformer.h.0.mlp.c_fc.weight"]
         assert weight.shape == (32, 128), folder
     for form, expected in {"peft": True, "aihwkit/adapter": True, "conductances/adapters/default": False}.items():

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.hardware.tile.effective_weights import EffectiveWeights
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 from analog_lora_cli.models.build import TrainingModel, build, load_base
 from analog_lora_cli.models.tiling import AnalogModel
 from analog_lora_cli.training.additions import additions
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.callbacks.adalora import AdaLoraBudget
-from analog_lora_cli.training.callbacks.chips import ChipEachStep
+from analog_lora_cli.training.callbacks.chips import ChipEachStep, DeviceMoments
 from analog_lora_cli.training.callbacks.noise import WeightNoiseSchedule
 from analog_lora_cli.training.callbacks.progress import TrainingObserver
 from analog_lora_cli.training.train import train
@@ -54,7 +55,7 @@ class Interrupts(TrainingObserver):
         raise Interrupted
 
 
-@pytest.mark.parametrize("noise", ["gaussian", "device"])
+@pytest.mark.parametrize("noise", ["gaussian", "device", "device-gaussian"])
 @pytest.mark.parametrize("interrupted", [True, False])
 def test_a_training_leaves_no_hook_and_no_chip(
     noise: str, interrupted: bool, make_config: MakeConfig, tmp_path: Path
@@ -90,6 +91,30 @@ def test_the_device_programs_another_chip_at_each_step(make_config: MakeConfig) 
     assert torch.equal(weights[0], weights[2]) and not torch.equal(weights[0], weights[1])
 
 
+def test_moments_of_a_device_follow_the_ages_of_its_chips(make_config: MakeConfig) -> None:
+    """Another age for each step, another draw for each forward pass, and no copy of the weights."""
+    _, analog = built_on_tiles(make_config(hardware={"weight_noise_type": "device-gaussian"}))
+    assert analog.noise is not None
+    layer = next(iter(analog.layers.values())).train()
+    ages = [0.0, 3.0e7]
+    with DeviceMoments(analog.layers, analog.hardware, seed=1, ages=ages) as moments:
+        compensations, weights = [], []
+        for step, passes in ((0, 1), (1, 1), (0, 1), (0, 2)):
+            moments.on_step_begin(None, at(step), None)  # type: ignore[arg-type]
+            analog.noise.begin_step(step)
+            for _ in range(passes):
+                analog.noise.begin_forward()
+            assert layer.state is not None
+            assert layer.state.weight.data_ptr() == layer.weight.data_ptr()
+            compensations.append(layer.state.compensation.clone())
+            weights.append(EffectiveWeights.now(layer).weight())
+        exact = ChipEachStep(analog.layers, analog.hardware, seed=1, ages=ages)
+        assert [moments.age_of(step) for step in range(5)] == [exact.age_of(step) for step in range(5)]
+    assert layer.state is None
+    assert torch.equal(compensations[0], compensations[2]) and not torch.equal(compensations[0], compensations[1])
+    assert torch.equal(weights[0], weights[2]) and not torch.equal(weights[0], weights[3])
+
+
 def test_adalora_spreads_its_budget_over_the_steps_of_the_training(make_config: MakeConfig, tmp_path: Path) -> None:
     """What the model was built with says nothing of them; a saved state does."""
     config = make_config(adapter={"variant": "adalora"})
@@ -112,6 +137,7 @@ def test_adalora_spreads_its_budget_over_the_steps_of_the_training(make_config: 
     [
         ({}, ["WeightNoiseSchedule"]),
         ({"hardware": {"weight_noise_type": "device"}}, ["WeightNoiseSchedule", "ChipEachStep"]),
+        ({"hardware": {"weight_noise_type": "device-gaussian"}}, ["WeightNoiseSchedule", "DeviceMoments"]),
         ({"method": "full"}, ["WeightNoiseSchedule", "StepInTileUnits"]),
         ({"method": "digital"}, []),
         ({"method": "digital", "adapter": {"variant": "adalora"}}, ["AdaLoraBudget"]),

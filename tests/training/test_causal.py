@@ -42,7 +42,7 @@ def test_accumulation_equals_one_batch(make_config: Callable[..., Any], tmp_path
 def test_the_head_is_the_pretrained_one(make_config: Callable[..., Any]) -> None:
     model = prepare(make_config("instruction")).model
     plain = model.loaded.plain
-    assert model.loaded.digital_heads == ["lm_head"] and model.analog is not None
+    assert list(model.loaded.digital_heads) == ["lm_head"] and model.analog is not None
     assert plain.lm_head.weight is plain.model.embed_tokens.weight
     assert not any(p.requires_grad for name, p in model.loaded.module.named_parameters() if "lora_" not in name)
     names = {layer.name.rpartition(".")[2] for layer in model.analog.placement.analog}

@@ -20,6 +20,7 @@ from analog_lora_cli.tasks import Task, make_task
 from analog_lora_cli.training import objectives
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.callbacks.progress import TrainingObserver
+from analog_lora_cli.training.objective import BatchLoss
 from analog_lora_cli.training.objectives import Supervised, make_objective, register
 from analog_lora_cli.training.supervised import SupervisedTrainer
 from analog_lora_cli.training.train import train
@@ -36,16 +37,17 @@ class SmallerSection(ObjectiveSection):
     share: Annotated[float, Affects("training")] = 0.5
 
 
-class Smaller:
+class Smaller(BatchLoss):
     """Half of the model's own loss, and what it was told about the items of a step."""
 
     section: ClassVar[type[ObjectiveSection]] = SmallerSection
     noise_scope: NoiseScope = "step"
     normalizes_by_items = True
+    forward_passes = 1
     last: ClassVar[Smaller]
 
     def __init__(self, config: ObjectiveSection, task: Task) -> None:
-        self.config = config
+        super().__init__(config, task)
         self.items: list[Any] = []
         Smaller.last = self
 

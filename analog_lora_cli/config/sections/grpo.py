@@ -161,12 +161,13 @@ class GrpoSection(ObjectiveSection):
         if (train.model_extra or {}).get("label_smoothing_factor"):
             yield "train.label_smoothing_factor: objective grpo has no labels; leave the key out"
         batches = (self.steps_per_generation or train.gradient_accumulation_steps) * self.num_iterations
-        if config.hardware.weight_noise_type == "device" and batches > train.gradient_accumulation_steps:
+        kind = config.hardware.weight_noise_type
+        if kind != "gaussian" and batches > train.gradient_accumulation_steps:
             yield (
-                "hardware.weight_noise_type: device programs a new chip for each optimizer step, and with objective "
-                f"grpo a rollout must be trained on with the chip that wrote it: it takes {batches} batches here and a "
-                f"step {train.gradient_accumulation_steps}; leave objective.num_iterations and steps_per_generation "
-                "out, or use gaussian"
+                f"hardware.weight_noise_type: {kind} takes devices of another age for each optimizer step, and with "
+                "objective grpo a rollout must be trained on with the devices that wrote it: it takes "
+                f"{batches} batches here and a step {train.gradient_accumulation_steps}; leave "
+                "objective.num_iterations and steps_per_generation out, or use gaussian"
             )
 
 

@@ -101,9 +101,12 @@ class HardwareConfig(Section):
     """Standard deviation of the training noise on the weights, relative to the largest weight of each column of a
     tile; one draw per forward pass. Only in training."""
 
-    weight_noise_type: Annotated[Literal["gaussian", "device"], Affects("training")] = "gaussian"
-    """`gaussian`: `weight_noise`, as in the paper; `device`: each step programs a new chip of the configured `device`
-    at a random age, log-uniform between the first and the last of `drift.times` (slower)."""
+    weight_noise_type: Annotated[Literal["gaussian", "device-gaussian", "device"], Affects("training")] = "gaussian"
+    """`gaussian`: `weight_noise`, as in the paper. The others take the configured `device` at a random age of each
+    step, log-uniform between the first and the last of `drift.times`, and not `weight_noise`: `device` programs a new
+    chip (exact, slower); `device-gaussian` draws each weight from a normal distribution with the mean and the standard
+    deviation that the device's laws give its conductance after programming, drift and read (in closed form, at about
+    the cost of `gaussian`; for `pcm` and device files), and compensates the expected drift of each tile."""
 
     weight_noise_ramp: Annotated[float, Affects("training")] = Field(default=0.0, ge=0, le=1)
     """Share of the training steps over which the weight noise grows linearly from 0 to its value; 0: constant."""
@@ -228,6 +231,17 @@ class HardwareConfig(Section):
                 f"stuck_low ({self.stuck_low:g}) and stuck_high ({self.stuck_high:g}) are shares of the same devices: "
                 "their sum must be 1 or less"
             )
+        if self.weight_noise_type == "device-gaussian":
+            if self.simulator == "aihwkit":
+                raise ValueError(
+                    "weight_noise_type: device-gaussian is drawn by simulator fast only: use fast, or device"
+                )
+            if self.has_faults:
+                fault = next(key for key in FAULTS if getattr(self, key))
+                raise ValueError(
+                    f"{fault}: weight_noise_type device-gaussian knows no faults of single chips: use 0, or "
+                    "weight_noise_type: device"
+                )
         if self.simulator == "aihwkit":
             missing = [key for key in self.beyond_aihwkit if key in _IN_THE_PRODUCT]
             if missing:
@@ -254,6 +268,11 @@ class HardwareConfig(Section):
         if self.reference_columns is not None:
             return self.reference_columns
         return REFERENCE_COLUMNS if self.converter_name == "single-device" else 0
+
+    @property
+    def weight_noise_size(self) -> float:
+        """Factor of the noise that a forward pass draws: `weight_noise`; 1 for a device's own size; 0: none."""
+        return {"gaussian": self.weight_noise, "device-gaussian": 1.0, "device": 0.0}[self.weight_noise_type]
 
     @property
     def has_faults(self) -> bool:

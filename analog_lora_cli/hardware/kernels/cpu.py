@@ -235,3 +235,55 @@ def noisy_weights(
             noisy_I, exact_I = noisy_OI[column, first : edges[tile + 1]], exact_OI[column, first : edges[tile + 1]]
             for index in range(len(noisy_I)):
                 noisy_I[index] = noisy_I[index] * deviation + exact_I[index]
+
+
+@kernel(
+    "void(float32[:, ::1], uint64, float32[:, ::1], float32, float32[:, ::1], int64[::1], float32[:, ::1], "
+    "float32[:, ::1])"
+)
+def device_weights(
+    target_OI: Floats,
+    counter: np.uint64,
+    table_KN: Floats,
+    strength: np.float32,
+    scale_RO: Floats,
+    edges: NDArray[np.int64],
+    held_OI: Floats,
+    moments_2K: Floats,
+) -> None:
+    """Weights drawn from the moments of a device, see `tile.device_draw`; other arguments as for `noisy_weights`.
+
+    Args:
+        target_OI: target weights.
+        counter: counter of the noise.
+        table_KN: table of the noise.
+        strength: factor of the standard deviation.
+        scale_RO: column scales.
+        edges: first input of each row of tiles, and the number of inputs.
+        held_OI: output.
+        moments_2K: mean and standard deviation in tile units, for target weights evenly from 0 to 1.
+    """
+    columns, rows = target_OI.shape
+    runs, last = (rows + RUN - 1) // RUN, moments_2K.shape[1] - 1
+    for column in prange(columns):
+        for run in range(runs):
+            run_counter = counter + np.uint64(column * runs + run) * _GAMMA
+            fetch_run(table_KN, run_counter + np.uint64(AHEAD) * _GAMMA)
+            bits = mix(run_counter)
+            row_1, row_2, first = bits & _PICK, (bits >> _S32) & _PICK, run * RUN
+            for index in range(min(RUN, rows - first)):
+                held_OI[column, first + index] = table_KN[row_1, index] + table_KN[row_2, index]
+        for tile in range(len(edges) - 1):
+            scale, first = scale_RO[tile, column], edges[tile]
+            per_knot = np.float32(last) / scale if scale > 0 else np.float32(0.0)
+            held_I, target_I = held_OI[column, first : edges[tile + 1]], target_OI[column, first : edges[tile + 1]]
+            for index in range(len(held_I)):
+                target = target_I[index]
+                place = min(abs(target) * per_knot, np.float32(last))
+                knot = min(np.int32(place), np.int32(last - 1))
+                share = place - np.float32(knot)
+                mean = moments_2K[0, knot] + share * (moments_2K[0, knot + 1] - moments_2K[0, knot])
+                deviation = moments_2K[1, knot] + share * (moments_2K[1, knot + 1] - moments_2K[1, knot])
+                mean = mean if target > 0 else -mean
+                mean = mean if target != 0 else np.float32(0.0)
+                held_I[index] = scale * (mean + strength * deviation * held_I[index])

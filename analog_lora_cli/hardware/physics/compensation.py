@@ -92,6 +92,24 @@ class DriftCompensation(ABC):
     def factor(self, tile: TileReadOut) -> Tensor | float:
         """The drift-compensation factor of a tile, or one for each column."""
 
+    @abstractmethod
+    def expected(self, target_K: Tensor, before_2K: Tensor, now_2K: Tensor) -> tuple[Tensor, Tensor]:
+        """What each weight of a tile adds on average to the two sums whose ratio is the factor.
+
+        Args:
+            target_K: target weights in tile units.
+            before_2K: mean and standard deviation of what their devices held right after programming.
+            now_2K: of what they hold now.
+
+        Returns:
+            (K,) in the numerator, (K,) in the denominator.
+        """
+
+    @property
+    def per_column(self) -> bool:
+        """Whether each column has a factor of its own."""
+        return self.kind.endswith("per-column")
+
     @property
     def in_loops(self) -> LoopReadOut | None:
         """How `cpu_chips.age` makes the read-outs; None: it makes none, `factor` does."""
@@ -132,6 +150,10 @@ class LeastSquares(DriftCompensation):
                 readable_O = spread_O >= READABLE_SPREAD * self.converters.adc_step
                 gain = torch.where(readable_O, self._gain(exact_MO, output_MO, (0,)), gain)
             return 1 / gain
+
+    def expected(self, target_K: Tensor, before_2K: Tensor, now_2K: Tensor) -> tuple[Tensor, Tensor]:
+        """Signs of the probes are independent, so that <Y0, Y0> grows by w^2 and <Y0, Y> by w E[w now]."""
+        return target_K.square(), target_K * now_2K[0]
 
     def _gain(self, exact_MO: Tensor, output_MO: Tensor, over: tuple[int, ...]) -> Tensor:
         """What is left of the exact products: the inverse of the factor, one for all or for each column.
@@ -235,6 +257,13 @@ class ReadOutRatio(DriftCompensation):
         else:
             before = self.read_out(tile.programmed, tile.first_noise, tile.adc_offset)
         return before / self.read_out(tile.drifted, tile.noise, tile.adc_offset)
+
+    def expected(self, target_K: Tensor, before_2K: Tensor, now_2K: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean magnitudes that the ADC gives for single weights, see `Converters.expected_magnitude`."""
+        if self.kind == "none":
+            return torch.ones_like(target_K), torch.ones_like(target_K)
+        magnitude = self.converters.expected_magnitude
+        return target_K if self.kind == "global-exact" else magnitude(*before_2K), magnitude(*now_2K)
 
     def read_out(self, weight: Tensor, normals: PooledNormal, adc_offset: Tensor | None = None) -> Tensor:
         """The mean magnitude of a tile's outputs for each input in turn set to 1, of the tile or of each column.

@@ -168,7 +168,9 @@ class AnalogLinear(nn.Linear):
             # The operator learns here what the backward pass will need: inside it autograd is off.
             # Attributes of the state are inputs of the graph: another chip does not compile it again.
             state = self.state
-            chip = (None, None, None) if state is None else (state.weight, state.compensation, state.adc_offset)
+            chip: tuple[Tensor | None, ...] = (None, None, None, None)
+            if state is not None:
+                chip = (state.weight, state.compensation, state.adc_offset, state.moments)
             gradients = torch.is_grad_enabled()
             trained = gradients and self.weight.requires_grad
             result: Tensor = product(

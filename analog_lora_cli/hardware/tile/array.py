@@ -34,6 +34,9 @@ class TileArray:
     """The layer's name."""
     adc_offset: Tensor | None = None
     """(rows of tiles, out_features): offset of each column's ADC, in tile units; None: 0."""
+    moments: Tensor | None = None
+    """(2, knots): moments of what the devices hold for the target `weight`, see `TileState`; None: they hold it, and
+    the noise has one size for each column."""
 
     @property
     def plain(self) -> bool:

@@ -5,6 +5,7 @@ Axes of tensors by suffix: T tokens, I inputs of a row of tiles, 1 a length of o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -92,6 +93,31 @@ class Converters:
             # as in aihwkit.
             return levels_TI.div_(self.dac_step).round_()
         return levels_TI.clamp_(-1.0, 1.0)
+
+    def expected_magnitude(self, mean: Tensor, deviation: Tensor) -> Tensor:
+        """Mean magnitude of the ADC's outputs, in tile units, of normal products with the noise before the ADC.
+
+        With d the ADC's step and s^2 = deviation^2 + output_noise^2:
+
+            E|y| = d sum_k [Phi((mean - (k - 1/2) d) / s) + Phi((-mean - (k - 1/2) d) / s)]    k = 1, 2, ...
+
+        without steps, or with some much smaller than s, that of a folded normal. Saturation is left out.
+
+        Args:
+            mean: of the products, in tile units and double precision.
+            deviation: their standard deviation.
+        """
+        spread = (deviation.square() + self.output_noise**2).sqrt().clamp(min=1e-9)
+        step = self.adc_step
+        if step < 0.1 * float(spread.min()):
+            z = mean / spread
+            density = torch.exp(-(z**2) / 2) * math.sqrt(2 / math.pi)
+            return spread * density + mean * torch.erf(z / math.sqrt(2))
+        largest = float((mean.abs() + 6 * spread).max())
+        edges = (torch.arange(1, int(largest / step) + 2, dtype=mean.dtype) - 0.5)[:, None] * step
+        beyond = torch.special.ndtr((mean - edges) / spread) + torch.special.ndtr((-mean - edges) / spread)
+        expected: Tensor = step * beyond.sum(dim=0)
+        return expected
 
     def digitize(self, output: Tensor, normals: PooledNormal) -> Tensor:
         """Add the output noise and convert, in place; the bound is left to the caller.

@@ -27,11 +27,11 @@ class CpuBackend(TorchBackend):
     def weight(self, tiles: TileArray) -> Tensor:
         """See `Backend`."""
         exact_OI, strength = tiles.weight, tiles.noise.strength
-        if strength == 0:
+        if strength == 0 and tiles.moments is None:
             return exact_OI
         exact_OI, noisy_OI = exact_OI.contiguous(), exact_OI.new_empty(exact_OI.shape)
         counter = PooledNormal(tiles.noise.weight_seed, exact_OI.device).reserve(*exact_OI.shape)
-        kernels.noisy_weights(
+        arguments = (
             as_array(exact_OI),
             np.uint64(counter),
             run_table(torch.float32).numpy(),
@@ -40,6 +40,10 @@ class CpuBackend(TorchBackend):
             tiles.grid.edges,
             noisy_OI.numpy(),
         )
+        if tiles.moments is None:
+            kernels.noisy_weights(*arguments)
+        else:
+            kernels.device_weights(*arguments, as_array(tiles.moments))
         return noisy_OI
 
     def multiply(

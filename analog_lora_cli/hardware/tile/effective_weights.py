@@ -48,6 +48,7 @@ class EffectiveWeights:
         layer, state = self.layer, self.state
         weight_OI = layer.weight.detach() if state is None else state.weight
         compensation, adc_offset = (None, None) if state is None else (state.compensation, state.adc_offset)
+        moments = None if state is None else state.moments
         return TileArray(
             weight=weight_OI.to(layer.column_scale.dtype),
             grid=layer.grid,
@@ -59,6 +60,7 @@ class EffectiveWeights:
             compensation=compensation,
             name=layer.name,
             adc_offset=adc_offset,
+            moments=moments,
         )
 
     @torch.no_grad()

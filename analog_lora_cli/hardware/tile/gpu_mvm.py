@@ -16,6 +16,7 @@ from analog_lora_cli.hardware.kernels.gpu import mvm as kernels
 from analog_lora_cli.hardware.kernels.gpu import noise as noise_kernels
 from analog_lora_cli.hardware.kernels.gpu.blocks import HALF_FORWARD
 from analog_lora_cli.hardware.tile.array import GradientNeeds, MvmResult, TileArray
+from analog_lora_cli.hardware.tile.device_draw import device_draw
 from analog_lora_cli.hardware.tile.grid import TileGrid
 from analog_lora_cli.hardware.tile.mvm import TorchBackend
 
@@ -33,7 +34,7 @@ class TritonBackend(TorchBackend):
 
     def weight(self, tiles: TileArray) -> Tensor:
         """See `Backend`."""
-        return _noisy(tiles, tiles.weight.dtype)
+        return _noisy(tiles, tiles.weight.dtype) if tiles.moments is None else device_draw(tiles, tiles.moments)
 
     def mvm(
         self, x: Tensor, tiles: TileArray, bias: Tensor | None, needs: GradientNeeds, dtype: torch.dtype | None
@@ -88,6 +89,8 @@ class TritonBackend(TorchBackend):
 def _weights(tiles: TileArray, tokens: int, product: torch.dtype) -> tuple[Tensor, kernels.WeightNoise | None]:
     """The weights of a product in this type, and the noise that it draws itself."""
     noise = tiles.noise
+    if tiles.moments is not None:
+        return device_draw(tiles, tiles.moments).to(product), None
     if noise.strength == 0:
         return tiles.weight, None
     if tokens > MOST_BLOCKS * HALF_FORWARD.tokens:

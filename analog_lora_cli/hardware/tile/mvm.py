@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from analog_lora_cli.hardware.kernels.random import PooledNormal
 from analog_lora_cli.hardware.tile.array import GradientNeeds, MvmResult, TileArray
+from analog_lora_cli.hardware.tile.device_draw import device_draw
 from analog_lora_cli.hardware.tile.grid import TileGrid
 from analog_lora_cli.hardware.tile.saturation import pack, partial_gradient
 from analog_lora_cli.hardware.tile.tile_by_tile import CPU_BLOCK, mvm_by_tile
@@ -29,6 +30,8 @@ class TorchBackend:
 
     def weight(self, tiles: TileArray) -> Tensor:
         """(out_features, in_features): the weights with training noise."""
+        if tiles.moments is not None:
+            return device_draw(tiles, tiles.moments)
         exact_OI, strength = tiles.weight, tiles.noise.strength
         if strength == 0:
             return exact_OI

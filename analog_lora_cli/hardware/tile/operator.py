@@ -28,6 +28,7 @@ def product(
     chip_weight: Tensor | None,
     compensation: Tensor | None,
     adc_offset: Tensor | None,
+    moments: Tensor | None,
     input_range: Tensor | None,
     handle: int,
     dtype: torch.dtype | None,
@@ -43,6 +44,7 @@ def product(
         chip_weight: weight of the chip's state; None: exact weights.
         compensation: drift-compensation factors of the chip's state.
         adc_offset: offsets of its ADCs; None: 0.
+        moments: moments of what its devices hold; None: `chip_weight` is what they hold.
         input_range: (rows of tiles,), ranges of the inputs; None: each token's own.
         handle: number of the layer, see `handles`.
         dtype: type that autocast asks for; None: no autocast.
@@ -58,7 +60,7 @@ def product(
         strength: standard deviation of the weight noise, float64 on the CPU.
     """
     layer = layer_of(handle)
-    state = _state(chip_weight, compensation, adc_offset)
+    state = _state(chip_weight, compensation, adc_offset, moments)
     effective = EffectiveWeights(layer, state, present_noise(layer), _input_scale(input_range))
     result = effective.mvm(x, bias, dtype, GradientNeeds(inputs=keep_inputs, saturation=find_saturated))
     tokens = x.numel() // x.shape[-1]
@@ -81,6 +83,7 @@ def _(
     chip_weight: Tensor | None,
     compensation: Tensor | None,
     adc_offset: Tensor | None,
+    moments: Tensor | None,
     input_range: Tensor | None,
     handle: int,
     dtype: torch.dtype | None,
@@ -114,9 +117,14 @@ def _input_columns(layer: TileLayer) -> int:
 
 
 def _state(
-    chip_weight: Tensor | None, compensation: Tensor | None, adc_offset: Tensor | None = None
+    chip_weight: Tensor | None,
+    compensation: Tensor | None,
+    adc_offset: Tensor | None = None,
+    moments: Tensor | None = None,
 ) -> TileState | None:
-    return None if chip_weight is None or compensation is None else TileState(chip_weight, compensation, adc_offset)
+    if chip_weight is None or compensation is None:
+        return None
+    return TileState(chip_weight, compensation, adc_offset, moments)
 
 
 def _input_scale(input_range: Tensor | None) -> InputScale:
@@ -129,6 +137,7 @@ def input_gradient(
     x: Tensor | None,
     chip_weight: Tensor | None,
     compensation: Tensor | None,
+    moments: Tensor | None,
     input_range: Tensor | None,
     saturated: Tensor,
     seed: Tensor,
@@ -138,7 +147,7 @@ def input_gradient(
 ) -> tuple[Tensor, Tensor]:
     """The straight-through gradients of the input of `product` and of its input ranges."""
     noise = LayerNoise(strength.item(), int(seed.item()))
-    state, input_scale = _state(chip_weight, compensation), _input_scale(input_range)
+    state, input_scale = _state(chip_weight, compensation, None, moments), _input_scale(input_range)
     effective = EffectiveWeights(layer_of(handle), state, noise, input_scale)
     grad_x, grad_range = effective.input_and_range_gradients(x, grad, _bits(saturated))
     return grad_x.to(dtype), grad_range
@@ -150,6 +159,7 @@ def _(
     x: Tensor | None,
     chip_weight: Tensor | None,
     compensation: Tensor | None,
+    moments: Tensor | None,
     input_range: Tensor | None,
     saturated: Tensor,
     seed: Tensor,
@@ -207,6 +217,7 @@ _Inputs = tuple[
     Tensor | None,
     Tensor | None,
     Tensor | None,
+    Tensor | None,
     int,
     torch.dtype | None,
     bool,
@@ -216,25 +227,25 @@ _Inputs = tuple[
 
 
 def _setup(ctx: _Context, inputs: _Inputs, output: tuple[Tensor, ...]) -> None:
-    x, weight, _, chip_weight, compensation, _, input_range, ctx.handle, *_ = inputs
+    x, weight, _, chip_weight, compensation, _, moments, input_range, ctx.handle, *_ = inputs
     ctx.input_dtype, ctx.weight_dtype = x.dtype, weight.dtype
     saved_x = None if input_range is None else x
-    ctx.save_for_backward(saved_x, chip_weight, compensation, input_range, *output[1:])  # type: ignore[arg-type]
+    ctx.save_for_backward(saved_x, chip_weight, compensation, moments, input_range, *output[1:])  # type: ignore[arg-type]
 
 
 def _backward(ctx: _Context, grad: Tensor, *_grads: Tensor) -> tuple[Tensor | None, ...]:
-    x, chip_weight, compensation, input_range, saturated, inputs, seed, strength = ctx.saved_tensors
-    needs_x, needs_weight, needs_bias, _, _, _, needs_range, *_ = ctx.needs_input_grad
+    x, chip_weight, compensation, moments, input_range, saturated, inputs, seed, strength = ctx.saved_tensors
+    needs_x, needs_weight, needs_bias, _, _, _, _, needs_range, *_ = ctx.needs_input_grad
     chip = (chip_weight, compensation)
     grad_x = grad_range = None
     if needs_x or needs_range:
         grad_x, grad_range = input_gradient(
-            grad, x, *chip, input_range, saturated, seed, strength, ctx.handle, ctx.input_dtype
+            grad, x, *chip, moments, input_range, saturated, seed, strength, ctx.handle, ctx.input_dtype
         )
     grad_weight = weight_gradient(grad, *chip, saturated, inputs, ctx.handle) if needs_weight else None
     grad_bias = grad.reshape(-1, grad.shape[-1]).to(ctx.weight_dtype).sum(dim=0) if needs_bias else None
     grads_of_numbers = (None,) * 4
-    return grad_x, grad_weight, grad_bias, None, None, None, grad_range if needs_range else None, *grads_of_numbers
+    return grad_x, grad_weight, grad_bias, *(None,) * 4, grad_range if needs_range else None, *grads_of_numbers
 
 
 product.register_autograd(_backward, setup_context=_setup)

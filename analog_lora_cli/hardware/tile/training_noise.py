@@ -23,7 +23,7 @@ class NoiseDraw:
     number: int
     """Forward pass of the step that the draw belongs to; 0: the draw of the whole step."""
     strength: float
-    """Multiplies `hardware.weight_noise`."""
+    """Multiplies `hardware.weight_noise_size`."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class LayerNoise:
     """Noise of one layer in one forward pass; enough to compute the same weights once more."""
 
     strength: float = 0.0
-    """Standard deviation of the weight noise, relative to the column scale; 0: none."""
+    """Standard deviation of the weight noise, relative to the column scale, or to that of the device where the layer's
+    state has moments; 0: none."""
     weight_seed: int = 0
     output_seed: int | None = None
     """Seed of the noise before the ADC; None: torch's default generator decides."""
@@ -161,10 +162,10 @@ class TrainingNoise:
             name: name of the layer.
             hardware: hardware of the layer.
         """
-        if hardware.weight_noise_type != "gaussian":
+        if not hardware.weight_noise_size:
             return LayerNoise()
         seed = derive_seed(self.seed, draw.step, draw.number, "weight", name)
-        return LayerNoise(hardware.weight_noise * draw.strength, seed)
+        return LayerNoise(hardware.weight_noise_size * draw.strength, seed)
 
 
 class _Recall(AbstractContextManager[None]):

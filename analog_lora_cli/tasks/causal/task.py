@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,14 @@ from analog_lora_cli.tasks.causal.example import Continuation
 from analog_lora_cli.tasks.causal.likelihood import label_log_likelihoods, most_tokens
 from analog_lora_cli.tasks.causal.metrics import LOSS, PERPLEXITY, TOKENS, likelihood_scorer
 from analog_lora_cli.tasks.causal.tokens import Sequences
+from analog_lora_cli.tasks.data.collator import IGNORED
 from analog_lora_cli.tasks.data.features import mapped_features
 from analog_lora_cli.tasks.data.files import Row, locate, read_table
 from analog_lora_cli.tasks.data.hub import load_hub_split
 
 if TYPE_CHECKING:
     import datasets
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
     from transformers.utils import ModelOutput
 
@@ -80,6 +82,10 @@ class CausalTask(Task):
 
     def outputs(self, result: ModelOutput, lengths: Sequence[int]) -> list[FloatArray]:
         raise NotImplementedError("each evaluation set computes its own outputs")
+
+    def choices(self, result: ModelOutput, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The next token, wherever its label counts."""
+        return [result["logits"][:, :-1][inputs["labels"][:, 1:] != IGNORED]]
 
     def baseline_score(self) -> dict[str, float]:
         """Nothing: text without a model has no likelihood."""

@@ -23,11 +23,14 @@ from analog_lora_cli.tasks.squad.metrics import EXACT_MATCH, F1, HAS_ANSWER_F1, 
 
 if TYPE_CHECKING:
     import datasets
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
     from transformers.utils import ModelOutput
 
 CHUNK_QUESTIONS = 500
 SMALLEST_ADVANCE = 16
+PADDING_LOGIT = -1e4
+"""Logit of a token that cannot be chosen: its probability is 0, without an infinity."""
 BASELINE_WORDS = (3, 10, 25)
 METRICS: tuple[Metric, ...] = (F1, EXACT_MATCH)
 
@@ -107,6 +110,11 @@ class QuestionAnswering(Task):
 
         both = torch.stack([result.start_logits, result.end_logits], dim=1).float().cpu().numpy()
         return [both[row, :, :length] for row, length in enumerate(lengths)]
+
+    def choices(self, result: ModelOutput, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Beginnings and ends of answers, each a choice among the tokens that are no padding."""
+        padding_RT = inputs["attention_mask"] == 0
+        return [result[name].masked_fill(padding_RT, PADDING_LOGIT) for name in ("start_logits", "end_logits")]
 
     def baseline_score(self) -> dict[str, float]:
         """Metrics of the first 3, 10 or 25 words of the context as the answer, or in v2 of none: the best by F1.
