@@ -54,8 +54,9 @@ class WeightModule:
     @property
     def unsupported_reason(self) -> str | None:
         """Reason why tiles cannot hold it; None if they can."""
-        if isinstance(self.module, nn.Linear) and self.name.rpartition(".")[2] in handed_on(type(self.user)):
-            return f"{type(self.user).__name__} {HANDED_ON}"
+        kind: type = type(self.user)
+        if isinstance(self.module, nn.Linear) and self.name.rpartition(".")[2] in handed_on(kind):
+            return f"{kind.__name__} {HANDED_ON}"
         return unsupported_reason(self.module)
 
     def replace(self, layer: nn.Module) -> None:
