@@ -171,8 +171,8 @@ def test_a_comparison_reuses_what_the_checkpoints_hold(
 ) -> None:
     measured: list[Measurement] = []
 
-    def counted(self: MeasurementLog, measurement: Measurement, scores: Scores) -> None:
-        append(self, measurement, scores)
+    def counted(self: MeasurementLog, measurement: Measurement, scores: Scores, *more: Any) -> None:
+        append(self, measurement, scores, *more)
         measured.append(measurement)
 
     folders, grid = [checkpoints / "lora", checkpoints / "digital"], ["--times", "0s,1y", "--output"]

@@ -71,3 +71,4 @@ class RecalibrationSection(ObjectiveSection):
 
 
 OBJECTIVES.register(["supervised"], SupervisedSection)
+OBJECTIVES.register(["recalibration"], RecalibrationSection)
