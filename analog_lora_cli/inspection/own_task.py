@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.causal import TextSection
-from analog_lora_cli.inspection.shape_cache import config_file
+from analog_lora_cli.inspection.shape_cache import config_file, read_shapes, shape_key
 from analog_lora_cli.runtime.libraries import prepare_libraries
 
 WRITERS = ("ForCausalLM", "LMHeadModel")
@@ -21,22 +21,29 @@ def with_own_task(config: Config) -> Config:
         UsageError: the model's folder does not exist.
     """
     file = config_file(config)
-    if file is None or not _writes_text(file):
+    if file is None:
         return config
-    return Config.model_validate({**config.model_dump(mode="json"), "task": TextSection().model_dump(mode="json")})
+    as_text = Config.model_validate({**config.model_dump(mode="json"), "task": TextSection().model_dump(mode="json")})
+    names, kind = _architecture(file)
+    if names:
+        return as_text if str(names[0]).endswith(WRITERS) else config
+    # transformers, whose import takes seconds, is asked only about models that were not inspected before.
+    seen = next((one for one in (as_text, config) if read_shapes(shape_key(one)) is not None), None)
+    return seen or (as_text if _writes_text(kind) else config)
 
 
-def _writes_text(file: Path) -> bool:
+def _architecture(file: Path) -> tuple[list[object], str]:
+    """Names of the architectures in config.json, if it has any, and the model's type."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        names, kind = content.get("architectures"), content.get("model_type")
-    except (OSError, ValueError, AttributeError):
-        return False  # Whoever loads the model will say so.
-    if names:
-        return str(names[0]).endswith(WRITERS)
-    # Only where there is no name is transformers asked, whose import takes seconds.
+        return list(content.get("architectures") or ()), str(content.get("model_type"))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return [], ""  # Whoever loads the model will say so.
+
+
+def _writes_text(kind: str) -> bool:
     prepare_libraries()
 
     from analog_lora_cli.models.families import writes_text
 
-    return writes_text(str(kind))
+    return writes_text(kind)
