@@ -33,6 +33,7 @@ OWN = [
     "quickstart",
     "adapt-6bit",
     "adapt-aged-chip",
+    "recalibrate-chip",
     "smoke-squad-lora",
     "smoke-squad-hwa",
     "smoke-glue-lora",

@@ -151,7 +151,7 @@ def _recalibrated(base: Config, config: Config, settings: Recalibration) -> Conf
     if idle:
         raise UsageError(
             f"{idle[0]}: a recalibration trains nothing and takes the adapter as it is: leave it out; "
-            "objective.rank is the rank of the correction"
+            "objective.recalibration_rank is the rank of the correction"
         )
     rank = base.adapter.rank + settings.rank
     adapter = LoraSection(rank=rank, alpha=float(rank), train_head=base.adapter.train_head)

@@ -148,7 +148,12 @@ def test_other_training_data_are_refused(checkpoints: Path, tmp_path: Path, make
 
 def adapt(folder: Path, *arguments: object, **settings: object) -> int:
     preset = [] if "--preset" in arguments else ["--preset", "recalibrate-chip"]
-    settings = {"objective.rank": 4, "objective.tokens": 128, "objective.reads": 2, **settings}
+    settings = {
+        "objective.recalibration_rank": 4,
+        "objective.recalibration_tokens": 128,
+        "objective.recalibration_reads": 2,
+        **settings,
+    }
     options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     return main(["adapt", str(folder), *preset, *map(str, arguments), *options, "--quiet"])
 
@@ -208,7 +213,7 @@ def test_what_it_recovers_is_measured(checkpoints: Path) -> None:
         ({}, [], {}, "for one chip at one time: add --chip SEED --at TIME"),
         ({}, ["--chip", 1, "--at", "1y"], {"adapter.rank": 4}, "adapter.rank: a recalibration trains nothing"),
         ({}, ["--chip", 1, "--at", "1y"], {"train.max_steps": 4}, "train.max_steps: a recalibration trains nothing"),
-        ({}, ["--chip", 1, "--at", "1y"], {"objective.reads": 1}, "objective.reads"),
+        ({}, ["--chip", 1, "--at", "1y"], {"objective.recalibration_reads": 1}, "objective.recalibration_reads"),
         ({"variant": "dora", "dropout": 0.0}, ["--chip", 1, "--at", "1y"], {}, "adapter.variant dora: it scales each"),
         ({"variant": "vera"}, ["--chip", 1, "--at", "1y"], {}, "adapter.variant vera: it has one pair"),
     ],

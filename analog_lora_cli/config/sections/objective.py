@@ -54,20 +54,20 @@ class RecalibrationSection(ObjectiveSection):
     kind: Annotated[Literal["recalibration"], Affects("training")] = "recalibration"
     """Correction of one chip in closed form."""
 
-    rank: Annotated[int, Affects("training")] = Field(default=32, ge=1)
+    recalibration_rank: Annotated[int, Affects("training")] = Field(default=32, ge=1)
     """Rank of the correction, the mean over the layers on tiles by their parameters: layers that lose more get more.
     The new adapter has it on top of the old one's."""
 
-    tokens: Annotated[int, Affects("training"), Unit("tokens")] = Field(default=2048, ge=64)
+    recalibration_tokens: Annotated[int, Affects("training"), Unit("tokens")] = Field(default=2048, ge=64)
     """Training tokens that each layer is read for, labels left out."""
 
-    reads: Annotated[int, Affects("training")] = Field(default=4, ge=2)
+    recalibration_reads: Annotated[int, Affects("training")] = Field(default=4, ge=2)
     """Reads of each of these tokens, to tell the chip's own error from the noise of a read."""
 
     @property
     def recalibration(self) -> Recalibration:
         """Its settings."""
-        return Recalibration(self.rank, self.tokens, self.reads)
+        return Recalibration(self.recalibration_rank, self.recalibration_tokens, self.recalibration_reads)
 
 
 OBJECTIVES.register(["supervised"], SupervisedSection)
