@@ -261,10 +261,11 @@ def device_weights(
         scale_RO: column scales.
         edges: first input of each row of tiles, and the number of inputs.
         held_OI: output.
-        moments_2K: mean and standard deviation in tile units, for target weights evenly from 0 to 1.
+        moments_2K: see `TileState`.
     """
     columns, rows = target_OI.shape
-    runs, last = (rows + RUN - 1) // RUN, moments_2K.shape[1] - 1
+    runs, last = (rows + RUN - 1) // RUN, np.int32(moments_2K.shape[1] - 1)
+    kept_K, deviation_K = moments_2K[0], moments_2K[1]
     for column in prange(columns):
         for run in range(runs):
             run_counter = counter + np.uint64(column * runs + run) * _GAMMA
@@ -277,13 +278,7 @@ def device_weights(
             scale, first = scale_RO[tile, column], edges[tile]
             per_knot = np.float32(last) / scale if scale > 0 else np.float32(0.0)
             held_I, target_I = held_OI[column, first : edges[tile + 1]], target_OI[column, first : edges[tile + 1]]
+            spread = strength * scale
             for index in range(len(held_I)):
-                target = target_I[index]
-                place = min(abs(target) * per_knot, np.float32(last))
-                knot = min(np.int32(place), np.int32(last - 1))
-                share = place - np.float32(knot)
-                mean = moments_2K[0, knot] + share * (moments_2K[0, knot + 1] - moments_2K[0, knot])
-                deviation = moments_2K[1, knot] + share * (moments_2K[1, knot + 1] - moments_2K[1, knot])
-                mean = mean if target > 0 else -mean
-                mean = mean if target != 0 else np.float32(0.0)
-                held_I[index] = scale * (mean + strength * deviation * held_I[index])
+                knot = min(np.int32(abs(target_I[index]) * per_knot + np.float32(0.5)), last)
+                held_I[index] = target_I[index] * kept_K[knot] + spread * deviation_K[knot] * held_I[index]

@@ -42,7 +42,9 @@ from analog_lora_cli.hardware.tile.mapping import tile_weights
 from analog_lora_cli.hardware.tile.state import MappedLayer, TileState
 
 KNOTS = 129
-"""Target weights from 0 to 1 at which the moments are computed; between them they are linear."""
+"""Target weights from 0 to 1 whose read-outs are computed for the drift compensation; between them they are linear."""
+DRAWN_KNOTS = 1025
+"""Target weights from 0 to 1 at which weights are drawn: each by the nearest."""
 USUAL_COLUMNS = 512
 """Columns of a tile without a limit of its own; a small correction of the read noise depends on them."""
 
@@ -97,15 +99,19 @@ class DeviceNoise:
             counts: result of `knot_counts` for its present weights.
             seconds: time after programming.
         """
-        now_2K, target_K = self.moments(seconds), torch.linspace(0.0, 1.0, KNOTS, dtype=torch.float64)
-        sums_K = self.compensation.expected(target_K, self.programmed(target_K), now_2K)
+        target_K = torch.linspace(0.0, 1.0, KNOTS, dtype=torch.float64)
+        sums_K = self.compensation.expected(target_K, self.programmed(target_K), self.moments(target_K, seconds))
         factors = torch.ones_like(layer.column_scale)
         for place, count_XK in zip(layer.grid, counts, strict=True):
             before_X, now_X = (count_XK @ sum_K.to(count_XK) for sum_K in sums_K)
             factors[place.columns] = torch.where(now_X > SMALLEST_READ_OUT * before_X, before_X / now_X, 1.0).to(
                 factors
             )
-        return TileState(layer.weight.detach(), factors, moments=now_2K.to(factors))
+        target_K = torch.linspace(0.0, 1.0, DRAWN_KNOTS, dtype=torch.float64)
+        mean_K, deviation_K = self.moments(target_K, seconds)
+        kept_K = mean_K / target_K
+        kept_K[0] = kept_K[1]
+        return TileState(layer.weight.detach(), factors, moments=torch.stack([kept_K, deviation_K]).to(factors))
 
     def knot_counts(self, layer: MappedLayer) -> list[Tensor]:
         """How many weights of each tile, or of each of its columns, lie at each knot; one between two counts for both.
@@ -138,16 +144,17 @@ class DeviceNoise:
         mean_K, square_K = self._programmed(target_K)
         return self._in_tile_units(target_K, mean_K, square_K)
 
-    def moments(self, seconds: float) -> Tensor:
+    def moments(self, target_K: Tensor, seconds: float) -> Tensor:
         """Mean and standard deviation of what a read finds, before drift compensation.
 
         Args:
+            target_K: target weights in tile units, 0 to 1, double precision.
             seconds: time after programming, 0 or more; 0: the first read.
 
         Returns:
-            (2, KNOTS), in tile units and double precision, for target weights from 0 to 1.
+            (2, K), in tile units.
         """
-        laws, target_K = self.laws, torch.linspace(0.0, 1.0, KNOTS, dtype=torch.float64)
+        laws = self.laws
         mean_K, square_K = self._programmed(target_K)
         if seconds > 0:
             log_ratio = math.log(laws.drift_ratio(seconds)) * laws.drift_scale

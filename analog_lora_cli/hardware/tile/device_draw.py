@@ -15,13 +15,13 @@ from analog_lora_cli.hardware.tile.array import TileArray
 def device_draw(tiles: TileArray, moments_2K: Tensor) -> Tensor:
     """The weights that devices hold, (out_features, in_features): with w / s the target in tile units,
 
-        w' = sign(w) s mean(|w / s|) + strength s deviation(|w / s|) xi
+        w' = w kept(|w / s|) + strength s deviation(|w / s|) xi
 
-    Both moments are linear between the knots. xi has the numbers of the Gaussian training noise.
+    Both by the nearest knot. xi has the numbers of the Gaussian training noise.
 
     Args:
         tiles: tiles of a layer; their weight is the target.
-        moments_2K: mean and standard deviation, see `TileState`.
+        moments_2K: see `TileState`.
     """
     target_OI, noise, last = tiles.weight, tiles.noise, moments_2K.shape[1] - 1
     moments_2K = moments_2K.to(target_OI.dtype)
@@ -30,13 +30,12 @@ def device_draw(tiles: TileArray, moments_2K: Tensor) -> Tensor:
     if noise.strength:
         normal_OI = PooledNormal(noise.weight_seed, target_OI.device).draw(*target_OI.shape, dtype=target_OI.dtype)
     for row, (start, stop) in enumerate(tiles.grid.rows):
-        scale_O1, part_OI = tiles.column_scale[row, :, None], target_OI[:, start:stop]
-        place_OI = (part_OI.abs() / torch.where(scale_O1 > 0, scale_O1, 1.0)).clamp(max=1.0) * last
-        knot_OI = place_OI.to(torch.int32).clamp(max=last - 1)
-        share_OI = place_OI - knot_OI
-        mean_OI, deviation_OI = (torch.lerp(one[knot_OI], one[knot_OI + 1], share_OI) for one in moments_2K)
-        held_I = mean_OI * part_OI.sign()
+        scale_O1, target_part_OI = tiles.column_scale[row, :, None], target_OI[:, start:stop]
+        per_knot_O1 = torch.where(scale_O1 > 0, last / scale_O1, 0.0)
+        knot_OI = (target_part_OI.abs() * per_knot_O1 + 0.5).to(torch.int32).clamp(max=last)
+        held_part_OI = target_part_OI * moments_2K[0][knot_OI]
         if normal_OI is not None:
-            held_I.addcmul_(deviation_OI, normal_OI[:, start:stop], value=noise.strength)
-        held_OI[:, start:stop] = held_I * scale_O1
+            spread_OI = moments_2K[1][knot_OI] * (noise.strength * scale_O1)
+            held_part_OI += spread_OI * normal_OI[:, start:stop]
+        held_OI[:, start:stop] = held_part_OI
     return held_OI

@@ -26,9 +26,9 @@ class TileState:
     adc_offset: Tensor | None = None
     """(rows of tiles, out_features): offset of each column's ADC, in tile units; None: 0."""
     moments: Tensor | None = None
-    """(2, knots), float32: mean and standard deviation of what a device holds, in tile units, for target weights evenly
-    from 0 to 1. `weight` is then the target, and a forward pass draws what the devices hold, see `device_draw`. None:
-    `weight` is what they hold."""
+    """(2, knots), float32: what a device holds on average, relative to its target, and the standard deviation in tile
+    units, for target weights evenly from 0 to 1. `weight` is then the target, and a forward pass draws what the devices
+    hold, see `device_draw`. None: `weight` is what they hold."""
 
 
 class MappedLayer(Protocol):
