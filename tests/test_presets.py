@@ -38,7 +38,6 @@ OWN = [
     "smoke-squad-hwa",
     "smoke-glue-lora",
     "analog-foundation-models",
-    "recalibrate-chip",
 ]
 ENCODERS = [name for name in preset_names() if not load_config(preset=name).task.pretrained_head]
 """Presets of encoders; those of language models: test_language_presets."""

@@ -69,7 +69,7 @@ def test_every_key_can_be_explained(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("hardware.adc_bit", "hardware.adc_bit: unknown key; did you mean hardware.adc_bits?"),
         ("hardware.adc", "hardware.adc: unknown key; did you mean hardware.adc_bits or hardware.adc_bound or "),
-        ("rank", "did you mean adapter.rank or objective.rank?"),
+        ("rank", "did you mean adapter.rank?"),
         ("train.output_dir", "is set by this tool: use --output"),
         ("method.x", "method.x: unknown key"),
     ],

@@ -26,15 +26,15 @@ def problems(*overrides: str) -> list[str]:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("rank=3", "rank: unknown key; did you mean adapter.rank or objective.rank?"),
+        ("rank=3", "rank: unknown key; did you mean adapter.rank?"),
         ("seed=3", "seed: unknown key; did you mean train.seed or drift.seed?"),
         ("bf16=true", "bf16: unknown key; did you mean train.bf16?"),
         ("lerning_rate=1", "lerning_rate: unknown key; did you mean train.learning_rate?"),
         ("adpter.rank=3", "adpter: unknown key; did you mean adapter?"),
-        ("hardware.rank=3", "hardware.rank: unknown key; did you mean adapter.rank or objective.rank?"),
+        ("hardware.rank=3", "hardware.rank: unknown key; did you mean adapter.rank?"),
         ("hardware.adc_bit=3", "hardware.adc_bit: unknown key; did you mean hardware.adc_bits?"),
         ("train.lerning_rate=1", "train.lerning_rate: unknown key; did you mean train.learning_rate?"),
-        ("train.rank=1", "train.rank: unknown key; did you mean adapter.rank or objective.rank?"),
+        ("train.rank=1", "train.rank: unknown key; did you mean adapter.rank?"),
         ("train.zzzz=1", "train.zzzz: unknown key; transformers.TrainingArguments has no such field"),
         ("a.b.c=1", "a: unknown key; known here: description, model, task, method, adapter, objective, hardware"),
         ("adapter.zzz.y=1", "adapter.zzz: unknown key; known here: variant, rank, dropout"),
