@@ -24,7 +24,8 @@ def test_without_a_card() -> None:
     assert "error: there is no CUDA device here; --dry-run runs a tiny version on the CPU" in done.stderr
 
 
-@pytest.mark.parametrize("interpreter", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("interpreter", [False, True])
 def test_dry_run(interpreter: bool) -> None:
     done, with_triton = run("--dry-run", interpreter=interpreter), interpreter and triton_load_error() is None
     assert done.returncode == 0, done.stderr

@@ -90,7 +90,8 @@ def long_training(make_config: Callable[..., Config], folder: Path) -> tuple[lis
     return ["train", "--config", str(folder / "long.yaml"), "--output", str(output)], output
 
 
-@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
 def test_training_ends_when_a_process_is_killed(
     victim: int, make_config: Callable[..., Config], tmp_path: Path
 ) -> None:
