@@ -19,6 +19,7 @@ from analog_lora_cli.figures.tiles import tile_plot
 from analog_lora_cli.inspection.files import inspection_csv, inspection_json
 from analog_lora_cli.inspection.inspect import Inspection, InspectionRequest, inspect
 from analog_lora_cli.inspection.source import Source
+from analog_lora_cli.report.tiles.energy import energy_table
 from analog_lora_cli.report.tiles.latency import latency_table
 from analog_lora_cli.report.tiles.quality import error_table, further_table, statistics_table
 from analog_lora_cli.report.tiles.ranges import range_table
@@ -168,6 +169,10 @@ def test_json_is_complete_and_plain(measured: Inspection) -> None:
     assert [effect["name"] for effect in layer["errors"]["effects"]][-1] == "10y"
     assert len(layer["errors"]["effects"][0]["tiles"]) == layer["grid"][0]
     assert [device["name"] for device in layer["conductances"]] == ["G+", "G-"]
+    energy = content["energy"]
+    parts = [energy[name] for name in ("tiles", "adapters", "attention", "digital_layers")]
+    assert energy["model"]["total"] == pytest.approx(sum(part["total"] for part in parts))
+    assert energy["tiles"]["adc"] == pytest.approx(sum(one["energy"]["tiles"]["adc"] for one in content["layers"]))
     latency = content["latency"]
     assert {len(one["batches"]) for one in latency["layers"]} == {5}
     assert sum(one["layers"] for one in latency["layers"]) == 3 * content["totals"]["layers"]
@@ -217,3 +222,22 @@ def test_counts_in_few_characters() -> None:
     assert [short(n) for n in (0, 921, 1000, 12_345, 999_999, 4_700_000, 3 * 10**9)] == (
         ["0", "921", "1k", "12.3k", "1M", "4.7M", "3G"]
     )
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_energy_table(width: int, mobilebert: Inspection, measured: Inspection) -> None:
+    for found in (mobilebert, measured):
+        lines = shown(energy_table(found), width)
+        assert [line for line in lines if line.strip().startswith("model ")][0].split()[-1] == "100.0"
+        for part in ("adapters", "attention", "digital layers"):
+            assert any(line.strip().startswith(part) for line in lines), part
+    text = "\n".join(shown(energy_table(mobilebert), width))
+    assert "Energy of a token in uJ" in text and "fitted: adc_fj_per_step 121" in text
+    energy = measured.config.energy.model_copy(update={"mac_pj": 3.0})
+    other = Inspection(
+        **{
+            **vars(measured),
+            "source": Source("tiny", measured.config.model_copy(update={"energy": energy})),
+        }
+    )
+    assert "set: mac_pj 3" in "\n".join(shown(energy_table(other), width))
