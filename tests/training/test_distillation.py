@@ -90,7 +90,7 @@ def test_the_loss_is_that_of_the_labels_and_of_the_teacher(task: str, make_confi
     total = torch.stack(terms).sum() / (40 if items is not None else len(terms))
     mask = batch["attention_mask"].bool()
     hidden = [
-        float((a[mask] - b[mask]).square().sum() / b[mask].square().sum())
+        ((a[mask] - b[mask]).square().sum() / b[mask].square().sum()).item()
         for a, b in zip(own["hidden_states"], taught["hidden_states"], strict=True)
     ]
     share = 1.0 if items is None else len(terms) / 40

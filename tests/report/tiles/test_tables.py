@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def test_latency_says_what_is_published_fitted_assumed_and_set(mobilebert: Inspe
     assert row(text.splitlines(), "128x128") == "128x128 72 128 41.0 128 1.04 1.04 32 20.5 48.5 1.18".split()
     latency = measured.config.latency.model_copy(update={"startup_ns": 100.0, "integration_times_ns": [64.0]})
     config = measured.config.model_copy(update={"latency": latency})
-    other = Inspection(Source("tiny", config), measured.placement, measured.ranks, 2, measured.blocks)
+    other = replace(measured, source=Source("tiny", config), weights={}, errors={}, packed=None)
     text = "\n".join(shown(latency_table(other), 80))
     assert "fitted: macs_per_ns 15.62" in text and "set: integration_times_ns 64, startup_ns 100" in text
     assert "as published" not in text
@@ -180,6 +181,10 @@ def test_json_is_complete_and_plain(measured: Inspection) -> None:
 
 def test_csv_has_a_line_for_each_layer(measured: Inspection, mobilebert: Inspection) -> None:
     rows = list(csv.DictReader(io.StringIO(inspection_csv(measured))))
+    parts = ("read", "dac", "adc", "digital", "memory")
+    for row in rows:
+        assert float(row["energy_total_nJ"]) == pytest.approx(sum(float(row[f"energy_{part}_nJ"]) for part in parts))
+        assert float(row["energy_adapter_nJ"]) > 0
     assert [line["layer"] for line in rows] == [layer.name for layer in measured.placement.analog]
     for line in rows:
         assert float(line["error_10y"]) == measured.errors[line["layer"]].worst
@@ -228,16 +233,12 @@ def test_counts_in_few_characters() -> None:
 def test_the_energy_table(width: int, mobilebert: Inspection, measured: Inspection) -> None:
     for found in (mobilebert, measured):
         lines = shown(energy_table(found), width)
-        assert [line for line in lines if line.strip().startswith("model ")][0].split()[-1] == "100.0"
+        assert next(line for line in lines if line.strip().startswith("model ")).split()[-1] == "100.0"
         for part in ("adapters", "attention", "digital layers"):
             assert any(line.strip().startswith(part) for line in lines), part
     text = "\n".join(shown(energy_table(mobilebert), width))
     assert "Energy of a token in uJ" in text and "fitted: adc_fj_per_step 121" in text
     energy = measured.config.energy.model_copy(update={"mac_pj": 3.0})
-    other = Inspection(
-        **{
-            **vars(measured),
-            "source": Source("tiny", measured.config.model_copy(update={"energy": energy})),
-        }
-    )
+    source = Source("tiny", measured.config.model_copy(update={"energy": energy}))
+    other = replace(measured, source=source)
     assert "set: mac_pj 3" in "\n".join(shown(energy_table(other), width))
