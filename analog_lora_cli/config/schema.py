@@ -19,6 +19,7 @@ from analog_lora_cli.config.sections import grpo as _grpo  # noqa: F401  (regist
 from analog_lora_cli.config.sections import reasoning as _reasoning  # noqa: F401  (registers its task)
 from analog_lora_cli.config.sections.adapter import AdapterSection, LoraSection
 from analog_lora_cli.config.sections.drift import DriftConfig
+from analog_lora_cli.config.sections.energy import EnergyConfig
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.sections.latency import LatencyConfig
 from analog_lora_cli.config.sections.model import ModelConfig
@@ -55,6 +56,7 @@ class Config(Section):
     train: TrainConfig = Field(default_factory=TrainConfig)
     drift: DriftConfig = Field(default_factory=DriftConfig)
     latency: LatencyConfig = Field(default_factory=LatencyConfig)
+    energy: EnergyConfig = Field(default_factory=EnergyConfig)
     reference: ReferenceConfig | None = None
 
     @model_validator(mode="after")

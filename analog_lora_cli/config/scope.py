@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from analog_lora_cli.config.effects import Affects, Effect, Unit
+from analog_lora_cli.config.effects import MEANINGS, Affects, Effect, Unit
 from analog_lora_cli.config.schema import UNIONS, Config
 from analog_lora_cli.config.train_arguments import train_argument_problem
 
@@ -94,6 +94,12 @@ def keys(*effect: Effect) -> list[str]:
 def sections(*effect: Effect) -> list[str]:
     """The sections, and plain keys of the top level, in which any key has any of these effects."""
     return list(dict.fromkeys(key.partition(".")[0] for key in keys(*effect)))
+
+
+def cost_sections() -> frozenset[str]:
+    """The sections that affect the cost of a deployment alone: no result of a run depends on them."""
+    others = sections(*(effect for effect in MEANINGS if effect != "cost"))
+    return frozenset(sections("cost")) - frozenset(others)
 
 
 def reason(key: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from analog_lora_cli.hardware.tile.mapping import tile_dtype
+from analog_lora_cli.inspection import energy
 from analog_lora_cli.inspection.inspect import Inspection, tile_cells
 from analog_lora_cli.inspection.latency import (
     BatchTiming,
@@ -28,7 +29,10 @@ FORMAT = 1
 
 
 def inspection_json(inspection: Inspection) -> dict[str, Any]:
-    """Content of the JSON file; conductances in uS, times in ns or as their names say, shares from 0 to 1."""
+    """Content of the JSON file; conductances in uS, shares from 0 to 1.
+
+    Times in ns and energies in nJ, or as their names say.
+    """
     return {
         "format": FORMAT,
         "source": inspection.source.name,
@@ -45,6 +49,7 @@ def inspection_json(inspection: Inspection) -> dict[str, Any]:
         ],
         "simulation": _simulation(inspection),
         "latency": _latency(inspection),
+        "energy": _energy(inspection),
         "packing": None if inspection.packed is None else [_packed(block) for block in inspection.packed],
         "errors_measured_on": _conditions(inspection),
     }
@@ -82,6 +87,10 @@ def _layer(inspection: Inspection, layer: PlacedLayer) -> dict[str, Any]:
         "utilisation": inspection.utilisation([layer]),
         "simulation": _cost(inspection.simulation([layer])),
         "adapter": {"rank": inspection.ranks.get(layer.name, 0), "parameters": layer.adapter_parameters},
+        "energy": {
+            "tiles": _components(energy.layer_energy(inspection, layer)),
+            "adapter": _components(energy.adapter_energy(inspection, layer)),
+        },
         "tiles": [
             {
                 "row": block.row,
@@ -147,6 +156,27 @@ def _latency(inspection: Inspection) -> dict[str, Any]:
     }
 
 
+def _energy(inspection: Inspection) -> dict[str, Any]:
+    model = energy.model_energy(inspection)
+    parts = {
+        "tiles": model.tiles,
+        "adapters": model.adapters,
+        "attention": model.attention,
+        "digital_layers": model.digital_layers,
+        "model": model.all,
+    }
+    return {
+        "constants": energy.origins(inspection.config.energy),
+        **{name: _components(part) for name, part in parts.items()},
+        "digital_share": model.digital_share,
+        "tile_tops_per_watt": model.tile_tops_per_watt,
+    }
+
+
+def _components(part: energy.Energy) -> dict[str, float]:
+    return {**asdict(part), "total": part.total}
+
+
 def _packed(block: PackedBlock) -> dict[str, Any]:
     return {**asdict(block.block), "array": block.array, "at_row": block.first_row, "at_column": block.first_column}
 
@@ -191,6 +221,9 @@ def _flat(inspection: Inspection, layer: PlacedLayer) -> dict[str, object]:
     for time in config.integration_times_ns:
         choices = timings(work, time, config)
         line |= _flat_timing(f"{time:g}ns", most_balanced(choices), fastest(choices, config))
+    tiles, adapter = energy.layer_energy(inspection, layer), energy.adapter_energy(inspection, layer)
+    line |= {f"energy_{name}_nJ": value for name, value in _components(tiles).items()}
+    line["energy_adapter_nJ"] = adapter.total
     if layer.name in inspection.weights:
         layer_weights = inspection.weights[layer.name]
         line |= {"weight_std": layer_weights.weights.std, "weight_largest": layer_weights.weights.largest}

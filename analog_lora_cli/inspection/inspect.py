@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.drift_grid import check_times
 from analog_lora_cli.hardware.tile.calibration import LayerInputs
 from analog_lora_cli.hardware.tile.grid import TileGrid
+from analog_lora_cli.inspection.attention import AttentionShape, attention_shape
 from analog_lora_cli.inspection.latency import LayerWork
 from analog_lora_cli.inspection.layer_inputs import SEQUENCES, random_inputs, recorded_inputs
 from analog_lora_cli.inspection.packing import Block, PackedBlock, pack
@@ -68,6 +70,10 @@ class Inspection:
     devices_per_weight: int
     blocks: dict[str, list[Block]]
     """The used part of each tile, by layer, row by row of its grid."""
+    multiplying: dict[str, int]
+    """Weights by layer, of those layers that multiply with a matrix, tied ones too."""
+    attention: AttentionShape | None
+    """Size of the model's attention; None if it has none."""
     packed: list[PackedBlock] | None = None
     weights: dict[str, LayerWeights] = field(default_factory=dict)
     """By layer; empty without the request."""
@@ -151,7 +157,8 @@ def inspect(
         store.verify_adapter(source.checkpoint, source.adapter)
     if not (request.statistics or request.errors):
         shapes = shapes_of(source)
-        return _described(source, plan(shapes.modules, shapes.heads, hardware, shapes.on_chip), shapes.modules, request)
+        placement = plan(shapes.modules, shapes.heads, hardware, shapes.on_chip)
+        return _described(source, placement, shapes.modules, shapes.attention, request)
     loaded = weights_of(_few_samples(source), request.real_inputs)
     modules = module_facts(loaded.plain)
     linear = {name: module.weight.detach() for name, module in linear_modules(loaded.plain).items()}
@@ -159,17 +166,28 @@ def inspect(
     # The tiles take over the tensors and clip them. Errors alone are worth a copy of the model.
     originals = {name: weight.clone() for name, weight in linear.items()} if request.errors else {}
     model = put_on_tiles(loaded, loaded.config.hardware)
-    inspection = _described(source, model.placement, modules, request)
+    inspection = _described(source, model.placement, modules, attention_shape(loaded.plain.config), request)
     _measure(inspection, model, statistics, originals, request, progress)
     return inspection
 
 
 def _described(
-    source: Source, placement: Placement, modules: list[ModuleFacts], request: InspectionRequest
+    source: Source,
+    placement: Placement,
+    modules: list[ModuleFacts],
+    attention: AttentionShape | None,
+    request: InspectionRequest,
 ) -> Inspection:
     hardware = source.config.hardware
-    ranks = {module.name: module.rank for module in modules if module.rank}
-    inspection = Inspection(source, placement, ranks, devices_per_weight(hardware), _blocks(placement, hardware))
+    inspection = Inspection(
+        source,
+        placement,
+        ranks={module.name: module.rank for module in modules if module.rank},
+        devices_per_weight=devices_per_weight(hardware),
+        blocks=_blocks(placement, hardware),
+        multiplying={module.name: math.prod(module.shape) for module in modules if module.multiplies},
+        attention=attention,
+    )
     if request.pack:
         all_blocks = [block for blocks in inspection.blocks.values() for block in blocks]
         inspection.packed = pack(all_blocks, hardware.tile_rows, hardware.tile_columns)

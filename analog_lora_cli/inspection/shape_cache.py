@@ -16,6 +16,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.inspection.attention import AttentionShape
 from analog_lora_cli.models.loading import model_source
 from analog_lora_cli.models.modules import ModuleFacts
 from analog_lora_cli.storage.files import write_json
@@ -43,23 +44,31 @@ def shape_key(config: Config) -> str | None:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def read_shapes(key: str | None) -> tuple[list[ModuleFacts], dict[str, str]] | None:
-    """Modules, and reasons why those of the head are digital; None if they are not in the cache."""
+def read_shapes(key: str | None) -> tuple[list[ModuleFacts], dict[str, str], AttentionShape | None] | None:
+    """Modules, reasons why those of the head are digital, and attention; None if they are not in the cache."""
     if key is None:
         return None
     try:
         content = json.loads(_file(key).read_text(encoding="utf-8"))
-        return [ModuleFacts(**module) for module in content["modules"]], dict(content["heads"])
+        attention = None if content["attention"] is None else AttentionShape(**content["attention"])
+        return [ModuleFacts(**module) for module in content["modules"]], dict(content["heads"]), attention
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def keep_shapes(key: str | None, modules: list[ModuleFacts], heads: dict[str, str]) -> None:
+def keep_shapes(
+    key: str | None, modules: list[ModuleFacts], heads: dict[str, str], attention: AttentionShape | None
+) -> None:
     """Store shapes; does nothing where the cache folder cannot be written."""
     if key is None:
         return
     try:
-        write_json(_file(key), {"modules": [asdict(module) for module in modules], "heads": heads})
+        content = {
+            "modules": [asdict(module) for module in modules],
+            "heads": heads,
+            "attention": None if attention is None else asdict(attention),
+        }
+        write_json(_file(key), content)
     except OSError:
         return
 

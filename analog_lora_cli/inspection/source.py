@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.inspection.attention import AttentionShape, attention_shape
 from analog_lora_cli.inspection.shape_cache import keep_shapes, read_shapes, shape_key
 from analog_lora_cli.models.adapters import add_adapter, load_adapter
 from analog_lora_cli.models.build import build_from, load_plain
@@ -49,6 +50,8 @@ class Shapes:
     modules: list[ModuleFacts]
     heads: dict[str, str]
     """Reasons why modules of the head never lie on tiles, by name."""
+    attention: AttentionShape | None
+    """Size of its attention; None if it has none."""
     on_chip: frozenset[str] | None = None
     """Names of the layers that a checkpoint's chip holds; None: no limit."""
 
@@ -70,7 +73,7 @@ def shapes_of(source: Source) -> Shapes:
     if cached is not None:
         return Shapes(*cached)
     shapes = _shapes(source)
-    keep_shapes(key, shapes.modules, shapes.heads)
+    keep_shapes(key, shapes.modules, shapes.heads, shapes.attention)
     return shapes
 
 
@@ -79,7 +82,7 @@ def _shapes(source: Source) -> Shapes:
     config, checkpoint = source.config, source.checkpoint
     if checkpoint is not None and config.has_adapter and _pruned_by_rank(source):
         loaded = weights_of(source, with_tokenizer=False)
-        return Shapes(module_facts(loaded.plain), loaded.digital_heads)
+        return Shapes(module_facts(loaded.plain), loaded.digital_heads, attention_shape(loaded.plain.config))
     task = make_task(config.task, config.train.seed)
     if checkpoint is not None and config.trains_base:
         model = load_shapes(task, str(checkpoint.folder / layout.MODEL))
@@ -90,7 +93,7 @@ def _shapes(source: Source) -> Shapes:
     heads = family.head_modules(model)
     with torch.device("meta"):  # PEFT would make the adapters' weights, which are as much as a small model.
         plain = plain_model(_with_adapter(source, model, task, heads)) if config.has_adapter else model
-    return Shapes(module_facts(plain), family.digital_heads(config, heads))
+    return Shapes(module_facts(plain), family.digital_heads(config, heads), attention_shape(model.config))
 
 
 def weights_of(source: Source, with_tokenizer: bool) -> LoadedModel:

@@ -21,6 +21,16 @@ from analog_lora_cli.runtime.cores import share_cores
 LOGGERS = ("transformers", "datasets", "peft", "accelerate", "torch.distributed", "aihwkit", "trl", "lm_eval")
 """Libraries whose messages are logged."""
 
+HARMLESS = (
+    "pin_memory",  # Without a GPU there is nothing to pin.
+    "lr_scheduler.step",  # The trainer calls it in the right order; torch does not see that through accelerate.
+    "save_embedding_layers",  # PEFT looks for a vocabulary on the hub; no adapter here holds one.
+    "rank_pattern keys did not match",  # PEFT's AdaLoRA names its ranks by parameter, PEFT looks for modules.
+    "`r` is not used in AdaLora",  # PEFT stores `r` itself and then warns of it when it reads its own file.
+    "Using a non-tuple sequence for multidimensional indexing",  # In aihwkit's device `hermes`.
+)
+"""Parts of warnings that libraries give for what they do themselves; a user can do nothing about them."""
+
 HUB_TIMEOUT = 5.0
 """Time limit for the hub to accept a connection, in seconds."""
 
@@ -66,7 +76,7 @@ def _listen() -> None:
 
     transformers.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning)
-    for message in ("pin_memory", "lr_scheduler.step", "save_embedding_layers", "rank_pattern keys did not match"):
+    for message in HARMLESS:
         warnings.filterwarnings("ignore", message=f".*{message}.*")
     for name in LOGGERS:
         logger = logging.getLogger(name)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analog_lora_cli.config import scope
 from analog_lora_cli.config.load import differences, dump_config, load_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.hardware import HardwareConfig
@@ -217,7 +218,8 @@ def read_config(folder: Path) -> Config:
         config = load_config(base=content)
     except ConfigError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
-    missing = sorted(Config.model_fields.keys() - content.keys())
+    # A model of costs that is newer than the checkpoint changes nothing of it.
+    missing = sorted(Config.model_fields.keys() - scope.cost_sections() - content.keys())
     if missing:
         raise CheckpointError(f"{folder / CONFIG}: damaged: no {', '.join(missing)}")
     return config

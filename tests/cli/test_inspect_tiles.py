@@ -183,7 +183,7 @@ def test_bert_large_is_shown_at_once(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "analog_lora_cli", "inspect-tiles", "--model", str(tmp_path / "bert-large")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     taken = []
-    for tile_rows in (512, 256, 128):
+    for tile_rows in (512, 256):
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(
             [*command, "--set", f"hardware.tile_rows={tile_rows}"], capture_output=True, text=True, env=environment
@@ -193,4 +193,4 @@ def test_bert_large_is_shown_at_once(tmp_path: Path) -> None:
         taken.append(min(processor, time.perf_counter() - start))
         assert done.returncode == 0 and f"{1152 * 512 // tile_rows} tiles of {tile_rows}x512" in done.stdout
     assert taken[0] < 8.0
-    assert min(taken[1:]) < 3.0
+    assert taken[1] < 3.0

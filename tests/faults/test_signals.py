@@ -14,7 +14,9 @@ from tests.faults.work import Undisturbed, Work, left_over, log_texts, result, s
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["evaluate-drift", "adapt", "export --overwrite"])
+@pytest.mark.parametrize(
+    "name", ["evaluate-drift", pytest.param("adapt", marks=pytest.mark.slow), "export --overwrite"]
+)
 def test_a_signal_ends_a_command_within_seconds(
     name: str, number: int, works: dict[str, Work], undisturbed: Undisturbed, tmp_path: Path
 ) -> None:

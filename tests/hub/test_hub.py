@@ -163,6 +163,7 @@ def test_models_and_data_sets_from_a_hub_and_then_from_the_cache(hub: Hub, tmp_p
     assert sum(seconds for _, seconds in again) < 20  # huggingface_hub's own retries are 23 seconds for each file.
 
 
+@pytest.mark.slow
 def test_an_unreachable_hub_through_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "hub.yaml").write_text("task: {name: squad}\n")
     started = time.monotonic()

@@ -83,7 +83,7 @@ def test_pushing_and_replacing(hub: Hub, checkpoint: Path, tmp_path: Path) -> No
     ("repository", "token", "message"),
     [
         ("user/model", None, "not logged in to http://127.0.0.1:"),
-        ("user/model", "hf_wrong", "not logged in to http://127.0.0.1:"),
+        pytest.param("user/model", "hf_wrong", "not logged in to http://127.0.0.1:", marks=pytest.mark.slow),
         ("user/thesis", "hf_secret", "the repository holds no export of analora (no export.json); use another"),
     ],
 )

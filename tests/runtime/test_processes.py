@@ -55,7 +55,7 @@ def compare(make_config: Callable[..., Config], folder: Path, processes: int, la
     sections = {"hardware": {"output_noise": 0.0}, "adapter": {"dropout": 0.0}}
 
     def config(batch: int) -> Config:
-        train = {"per_device_train_batch_size": batch, "max_steps": 18, "save_steps": 100}
+        train = {"per_device_train_batch_size": batch, "max_steps": 13, "save_steps": 100}
         return make_config(**sections, train=train, drift={"chips": 1})
 
     one = folder / "1-process"
@@ -69,6 +69,9 @@ def compare(make_config: Callable[..., Config], folder: Path, processes: int, la
     first, second = (load_file(str(f / "adapters/default/adapter_model.safetensors")) for f in (one, two))
     for key in first:
         assert torch.allclose(first[key], second[key], atol=1e-4), key
+    evaluate_drift(two, output=folder / "alone")
+    alone, together = folder / "alone" / "drift.json", two / "drift/default/drift.json"
+    assert alone.read_text() == together.read_text(), "several processes measure like one"
 
 
 def test_accumulated_batches_train_like_one_batch(make_config: Callable[..., Config], tmp_path: Path) -> None:
@@ -83,6 +86,7 @@ def test_accumulated_batches_train_like_one_batch(make_config: Callable[..., Con
         assert torch.allclose(tensor, stored[1][key], atol=1e-4), key
 
 
+@pytest.mark.slow
 def test_processes_meet_again_in_one_program_and_measure_like_one(
     make_config: Callable[..., Config], tmp_path: Path
 ) -> None:

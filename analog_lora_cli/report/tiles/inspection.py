@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analog_lora_cli.inspection.inspect import Inspection
+from analog_lora_cli.report.tiles.energy import energy_table
 from analog_lora_cli.report.tiles.latency import latency_table
 from analog_lora_cli.report.tiles.quality import error_table, further_table, statistics_table
 from analog_lora_cli.report.tiles.ranges import range_table
@@ -24,6 +25,7 @@ def print_inspection(inspection: Inspection, show_all: bool) -> None:
         totals_table(inspection),
         simulation_table(inspection),
         latency_table(inspection),
+        energy_table(inspection),
     ]
     if inspection.weights:
         tables.append(statistics_table(inspection, show_all))

@@ -94,10 +94,16 @@ def _caption(config: LatencyConfig, with_paper: bool) -> list[str]:
         "t': tokens with the shortest total; KiB: what a cluster holds there",
         f"!: more than {config.cluster_memory_kib:g} KiB; model: layer by layer, no attention",
     ]
-    for heading, constants in origins(config).items():
-        for key, value in constants.items():
-            more = f"{lines[-1]}, {key} {_shown(value)}"
-            if lines[-1].startswith(f"{heading}: ") and len(more) <= CAPTION_WIDTH:
+    return lines + constant_lines(origins(config))
+
+
+def constant_lines(constants: dict[str, dict[str, object]]) -> list[str]:
+    """Lines of a caption that tell the constants of a model by their origin."""
+    lines: list[str] = []
+    for heading, values in constants.items():
+        for key, value in values.items():
+            more = f"{lines[-1]}, {key} {_shown(value)}" if lines else ""
+            if lines and lines[-1].startswith(f"{heading}: ") and len(more) <= CAPTION_WIDTH:
                 lines[-1] = more
             else:
                 lines.append(f"{heading}: {key} {_shown(value)}")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from analog_lora_cli.figures.tiles import tile_plot
 from analog_lora_cli.inspection.files import inspection_csv, inspection_json
 from analog_lora_cli.inspection.inspect import Inspection, InspectionRequest, inspect
 from analog_lora_cli.inspection.source import Source
+from analog_lora_cli.report.tiles.energy import energy_table
 from analog_lora_cli.report.tiles.latency import latency_table
 from analog_lora_cli.report.tiles.quality import error_table, further_table, statistics_table
 from analog_lora_cli.report.tiles.ranges import range_table
@@ -113,7 +115,7 @@ def test_latency_says_what_is_published_fitted_assumed_and_set(mobilebert: Inspe
     assert row(text.splitlines(), "128x128") == "128x128 72 128 41.0 128 1.04 1.04 32 20.5 48.5 1.18".split()
     latency = measured.config.latency.model_copy(update={"startup_ns": 100.0, "integration_times_ns": [64.0]})
     config = measured.config.model_copy(update={"latency": latency})
-    other = Inspection(Source("tiny", config), measured.placement, measured.ranks, 2, measured.blocks)
+    other = replace(measured, source=Source("tiny", config), weights={}, errors={}, packed=None)
     text = "\n".join(shown(latency_table(other), 80))
     assert "fitted: macs_per_ns 15.62" in text and "set: integration_times_ns 64, startup_ns 100" in text
     assert "as published" not in text
@@ -168,6 +170,10 @@ def test_json_is_complete_and_plain(measured: Inspection) -> None:
     assert [effect["name"] for effect in layer["errors"]["effects"]][-1] == "10y"
     assert len(layer["errors"]["effects"][0]["tiles"]) == layer["grid"][0]
     assert [device["name"] for device in layer["conductances"]] == ["G+", "G-"]
+    energy = content["energy"]
+    parts = [energy[name] for name in ("tiles", "adapters", "attention", "digital_layers")]
+    assert energy["model"]["total"] == pytest.approx(sum(part["total"] for part in parts))
+    assert energy["tiles"]["adc"] == pytest.approx(sum(one["energy"]["tiles"]["adc"] for one in content["layers"]))
     latency = content["latency"]
     assert {len(one["batches"]) for one in latency["layers"]} == {5}
     assert sum(one["layers"] for one in latency["layers"]) == 3 * content["totals"]["layers"]
@@ -175,6 +181,10 @@ def test_json_is_complete_and_plain(measured: Inspection) -> None:
 
 def test_csv_has_a_line_for_each_layer(measured: Inspection, mobilebert: Inspection) -> None:
     rows = list(csv.DictReader(io.StringIO(inspection_csv(measured))))
+    parts = ("read", "dac", "adc", "digital", "memory")
+    for row in rows:
+        assert float(row["energy_total_nJ"]) == pytest.approx(sum(float(row[f"energy_{part}_nJ"]) for part in parts))
+        assert float(row["energy_adapter_nJ"]) > 0
     assert [line["layer"] for line in rows] == [layer.name for layer in measured.placement.analog]
     for line in rows:
         assert float(line["error_10y"]) == measured.errors[line["layer"]].worst
@@ -217,3 +227,18 @@ def test_counts_in_few_characters() -> None:
     assert [short(n) for n in (0, 921, 1000, 12_345, 999_999, 4_700_000, 3 * 10**9)] == (
         ["0", "921", "1k", "12.3k", "1M", "4.7M", "3G"]
     )
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_energy_table(width: int, mobilebert: Inspection, measured: Inspection) -> None:
+    for found in (mobilebert, measured):
+        lines = shown(energy_table(found), width)
+        assert next(line for line in lines if line.strip().startswith("model ")).split()[-1] == "100.0"
+        for part in ("adapters", "attention", "digital layers"):
+            assert any(line.strip().startswith(part) for line in lines), part
+    text = "\n".join(shown(energy_table(mobilebert), width))
+    assert "Energy of a token in uJ" in text and "fitted: adc_fj_per_step 121" in text
+    energy = measured.config.energy.model_copy(update={"mac_pj": 3.0})
+    source = Source("tiny", measured.config.model_copy(update={"energy": energy}))
+    other = replace(measured, source=source)
+    assert "set: mac_pj 3" in "\n".join(shown(energy_table(other), width))
