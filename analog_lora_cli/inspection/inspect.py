@@ -169,7 +169,7 @@ def _described(
 ) -> Inspection:
     hardware = source.config.hardware
     ranks = {module.name: module.rank for module in modules if module.rank}
-    inspection = Inspection(source, placement, ranks, devices_per_weight(hardware), _blocks(placement, hardware))
+    inspection = Inspection(source, placement, ranks, devices_per_weight(hardware), blocks_of(placement, hardware))
     if request.pack:
         all_blocks = [block for blocks in inspection.blocks.values() for block in blocks]
         inspection.packed = pack(all_blocks, hardware.tile_rows, hardware.tile_columns)
@@ -184,7 +184,8 @@ def _few_samples(source: Source) -> Source:
     return Source(source.name, config, source.checkpoint, source.adapter)
 
 
-def _blocks(placement: Placement, hardware: HardwareConfig) -> dict[str, list[Block]]:
+def blocks_of(placement: Placement, hardware: HardwareConfig) -> dict[str, list[Block]]:
+    """The used part of each tile by layer, row by row of its grid."""
     blocks = {}
     for layer in placement.analog:
         grid = TileGrid.of(layer.shape[0], layer.shape[1], hardware)

@@ -1,0 +1,231 @@
+"""Geometry of the page's charts; the templates draw it as SVG, so that colours follow the reader's theme."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from analog_lora_cli.evaluation.stored_result import StoredResult
+from analog_lora_cli.figures.drift import FIRST_READ
+from analog_lora_cli.figures.tile_map import tile_map
+from analog_lora_cli.inspection.inspect import Inspection, tile_cells
+
+WIDTH, HEIGHT = 480.0, 300.0
+"""In units of the drawing, small enough for its text to be readable on a telephone."""
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 12.0, 40.0
+COLOURS = 6
+"""Number of colours of the style sheet; further lines use them again."""
+TICKS = 5
+MAP_TILES = 2500
+"""Most tiles that are drawn: more would be smaller than a pixel, and the page large."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line with what belongs to it; coordinates of the drawing."""
+
+    name: str
+    colour: int
+    points: str
+    dots: list[tuple[float, float, str]]
+    """Position and text of each point."""
+    band: str = ""
+    """Corners of the 95 % interval; empty: unknown."""
+    members: list[str] = field(default_factory=list)
+    """Points of the line of each chip or training seed."""
+    level: float | None = None
+    """Height of the digital value."""
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart with its axes."""
+
+    title: str
+    x_label: str
+    y_label: str
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    lines: list[Line]
+    notes: list[tuple[str, str]]
+    """Kinds of lines beside the named ones, each with its class of the style sheet."""
+    width: float = WIDTH
+    height: float = HEIGHT
+    left: float = LEFT
+    right: float = WIDTH - RIGHT
+    top: float = TOP
+    bottom: float = HEIGHT - BOTTOM
+
+
+class _Axes:
+    def __init__(self, xs: Sequence[float], ys: Sequence[float], log_x: bool) -> None:
+        self.log = log_x
+        positions = [self._plain(x) for x in xs]
+        self.x_low, self.x_high = min(positions), max(positions)
+        ticks = nice_ticks(min(ys), max(ys))
+        step = ticks[1] - ticks[0]
+        self.y_low, self.y_high = min(ticks[0], min(ys)), max(ticks[-1], max(ys))
+        digits = max(0, -math.floor(math.log10(step)))
+        self.y_ticks = [(self.y(tick), f"{tick:.{digits}f}") for tick in ticks]
+
+    def _plain(self, x: float) -> float:
+        return math.log10(max(x, FIRST_READ)) if self.log else x
+
+    def x(self, x: float) -> float:
+        span = self.x_high - self.x_low
+        share = (self._plain(x) - self.x_low) / span if span else 0.5
+        return round(LEFT + 10 + share * (WIDTH - LEFT - RIGHT - 20), 1)
+
+    def y(self, y: float) -> float:
+        share = (y - self.y_low) / (self.y_high - self.y_low)
+        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+
+    def points(self, pairs: Sequence[tuple[float, float]]) -> str:
+        return " ".join(f"{self.x(x)},{self.y(y)}" for x, y in pairs)
+
+
+def nice_ticks(low: float, high: float, count: int = TICKS) -> list[float]:
+    """Round numbers around all values, at least two, about `count` of them."""
+    if high - low < 1e-9 * max(1.0, abs(high)):
+        low, high = low - max(0.5, abs(low) * 0.05), high + max(0.5, abs(high) * 0.05)
+    raw = (high - low) / (count - 1)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [index * step for index in range(first, last + 1)]
+
+
+def drift_chart(results: Sequence[StoredResult]) -> Chart | None:
+    """The metric of one result, or of several, over time; None without times."""
+    results = [result for result in results if result.times]
+    if not results:
+        return None
+    first = results[0]
+    values = [value for result in results for row in result.times for value in (row.mean, *(row.interval or ()))]
+    values += [value for result in results for row in result.times for value in row.values]
+    values += [result.digital.mean for result in results]
+    alone = len(results) == 1
+    papers = [pair for pair in _published(first) if alone]
+    axes = _Axes(
+        [row.seconds or 0.0 for result in results for row in result.times], [*values, *(y for _, y in papers)], True
+    )
+    lines = [_drift_line(axes, result, index % COLOURS) for index, result in enumerate(results)]
+    if papers:
+        lines.append(Line("paper", COLOURS - 1, axes.points(papers), _dots(axes, papers, "paper"), dashed=True))
+    member = first.member
+    labels = {row.seconds or 0.0: row.label for result in results for row in result.times}
+    return Chart(
+        title=f"{first.metric.label} over time: " + ", ".join(result.name for result in results),
+        x_label="time after programming",
+        y_label=first.metric.label,
+        x_ticks=_apart([(axes.x(at), label) for at, label in sorted(labels.items())]),
+        y_ticks=axes.y_ticks,
+        lines=lines,
+        notes=[("95 % interval", "band"), (f"each {member}", "member"), ("digital", "level")],
+    )
+
+
+def _drift_line(axes: _Axes, result: StoredResult, colour: int) -> Line:
+    pairs = [(row.seconds or 0.0, row.mean) for row in result.times]
+    bands = [(row.seconds or 0.0, row.interval) for row in result.times if row.interval]
+    upper = [(at, interval[1]) for at, interval in bands]
+    lower = [(at, interval[0]) for at, interval in reversed(bands)]
+    seeds = list(dict.fromkeys(seed for row in result.times for seed in row.members))
+    members = []
+    for seed in seeds:
+        own = [(row.seconds or 0.0, row.values[row.members.index(seed)]) for row in result.times if seed in row.members]
+        members.append(axes.points(own))
+    dots = [(axes.x(row.seconds or 0.0), axes.y(row.mean), f"{row.label}: {row.mean:.2f}") for row in result.times]
+    return Line(
+        result.name, colour, axes.points(pairs), dots, axes.points([*upper, *lower]), members,
+        axes.y(result.digital.mean),
+    )  # fmt: skip
+
+
+def _published(result: StoredResult) -> list[tuple[float, float]]:
+    found = [(row.seconds or 0.0, result.published(row)) for row in result.times]
+    return [(at, value) for at, value in found if value is not None]
+
+
+def _dots(axes: _Axes, pairs: Sequence[tuple[float, float]], name: str) -> list[tuple[float, float, str]]:
+    return [(axes.x(x), axes.y(y), f"{name}: {y:.2f}") for x, y in pairs]
+
+
+def _apart(ticks: list[tuple[float, str]], distance: float = 26.0) -> list[tuple[float, str]]:
+    """The ticks whose labels do not lie over each other, the last one always among them."""
+    kept: list[tuple[float, str]] = []
+    for tick in reversed(ticks):
+        if not kept or kept[-1][0] - tick[0] >= distance:
+            kept.append(tick)
+    return kept[::-1]
+
+
+def training_chart(curves: Sequence[tuple[str, Sequence[dict[str, float]]]]) -> Chart | None:
+    """The loss of each training over its steps; None without logged steps."""
+    losses = [(name, [(one["step"], one["loss"]) for one in log if "loss" in one]) for name, log in curves]
+    losses = [(name, pairs) for name, pairs in losses if len(pairs) > 1]
+    if not losses:
+        return None
+    xs, ys = zip(*(pair for _, pairs in losses for pair in pairs), strict=True)
+    axes = _Axes(xs, ys, False)
+    ticks = [tick for tick in nice_ticks(min(xs), max(xs)) if min(xs) <= tick <= max(xs)]
+    lines = [
+        Line(name, index % COLOURS, axes.points(pairs), [(axes.x(pairs[-1][0]), axes.y(pairs[-1][1]),
+             f"{name}: {pairs[-1][1]:.3f} at step {pairs[-1][0]:g}")])
+        for index, (name, pairs) in enumerate(losses)
+    ]  # fmt: skip
+    title = "loss in training: " + ", ".join(name for name, _ in losses)
+    return Chart(
+        title, "optimizer step", "loss", [(axes.x(tick), f"{tick:g}") for tick in ticks], axes.y_ticks, lines, []
+    )
+
+
+@dataclass(frozen=True)
+class MapTile:
+    """A tile of the map: its place, the part that holds weights, its shade from 0 to 4, and its text."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    shade: int
+    text: str
+
+
+@dataclass(frozen=True)
+class TileChart:
+    """The map of all tiles."""
+
+    tiles: list[MapTile]
+    outlines: list[tuple[float, float]]
+    rows: list[tuple[float, str]]
+    columns: list[tuple[float, str]]
+    width: float
+    height: float
+
+
+def tile_chart(inspection: Inspection) -> TileChart | None:
+    """The map of a model's tiles, as `inspect-tiles --plot` draws it; None where there are too many to be seen."""
+    if inspection.tiles > MAP_TILES:
+        return None
+    layout = tile_map(inspection)
+    hardware = inspection.config.hardware
+    tiles = []
+    for one in layout.tiles:
+        block, used = one.block, one.used
+        share = block.inputs * block.outputs / tile_cells(block, hardware)
+        text = f"{block.layer} [{block.row}, {block.column}]: {block.inputs} x {block.outputs}, {share:.0%} used"
+        tiles.append(
+            MapTile(*(round(v, 3) for v in (used.x, used.y, used.width, used.height)), min(4, int(share * 5)), text)
+        )
+    step = max(1, -(-len(layout.columns) // 16))
+    return TileChart(
+        tiles,
+        [(round(one.x, 3), round(one.y, 3)) for one in layout.arrays],
+        [(y, name) for name, y in layout.rows.items()],
+        [(x, name) for name, x in list(layout.columns.items())[::step]],
+        layout.width,
+        layout.height,
+    )
