@@ -95,20 +95,27 @@ def collect(request: ReportRequest) -> Report:
 
     from analog_lora_cli.workflows.report_content import Report
 
-    runs: list[RunContent] = []
+    runs: dict[str, RunContent] = {}
     for folder, read in zip(folders, kinds, strict=True):
-        runs += read(folder)
-    names = [run.name for run in runs]
+        for run in read(folder, _name(folder, folders)):
+            runs.setdefault(run.name, run)  # What a comparison is of may be given beside it.
+    names = list(runs)
     title = names[0] if len(names) == 1 else f"{len(names)} runs: {', '.join(names)}"
     comparisons = tuple(_comparison(folder / COMPARISON_JSON) for folder in folders if _has(folder, COMPARISON_JSON))
-    return Report(tuple(runs), comparisons, title, __version__, time.strftime("%Y-%m-%d", time.gmtime()))
+    return Report(tuple(runs.values()), comparisons, title, __version__, time.strftime("%Y-%m-%d", time.gmtime()))
+
+
+def _name(folder: Path, folders: Sequence[Path]) -> str:
+    """Name of a run: that of its folder, or its path where several folders have that name."""
+    name = folder.resolve().name
+    return name if sum(other.resolve().name == name for other in folders) == 1 else str(folder)
 
 
 def _has(folder: Path, name: str) -> bool:
     return (folder / name).is_file()
 
 
-def _check_folder(folder: Path) -> Callable[[Path], list[RunContent]]:
+def _check_folder(folder: Path) -> Callable[[Path, str], list[RunContent]]:
     """The function that reads a folder of this kind.
 
     Raises:
@@ -147,8 +154,7 @@ def _drift_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda file: (file.parent.name != layout.FIRST_ADAPTER, file.parent.name))
 
 
-def _checkpoint_run(folder: Path) -> list[RunContent]:
-    name = folder.resolve().name
+def _checkpoint_run(folder: Path, name: str) -> list[RunContent]:
     checkpoint = read_checkpoint(folder)
     results = _adapter_results(folder, name)
     return [_described(name, folder, results, [checkpoint])]
@@ -163,10 +169,9 @@ def _adapter_results(folder: Path, name: str) -> list[StoredResult]:
     ]
 
 
-def _seeds_run(folder: Path) -> list[RunContent]:
+def _seeds_run(folder: Path, name: str) -> list[RunContent]:
     from analog_lora_cli.evaluation.stored_result import read_seeds
 
-    name = folder.resolve().name
     results, trainings = [read_seeds(folder / SEEDS_JSON, name)], []
     for own in seed_folders(folder):
         trainings.append(read_checkpoint(own))
@@ -174,22 +179,21 @@ def _seeds_run(folder: Path) -> list[RunContent]:
     return [_described(name, folder, results, trainings)]
 
 
-def _results_alone(folder: Path) -> list[RunContent]:
+def _results_alone(folder: Path, name: str) -> list[RunContent]:
     from analog_lora_cli.evaluation.stored_result import read_drift
     from analog_lora_cli.workflows.report_content import RunContent
 
-    name = folder.resolve().name
     return [RunContent(name, folder, (read_drift(folder / DRIFT_JSON, name),), None)]
 
 
-def _compared_results(folder: Path) -> list[RunContent]:
+def _compared_results(folder: Path, name: str) -> list[RunContent]:
     """The results below a folder of a comparison, in its order."""
     first = _comparison(folder / COMPARISON_JSON).first.replace("/", "-")
     inner = sorted(file.parent for file in folder.glob(f"*/{DRIFT_JSON}"))
     inner.sort(key=lambda one: one.name != first)
     if not inner:
         raise CheckpointError(f"{folder}: no {DRIFT_JSON} below it; write it anew with analora evaluate-drift")
-    return [run for each in inner for run in _results_alone(each)]
+    return [run for each in inner for run in _results_alone(each, each.name)]
 
 
 def _described(name: str, folder: Path, results: list[StoredResult], trainings: list[Checkpoint]) -> RunContent:

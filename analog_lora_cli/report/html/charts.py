@@ -17,6 +17,8 @@ LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 12.0, 40.0
 COLOURS = 6
 """Number of colours of the style sheet; further lines use them again."""
 TICKS = 5
+STEEP = 20.0
+"""Ratio of the largest value to the smallest from which a metric without unit gets a logarithmic axis."""
 MAP_TILES = 2500
 """Most tiles that are drawn: more would be smaller than a pixel, and the page large."""
 
@@ -59,28 +61,30 @@ class Chart:
     bottom: float = HEIGHT - BOTTOM
 
 
-class _Axes:
-    def __init__(self, xs: Sequence[float], ys: Sequence[float], log_x: bool) -> None:
-        self.log = log_x
-        positions = [self._plain(x) for x in xs]
-        self.x_low, self.x_high = min(positions), max(positions)
-        ticks = nice_ticks(min(ys), max(ys))
-        step = ticks[1] - ticks[0]
-        self.y_low, self.y_high = min(ticks[0], min(ys)), max(ticks[-1], max(ys))
-        digits = max(0, -math.floor(math.log10(step)))
-        self.y_ticks = [(self.y(tick), f"{tick:.{digits}f}") for tick in ticks]
+class _Scale:
+    """Values of one axis as positions of the drawing."""
 
-    def _plain(self, x: float) -> float:
-        return math.log10(max(x, FIRST_READ)) if self.log else x
+    def __init__(self, low: float, high: float, start: float, end: float, log: bool) -> None:
+        self.low, self.high, self.start, self.end = low, high, start, end
+        self.plain = math.log10 if log else float
+
+    def __call__(self, value: float) -> float:
+        low, high = self.plain(self.low), self.plain(self.high)
+        share = (self.plain(value) - low) / (high - low) if high > low else 0.5
+        return round(self.start + share * (self.end - self.start), 1)
+
+
+class _Axes:
+    def __init__(self, xs: Sequence[float], ys: Sequence[float], over_time: bool, log_y: bool = False) -> None:
+        self.first = FIRST_READ if over_time else -math.inf
+        xs = [max(x, self.first) for x in xs]
+        self._x = _Scale(min(xs), max(xs), LEFT + 10, WIDTH - RIGHT - 10, over_time)
+        ticks = decades(min(ys), max(ys)) if log_y else nice_ticks(min(ys), max(ys))
+        self.y = _Scale(min(ticks[0], min(ys)), max(ticks[-1], max(ys)), HEIGHT - BOTTOM, TOP, log_y)
+        self.y_ticks = [(self.y(tick), f"{tick:.10g}") for tick in ticks]
 
     def x(self, x: float) -> float:
-        span = self.x_high - self.x_low
-        share = (self._plain(x) - self.x_low) / span if span else 0.5
-        return round(LEFT + 10 + share * (WIDTH - LEFT - RIGHT - 20), 1)
-
-    def y(self, y: float) -> float:
-        share = (y - self.y_low) / (self.y_high - self.y_low)
-        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+        return self._x(max(x, self.first))
 
     def points(self, pairs: Sequence[tuple[float, float]]) -> str:
         return " ".join(f"{self.x(x)},{self.y(y)}" for x, y in pairs)
@@ -97,6 +101,15 @@ def nice_ticks(low: float, high: float, count: int = TICKS) -> list[float]:
     return [index * step for index in range(first, last + 1)]
 
 
+def decades(low: float, high: float) -> list[float]:
+    """Powers of ten around all values, each with its double and its fivefold where there are few."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    factors = (1, 2, 5) if last - first < 3 else (1,)
+    ticks = [10.0**power * factor for power in range(first, last + 1) for factor in factors]
+    below, above = max(tick for tick in ticks if tick <= low), min(tick for tick in ticks if tick >= high)
+    return [tick for tick in ticks if below <= tick <= above]
+
+
 def drift_chart(results: Sequence[StoredResult]) -> Chart | None:
     """The metric of one result, or of several, over time; None without times."""
     results = [result for result in results if result.times]
@@ -107,10 +120,11 @@ def drift_chart(results: Sequence[StoredResult]) -> Chart | None:
     values += [value for result in results for row in result.times for value in row.values]
     values += [result.digital.mean for result in results]
     alone = len(results) == 1
-    papers = [pair for pair in _published(first) if alone]
-    axes = _Axes(
-        [row.seconds or 0.0 for result in results for row in result.times], [*values, *(y for _, y in papers)], True
-    )
+    papers = _published(first) if alone else []
+    values += [y for _, y in papers]
+    # A perplexity may grow a hundredfold; a share in percent never needs it.
+    log_y = first.metric.unit != "%" and min(values) > 0 and max(values) > STEEP * min(values)
+    axes = _Axes([row.seconds or 0.0 for result in results for row in result.times], values, True, log_y)
     lines = [_drift_line(axes, result, index % COLOURS) for index, result in enumerate(results)]
     if papers:
         lines.append(Line("paper", COLOURS - 1, axes.points(papers), _dots(axes, papers, "paper"), dashed=True))
