@@ -19,6 +19,8 @@ COLOURS = 6
 TICKS = 5
 STEEP = 20.0
 """Ratio of the largest value to the smallest from which a metric without unit gets a logarithmic axis."""
+MAP_WIDTH, LARGEST_TILE, LABEL_WIDTH, COLUMN_WIDTH = 980.0, 40.0, 7.2, 24.0
+"""In pixels: the map, the side of its tiles at most, a letter, and the number below a column."""
 MAP_TILES = 2500
 """Most tiles that are drawn: more would be smaller than a pixel, and the page large."""
 
@@ -210,12 +212,16 @@ class MapTile:
 
 @dataclass(frozen=True)
 class TileChart:
-    """The map of all tiles."""
+    """The map of all tiles, in pixels; the labels stand to the left of it and below."""
 
     tiles: list[MapTile]
     outlines: list[tuple[float, float]]
+    side: float
+    """Of a tile."""
     rows: list[tuple[float, str]]
     columns: list[tuple[float, str]]
+    margin: float
+    """Room for the labels of the rows."""
     width: float
     height: float
 
@@ -225,21 +231,23 @@ def tile_chart(inspection: Inspection) -> TileChart | None:
     if inspection.tiles > MAP_TILES:
         return None
     layout = tile_map(inspection)
-    hardware = inspection.config.hardware
+    margin = LABEL_WIDTH * max(map(len, layout.rows), default=0) + 10
+    side = min(LARGEST_TILE, (MAP_WIDTH - margin) / layout.width)
     tiles = []
     for one in layout.tiles:
         block, used = one.block, one.used
-        share = block.inputs * block.outputs / tile_cells(block, hardware)
+        share = block.inputs * block.outputs / tile_cells(block, inspection.config.hardware)
         text = f"{block.layer} [{block.row}, {block.column}]: {block.inputs} x {block.outputs}, {share:.0%} used"
-        tiles.append(
-            MapTile(*(round(v, 3) for v in (used.x, used.y, used.width, used.height)), min(4, int(share * 5)), text)
-        )
-    step = max(1, -(-len(layout.columns) // 16))
+        place = [round(side * value, 2) for value in (used.x, used.y, used.width, used.height)]
+        tiles.append(MapTile(*place, min(4, int(share * 5)), text))
+    step = max(1, math.ceil(COLUMN_WIDTH * len(layout.columns) / (side * layout.width)))
     return TileChart(
         tiles,
-        [(round(one.x, 3), round(one.y, 3)) for one in layout.arrays],
-        [(y, name) for name, y in layout.rows.items()],
-        [(x, name) for name, x in list(layout.columns.items())[::step]],
-        layout.width,
-        layout.height,
+        [(round(side * one.x, 2), round(side * one.y, 2)) for one in layout.arrays],
+        side,
+        [(round(side * y, 1), name) for name, y in layout.rows.items()],
+        [(round(side * x, 1), name) for name, x in list(layout.columns.items())[::step]],
+        round(margin, 1),
+        side * layout.width,
+        side * layout.height,
     )
