@@ -29,8 +29,12 @@ def next_commands(folder: Path, config: Config, *, measured: bool, seeds: bool) 
     report = _command("report", folder, "--output", f"{folder}.html")
     found = []
     if measured and config.drift.chips >= MANY_CHIPS:
-        found.append(("with 6-bit converters", _command(
-            "evaluate-drift", folder, "--set", "hardware.adc_bits=6", "--output", f"{folder}-6bit")))
+        found.append(
+            (
+                "with 6-bit converters",
+                _command("evaluate-drift", folder, "--set", "hardware.adc_bits=6", "--output", f"{folder}-6bit"),
+            )
+        )
     elif measured:
         found.append(("more chips", _command("evaluate-drift", folder, "--chips", MANY_CHIPS)))
     else:
