@@ -158,7 +158,7 @@ def read_seeds(file: Path, name: str) -> StoredResult:
         converters_only=over_seeds("converters_only", "converters only"),
         times=tuple(_row(one, own, one["label"], seeds) for one in content["times"]),
         further=tuple(_row(one, own, f"noise {one['label']}", seeds) for one in content.get("gaussian") or ()),
-        warnings=tuple(content["warnings"]),
+        warnings=tuple(text.removeprefix(f"{file.resolve().parent.name}: ") for text in content["warnings"]),
         samples=content["samples"],
         baseline=content["baseline"].get(own),
         reference=None,
