@@ -123,6 +123,8 @@ def _check_folder(folder: Path) -> Callable[[Path, str], list[RunContent]]:
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: there is no such folder; `analora train` writes one")
+    if _has(folder, COMPARISON_JSON):  # Before the seeds: results may lie in it by the names seed-0, seed-1.
+        return _compared_results
     if seed_folders(folder):
         if not _has(folder, SEEDS_JSON):
             raise CheckpointError(
@@ -140,8 +142,6 @@ def _check_folder(folder: Path) -> Callable[[Path, str], list[RunContent]]:
         return _checkpoint_run
     if _has(folder, DRIFT_JSON):
         return _results_alone
-    if _has(folder, COMPARISON_JSON):
-        return _compared_results
     raise CheckpointError(
         f"{folder}: holds no run: expected a checkpoint, a folder of train --seeds, or one of evaluate-drift --output; "
         "`analora train` writes a checkpoint"
