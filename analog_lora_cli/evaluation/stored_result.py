@@ -83,9 +83,9 @@ class StoredResult:
     def published(self, row: Row) -> float | None:
         """The paper's number for a row; None: it gives none."""
         reference = self.reference or {}
-        if row is self.digital:
-            return reference.get("digital", {}).get(self.metric.name)
-        published: float | None = reference.get("drift", {}).get(self.metric.name, {}).get(row.label)
+        of_times = reference.get("drift", {}).get(self.metric.name, {})
+        of_digital = reference.get("digital", {}).get(self.metric.name)
+        published: float | None = of_digital if row is self.digital else of_times.get(row.label)
         return published
 
 

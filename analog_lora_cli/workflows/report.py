@@ -228,7 +228,7 @@ def nearest_preset(config: Config) -> tuple[str | None, list[ConfigDifference]]:
     from analog_lora_cli.workflows.report_content import ConfigDifference
 
     here = flatten(config.model_dump(mode="json"))
-    candidates = []
+    candidates: list[tuple[str | None, list[ConfigDifference]]] = []
     for name in preset_names():
         preset = load_config(preset=name)
         if config.description and preset.description == config.description:

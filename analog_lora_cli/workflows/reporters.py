@@ -47,7 +47,11 @@ def _to_tensorboard(result: StoredResult, plot: Path, folder: Path) -> None:
             writer.add_scalar(f"{row.label}/{result.metric.name}", row.mean)
         for row in result.times:
             writer.add_scalar(f"drift/{result.metric.name}", row.mean, int(row.seconds or 0))
-        lines = [HEADINGS, ["---"] * len(HEADINGS), *(_cells(row) for row in result.rows)]
+        lines: list[Sequence[str | float | None]] = [
+            HEADINGS,
+            ["---"] * len(HEADINGS),
+            *(_cells(row) for row in result.rows),
+        ]
         table = "\n".join("| " + " | ".join(map(_text, line)) + " |" for line in lines)
         writer.add_text("drift", f"{result.metric.label}\n\n{table}")
         writer.add_image("drift", imread(str(plot))[..., :3], dataformats="HWC")

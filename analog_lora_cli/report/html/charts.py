@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from analog_lora_cli.evaluation.stored_result import StoredResult
@@ -68,7 +68,7 @@ class _Scale:
 
     def __init__(self, low: float, high: float, start: float, end: float, log: bool) -> None:
         self.low, self.high, self.start, self.end = low, high, start, end
-        self.plain = math.log10 if log else float
+        self.plain: Callable[[float], float] = math.log10 if log else float
 
     def __call__(self, value: float) -> float:
         low, high = self.plain(self.low), self.plain(self.high)
@@ -238,8 +238,8 @@ def tile_chart(inspection: Inspection) -> TileChart | None:
         block, used = one.block, one.used
         share = block.inputs * block.outputs / tile_cells(block, inspection.config.hardware)
         text = f"{block.layer} [{block.row}, {block.column}]: {block.inputs} x {block.outputs}, {share:.0%} used"
-        place = [round(side * value, 2) for value in (used.x, used.y, used.width, used.height)]
-        tiles.append(MapTile(*place, min(4, int(share * 5)), text))
+        x, y, width, height = (round(side * value, 2) for value in (used.x, used.y, used.width, used.height))
+        tiles.append(MapTile(x, y, width, height, min(4, int(share * 5)), text))
     step = max(1, math.ceil(COLUMN_WIDTH * len(layout.columns) / (side * layout.width)))
     return TileChart(
         tiles,
