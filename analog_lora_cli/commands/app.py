@@ -273,6 +273,35 @@ def inspect_tiles(
     command.run(request, show_all=show_all)
 
 
+@app.command(
+    epilog=_examples(
+        "analora report runs/sst2 --output report.html",
+        "analora report runs/sst2 runs/sst2-digital --output report.html",
+        "analora report runs/cola-comparison --output report.html --markdown -",
+        "analora report runs/sst2 --latex table.tex",
+    )
+)
+def report(
+    runs: options.ReportedFolders,
+    output: options.ReportFile = None,
+    markdown: options.MarkdownTable = None,
+    latex: options.LatexTable = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Write what runs have given as one page to send to somebody, or as a table; nothing is measured.
+
+    The page is one HTML file that needs no network: results over time with their
+    intervals, chips, spread by cause, placement, latency, training, configuration
+    and provenance; several runs are set side by side.
+    """
+    from analog_lora_cli.commands import report as command
+    from analog_lora_cli.workflows.report import ReportRequest
+
+    command.run(ReportRequest(runs=runs, output=output, markdown=markdown, latex=latex, overwrite=overwrite))
+
+
 @app.command(epilog=_examples("analora presets", "analora presets squad-lora > my-run.yaml"))
 def presets(
     name: Annotated[

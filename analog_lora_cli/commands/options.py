@@ -220,6 +220,17 @@ ExportedAge = Annotated[
 PushToHub = Annotated[
     str | None, _result("--push-to-hub", metavar="REPO", help="Upload to USER/NAME; a new repository is public.")
 ]
+ReportedFolders = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN", help="Checkpoint folders, folders of train --seeds, or of evaluate-drift --output; any number."
+    ),
+]
+ReportFile = Annotated[Path | None, _result("--output", metavar="FILE", help="Write the page, e.g. report.html.")]
+MarkdownTable = Annotated[
+    Path | None, _result("--markdown", metavar="FILE", help="Write a short Markdown table; - is stdout.")
+]
+LatexTable = Annotated[Path | None, _result("--latex", metavar="FILE", help="Write a LaTeX table; - is stdout.")]
 ShowAll = Annotated[bool, _result("--all", metavar="", help="One row for each layer, not for each kind.")]
 Json = Annotated[Path | None, _result("--json", metavar="FILE", help="Write everything as JSON; - is stdout.")]
 Csv = Annotated[Path | None, _result("--csv", metavar="FILE", help="Write one line for each layer.")]

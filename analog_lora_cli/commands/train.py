@@ -49,6 +49,7 @@ def run(request: Request) -> None:
 
     from analog_lora_cli.evaluation.drift_grid import check_times
     from analog_lora_cli.report.drift.run import print_run, print_seed_runs
+    from analog_lora_cli.report.next_steps import print_next
     from analog_lora_cli.report.progress.console import ConsoleObserver
     from analog_lora_cli.workflows.seeds import train_seeds
     from analog_lora_cli.workflows.train import train
@@ -65,5 +66,8 @@ def run(request: Request) -> None:
             seed_runs = train_seeds(config, output, request.seeds, observer, **how)
     if is_main() and request.seeds is None:
         print_run(result, name)
+        print_next(output, config, measured=request.drift)
     elif is_main():
         print_seed_runs(seed_runs)
+        if not seed_runs.busy:
+            print_next(output, config, measured=request.drift, seeds=True)

@@ -184,7 +184,7 @@ def _described(
         placement,
         ranks={module.name: module.rank for module in modules if module.rank},
         devices_per_weight=devices_per_weight(hardware),
-        blocks=_blocks(placement, hardware),
+        blocks=blocks_of(placement, hardware),
         multiplying={module.name: math.prod(module.shape) for module in modules if module.multiplies},
         attention=attention,
     )
@@ -202,7 +202,8 @@ def _few_samples(source: Source) -> Source:
     return Source(source.name, config, source.checkpoint, source.adapter)
 
 
-def _blocks(placement: Placement, hardware: HardwareConfig) -> dict[str, list[Block]]:
+def blocks_of(placement: Placement, hardware: HardwareConfig) -> dict[str, list[Block]]:
+    """The used part of each tile by layer, row by row of its grid."""
     blocks = {}
     for layer in placement.analog:
         grid = TileGrid.of(layer.shape[0], layer.shape[1], hardware)

@@ -63,6 +63,7 @@ def carry_out(request: AdaptRequest, observer: RunObserver | None = None) -> Rec
 
     from analog_lora_cli.evaluation.drift_grid import check_times
     from analog_lora_cli.workflows.recover import measure_recovery
+    from analog_lora_cli.workflows.reporters import report_drift
     from analog_lora_cli.workflows.results import write_recovery
     from analog_lora_cli.workflows.train_adapter import train_adapter
 
@@ -74,5 +75,7 @@ def carry_out(request: AdaptRequest, observer: RunObserver | None = None) -> Rec
         checkpoint = train_adapter(adaptation, observer, request.resume, request.overwrite)
         recovery = measure_recovery(adaptation, checkpoint, observer, request.drift)
         if request.drift and is_main():
-            write_recovery(recovery, recovery.after.subject.own_folder)
+            subject = recovery.after.subject
+            write_recovery(recovery, subject.own_folder)
+            report_drift(config, checkpoint.folder, subject.own_folder, subject.name)
     return recovery

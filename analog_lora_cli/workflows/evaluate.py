@@ -24,13 +24,13 @@ from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.ranks import is_main
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage.files import check_writable
+from analog_lora_cli.storage.layout import DRIFT_JSON
 from analog_lora_cli.storage.locks import check_free, locked
 from analog_lora_cli.storage.sealed import read_sealed
 from analog_lora_cli.tasks import Metric
 from analog_lora_cli.workflows.observer import EvaluationObserver, planned_measurements
 from analog_lora_cli.workflows.subject import Subject
 
-DRIFT_JSON = "drift.json"
 MEASUREMENTS = "measurements.jsonl"
 """Name of the log of finished measurements, in the folder of an adapter's results."""
 

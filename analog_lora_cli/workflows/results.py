@@ -22,12 +22,10 @@ from analog_lora_cli.evaluation.training_seeds import SeedGroup, SeedStatistics,
 from analog_lora_cli.figures.drift import comparison_plot, drift_plot, seeds_plot
 from analog_lora_cli.storage.checkpoint import Checkpoint
 from analog_lora_cli.storage.files import replacing, write_json, write_text
-from analog_lora_cli.storage.layout import FIRST_ADAPTER
+from analog_lora_cli.storage.layout import COMPARISON_JSON, DRIFT_JSON, FIRST_ADAPTER, SEEDS_JSON
 from analog_lora_cli.storage.sealed import write_sealed
-from analog_lora_cli.workflows.evaluate import DRIFT_JSON, Evaluation
+from analog_lora_cli.workflows.evaluate import Evaluation
 from analog_lora_cli.workflows.recover import Recovery
-
-SEEDS_JSON = "seeds.json"
 
 
 def write_drift(result: DriftResult, folder: Path, title: str) -> None:
@@ -95,7 +93,7 @@ def write_comparison(evaluations: Sequence[Evaluation], folder: Path) -> None:
     results = {one.subject.name: one.drift for one in evaluations if one.drift is not None}
     (name, first), *others = results.items()
     write_json(
-        folder / "comparison.json",
+        folder / COMPARISON_JSON,
         {
             "format": 2,
             "unit_of_comparison": "chip",
@@ -158,7 +156,7 @@ def write_seed_comparison(groups: Sequence[SeedGroup], folder: Path) -> None:
     first, *others = groups
     metric = first.first.metric
     write_json(
-        folder / "comparison.json",
+        folder / COMPARISON_JSON,
         {
             "format": 2,
             "unit_of_comparison": "training seed",

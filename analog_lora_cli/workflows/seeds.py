@@ -13,11 +13,11 @@ from analog_lora_cli.evaluation.training_seeds import SeedGroup
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.ranks import is_main, world_size
 from analog_lora_cli.storage import checkpoint as store
-from analog_lora_cli.storage.layout import CONFIG
+from analog_lora_cli.storage.layout import CONFIG, SEEDS_JSON
 from analog_lora_cli.storage.locks import check_free
 from analog_lora_cli.storage.seed_folders import seed_folder
 from analog_lora_cli.workflows.observer import RunObserver, SilentObserver
-from analog_lora_cli.workflows.results import SEEDS_JSON, write_seeds
+from analog_lora_cli.workflows.results import write_seeds
 from analog_lora_cli.workflows.train import RunResult, train
 
 

@@ -34,6 +34,7 @@ from analog_lora_cli.training.result import TrainingResult
 from analog_lora_cli.training.train import train as train_model
 from analog_lora_cli.workflows.evaluate import evaluate
 from analog_lora_cli.workflows.observer import RunObserver, SilentObserver, planned_measurements
+from analog_lora_cli.workflows.reporters import report_drift
 from analog_lora_cli.workflows.results import write_drift
 from analog_lora_cli.workflows.subject import Subject
 
@@ -248,4 +249,5 @@ def _evaluate(config: Config, folder: Path, observer: RunObserver, drift: bool) 
         write_json(folder / layout.METRICS, metrics)
         if evaluation.drift is not None:
             write_drift(evaluation.stored, subject.own_folder, subject.name)
+            report_drift(config, folder, subject.own_folder, subject.name)
     return RunResult(folder, evaluation.result, metrics)

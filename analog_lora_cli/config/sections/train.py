@@ -64,4 +64,5 @@ class TrainConfig(Section):
     """Number of those states that are kept; at least 2, so that one is complete at any moment."""
 
     report_to: Annotated[list[str], Affects("training")] = Field(default_factory=list)
-    """`tensorboard` and `wandb`, if installed; nothing by default."""
+    """`tensorboard` and `wandb`, if installed: the steps of the training, and the drift table and plot after it;
+    nothing by default."""

@@ -1,0 +1,197 @@
+"""Results as they lie on disk: drift.json of one adapter, seeds.json of one method, read back for a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from analog_lora_cli.errors import CheckpointError
+from analog_lora_cli.evaluation.drift_result import FORMAT
+from analog_lora_cli.storage.files import read_json
+from analog_lora_cli.storage.sealed import read_sealed
+from analog_lora_cli.tasks.metric import Metric
+
+SEEDS_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """The headline metric under one condition, in its unit."""
+
+    label: str
+    """The condition: a time such as `1y`, `noise 3%`, `1y recalibrated`; `digital`; `converters only`."""
+    mean: float
+    interval: list[float] | None = None
+    """95 % interval of the mean; None: unknown."""
+    std: float | None = None
+    worst: float | None = None
+    values: tuple[float, ...] = ()
+    """One for each member: chip or training seed; empty where there are none."""
+    members: tuple[int, ...] = ()
+    """The chips, or the training seeds, by their seed."""
+    components: tuple[tuple[str, float | None], ...] = ()
+    """Standard deviations by cause."""
+    seconds: float | None = None
+    """Time after programming; None where time plays no part."""
+    others: tuple[tuple[str, float], ...] = ()
+    """Means of the task's other metrics."""
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """One adapter over chips, or one method over training seeds."""
+
+    name: str
+    file: Path
+    metric: Metric
+    member: str
+    """What `Row.values` are of: `chip` or `training seed`."""
+    chips: tuple[int, ...]
+    training_seeds: tuple[int, ...]
+    digital: Row
+    converters_only: Row
+    times: tuple[Row, ...]
+    further: tuple[Row, ...]
+    """After a recalibration, and with static Gaussian noise."""
+    warnings: tuple[str, ...]
+    samples: dict[str, dict[str, int]]
+    baseline: float | None
+    """The metric of answers that ignore the input; None: unknown."""
+    reference: dict[str, Any] | None
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows, those without chips first."""
+        return self.digital, self.converters_only, *self.times, *self.further
+
+    @property
+    def interval_covers(self) -> str:
+        """What a 95 % interval is over, in words."""
+        chips = f"{len(self.chips)} chip{'s' if len(self.chips) != 1 else ''}"
+        size = self.samples.get("validation", {})
+        parts = [chips, f"{size['samples']} samples"] if size else [chips]
+        if len(self.training_seeds) > 1:
+            return ", ".join([f"{len(self.training_seeds)} training seeds", *parts])
+        return f"{' and '.join(parts)}; one training seed"
+
+    def drop(self, row: Row) -> float:
+        """How much worse than digital, in the metric's unit."""
+        return self.metric.drop(self.digital.mean, row.mean)
+
+    def published(self, row: Row) -> float | None:
+        """The paper's number for a row; None: it gives none."""
+        reference = self.reference or {}
+        of_times = reference.get("drift", {}).get(self.metric.name, {})
+        of_digital = reference.get("digital", {}).get(self.metric.name)
+        published: float | None = of_digital if row is self.digital else of_times.get(row.label)
+        return published
+
+
+def read_drift(file: Path, name: str) -> StoredResult:
+    """Read a drift.json.
+
+    Args:
+        file: the file.
+        name: what it is the result of, for headings.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or of another format.
+    """
+    content = read_sealed(file)
+    _check_format(file, content, FORMAT, "evaluate-drift")
+    metric = _metric(content)
+    own = metric.name
+    draws = content["converters_only_draws"][own]
+    labels = [("times", "{}"), ("recalibrated", "{} recalibrated"), ("gaussian", "noise {}")]
+    tables = [
+        tuple(_row(one, own, text.format(one["label"]), tuple(one["chips"])) for one in content.get(key) or ())
+        for key, text in labels
+    ]
+    before = tuple(
+        _row(one, own, f"{one['label']} recalibrated at {one['calibrated_seconds']:g} s", tuple(one["chips"]))
+        for one in content.get("recalibrated_before") or ()
+    )
+    digital = content["digital"]
+    return StoredResult(
+        name=name,
+        file=file,
+        metric=metric,
+        member="chip",
+        chips=tuple(content["chips"]),
+        training_seeds=tuple(content["training_seeds"]),
+        digital=Row("digital", digital[own], content["digital_ci95"][own], others=_without(digital, own)),
+        converters_only=Row(
+            "converters only", content["converters_only"][own], draws["ci95"] or draws["ci95_draws"], draws["std"],
+            others=_without(content["converters_only"], own),
+        ),
+        times=tables[0],
+        further=(*tables[1], *before, *tables[2]),
+        warnings=tuple(content["warnings"]),
+        samples=content["samples"],
+        baseline=content["baseline"].get(own),
+        reference=content["reference"],
+    )  # fmt: skip
+
+
+def read_seeds(file: Path, name: str) -> StoredResult:
+    """Read a seeds.json; errors and arguments as with `read_drift`."""
+    content = read_json(file)
+    _check_format(file, content, SEEDS_FORMAT, "evaluate-drift")
+    metric = _metric(content)
+    own, seeds = metric.name, tuple(content["training_seeds"])
+
+    def over_seeds(key: str, label: str) -> Row:
+        values = content[key][own]
+        others = tuple((other, fmean(each)) for other, each in content[key].items() if other != own)
+        return Row(label, fmean(values), None, None, metric.worst(values), tuple(values), seeds, others=others)
+
+    return StoredResult(
+        name=name,
+        file=file,
+        metric=metric,
+        member="training seed",
+        chips=tuple(content["chips"]),
+        training_seeds=seeds,
+        digital=over_seeds("digital", "digital"),
+        converters_only=over_seeds("converters_only", "converters only"),
+        times=tuple(_row(one, own, one["label"], seeds) for one in content["times"]),
+        further=tuple(_row(one, own, f"noise {one['label']}", seeds) for one in content.get("gaussian") or ()),
+        warnings=tuple(text.removeprefix(f"{file.resolve().parent.name}: ") for text in content["warnings"]),
+        samples=content["samples"],
+        baseline=content["baseline"].get(own),
+        reference=None,
+    )
+
+
+def _check_format(file: Path, content: Any, known: int, command: str) -> None:
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != known:
+        raise CheckpointError(
+            f"{file}: format {found!r}, this version reads format {known}; write it anew with analora {command}"
+        )
+
+
+def _metric(content: dict[str, Any]) -> Metric:
+    return Metric(content["metric"], content["unit"], content["higher_is_better"])
+
+
+def _row(entry: dict[str, Any], metric: str, label: str, members: tuple[int, ...]) -> Row:
+    one = entry["metrics"][metric]
+    return Row(
+        label=label,
+        mean=one["mean"],
+        interval=one["ci95"] or one.get("ci95_chips") or one.get("ci95_seeds"),
+        std=one["std"],
+        worst=one["worst"],
+        values=tuple(one["values"]),
+        members=members,
+        components=tuple((cause.replace("_", " "), value) for cause, value in one["components"].items()),
+        seconds=entry.get("seconds"),
+        others=tuple((name, each["mean"]) for name, each in entry["metrics"].items() if name != metric),
+    )
+
+
+def _without(values: dict[str, float], metric: str) -> tuple[tuple[str, float], ...]:
+    return tuple((name, value) for name, value in values.items() if name != metric)

@@ -1,0 +1,1 @@
+"""The page of `analora report`: one file, nothing from elsewhere."""
