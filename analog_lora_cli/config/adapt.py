@@ -99,7 +99,7 @@ def _refuse_reprogramming(base: Config, config: Config, own: Layers) -> None:
             )
     if config.trains_base:
         problems.append("method: full trains the weights on the tiles, which stay as they are here: use lora")
-    if config.task.name != base.task.name and config.head == "random":
+    if not config.task.same_head(base.task) and config.head == "random":
         problems.append(
             "adapter.train_head: false puts the head onto tiles, and this chip holds none for another task: use true"
         )
