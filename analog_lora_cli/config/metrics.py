@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
 
 from analog_lora_cli.config.effects import Affects
-from analog_lora_cli.config.registry import Registry
+from analog_lora_cli.config.registry import OneOf, Registry
 from analog_lora_cli.config.section import Section
 
 
@@ -20,6 +21,13 @@ class BuiltInMetric:
     higher_is_better: bool = True
     of_classes: bool = True
     """Whether it compares classes; else numbers."""
+
+    @property
+    def description(self) -> str:
+        """What it compares, its unit and its direction."""
+        unit = f"in {self.unit}" if self.unit else "in the label's unit, or its square"
+        better = "higher" if self.higher_is_better else "lower"
+        return f"of {'classes' if self.of_classes else 'numbers'}, {unit}, {better} is better"
 
 
 METRICS: Registry[BuiltInMetric] = Registry("metric")
@@ -34,6 +42,17 @@ METRICS.register(
     ["mean_absolute_error", "mean_squared_error", "root_mean_squared_error"],
     BuiltInMetric(unit="", higher_is_better=False, of_classes=False),
 )
+
+
+class Metrics(OneOf):
+    """Metadata of a field that lists metrics; `check_metrics` checks them together."""
+
+    @property
+    def allowed(self) -> str:
+        return f"list of {super().allowed}, {{name: FOLDER or hub id, higher_is_better: true or false}}; null"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler(source)
 
 
 class ModuleMetric(Section):

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from analog_lora_cli.config.effects import Affects, Unit
-from analog_lora_cli.config.metrics import ModuleMetric, check_metrics
+from analog_lora_cli.config.metrics import METRICS, Metrics, ModuleMetric, check_metrics
 from analog_lora_cli.config.registry import TASKS
 from analog_lora_cli.config.sections.task import TaskSection
 
@@ -44,12 +44,10 @@ class LabelledTextSection(TaskSection):
     """Share of the training data that is kept apart for validation where no validation data are given. The same
     samples for every `train.seed`."""
 
-    metrics: Annotated[list[str | ModuleMetric] | None, Affects("score")] = Field(default=None, min_length=1)
-    """Metrics, the headline first. Of classes: accuracy, f1, f1_micro, f1_macro, f1_weighted, precision, recall,
-    matthews_correlation; f1, precision and recall are those of the second of two classes, and the mean over more. Of
-    numbers: pearson, spearman, r2, mean_absolute_error, mean_squared_error, root_mean_squared_error. Any other module
-    of `evaluate`: `{name: FOLDER or hub id, higher_is_better: true}`, with `unit`, `scale`, `value` and `options` where
-    need be. null: accuracy and f1, or pearson and spearman."""
+    metrics: Annotated[list[str | ModuleMetric] | None, Field(min_length=1), Metrics(METRICS), Affects("score")] = None
+    """Metrics, the headline first; f1, precision and recall are those of the second of two classes, and the mean over
+    more. Any other module of `evaluate` is named with its direction, and with `unit`, `scale`, `value` (an entry of its
+    result) and `options` where need be; its code is run. null: accuracy and f1, or pearson and spearman."""
 
     @model_validator(mode="after")
     def _metrics_suit(self) -> LabelledTextSection:
@@ -63,6 +61,10 @@ class LabelledTextSection(TaskSection):
             except ValueError as error:
                 raise ValueError(f"metrics: {error}") from error
         return self
+
+    @property
+    def own_code(self) -> list[str]:
+        return [metric.name for metric in self.metrics or [] if isinstance(metric, ModuleMetric)]
 
 
 class ClassificationSection(LabelledTextSection):

@@ -21,11 +21,12 @@ from analog_lora_cli.config.sections.classification import (
 )
 from analog_lora_cli.config.sections.task import TaskSection
 from analog_lora_cli.runtime import console
+from analog_lora_cli.runtime.package_files import is_package_path
 from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Task
 from analog_lora_cli.tasks.chosen_metrics import ChosenMetrics
 from analog_lora_cli.tasks.classification.labels import check_classes, class_name, in_order, number, unknown_class
 from analog_lora_cli.tasks.data.features import mapped_features
-from analog_lora_cli.tasks.data.files import text_value
+from analog_lora_cli.tasks.data.files import locate, text_value
 from analog_lora_cli.tasks.data.source import DataSource
 from analog_lora_cli.tasks.data.texts import encoded_texts
 from analog_lora_cli.tasks.metric import Metric
@@ -144,8 +145,17 @@ class LabelledTexts(Task):
         return self.chosen.values(np.full(len(self._gold), self.constant(self._gold)), self._gold)
 
     def data_files(self) -> dict[str, Path]:
-        """As `Task.data_files`; the training file is that of the validation too, if it is split."""
-        files = super().data_files()
+        """As `Task.data_files`; the training file is that of the validation too, if it is split.
+
+        A training file that is gone is left out where the validation data are their own: what it says about the model
+        is in the checkpoint.
+        """
+        roles = {"train": self.config.train_file, "validation": self.config.validation_file}
+        files: dict[str, Path] = {}
+        for role, name in roles.items():
+            needed = role == "validation" or self.source.splits_training_data
+            if name is not None and (needed or is_package_path(name) or Path(name).expanduser().is_file()):
+                files[role] = locate(name, f"task.{role}_file")
         if self.source.splits_training_data and "train" in files:
             files["validation"] = files["train"]
         return files

@@ -201,8 +201,6 @@ def test_the_checkpoint_and_exports_hold_the_classes(
     """Later commands do not need the training file."""
     from transformers import AutoConfig
 
-    from analog_lora_cli.config.load import load_config
-
     file, validation = write(tmp_path / "train.csv", ROWS), write(tmp_path / "validation.csv", ROWS[:12])
     keys = {"text_columns": ["remark"], "label_column": "topic", "metrics": ["f1_macro", "matthews_correlation"]}
     config = make_config(
@@ -213,7 +211,7 @@ def test_the_checkpoint_and_exports_hold_the_classes(
     result = train(config, tmp_path / "run")
     assert result.drift is not None and list(result.drift.digital) == ["f1_macro", "matthews_correlation"]
     assert "labels:" in (tmp_path / "run/analora.yaml").read_text()
-    assert settled(config).task.model_dump()["labels"] == KINDS and load_config is not None
+    assert settled(config).task.model_dump()["labels"] == KINDS
     Path(file).unlink()
     assert main(["evaluate-drift", str(tmp_path / "run"), "--quiet", "--chips", "3", "--seed", "5"]) == 0
     drift = json.loads((tmp_path / "run/drift/default/drift.json").read_text())
@@ -224,3 +222,16 @@ def test_the_checkpoint_and_exports_hold_the_classes(
         assert "warm" in (output / "README.md").read_text() or kind == "merged"
     assert AutoConfig.from_pretrained(tmp_path / "merged").id2label == dict(enumerate(KINDS))
     capsys.readouterr()
+
+
+def test_code_that_only_a_checkpoint_names_is_not_run() -> None:
+    from analog_lora_cli.config.adapt import refuse_unnamed_metrics
+    from analog_lora_cli.config.load import load_config
+    from analog_lora_cli.errors import ConfigError
+
+    metrics = "task.metrics=[accuracy, {name: someone/theirs, higher_is_better: true}]"
+    config = load_config("own-classification", overrides=[metrics])
+    with pytest.raises(ConfigError, match="someone/theirs is named by the checkpoint alone"):
+        refuse_unnamed_metrics(config, [])
+    refuse_unnamed_metrics(config, [("--set", {"task": {"metrics": config.task.model_dump()["metrics"]}})])
+    refuse_unnamed_metrics(load_config("own-classification"), [])
