@@ -104,4 +104,5 @@ class Determination(SampleStatistic):
 
 def one_hot(classes_N: Column, count: int) -> npt.NDArray[np.bool_]:
     """(N, C): whether a sample is of a class."""
-    return np.equal(np.asarray(classes_N)[:, None], np.arange(count))
+    hot_NC: npt.NDArray[np.bool_] = np.equal(np.asarray(classes_N)[:, None], np.arange(count))
+    return hot_NC

@@ -52,9 +52,10 @@ class DataSource:
         assert self.config.dataset is not None and split is not None
         entries = load_hub_split(self.config.dataset, self.config.dataset_config, split)
         require_columns(self.name(role), entries.column_names, columns)
-        classes = {column: getattr(entries.features[column], "names", None) for column in columns}
+        names = {column: getattr(entries.features[column], "names", None) for column in columns}
+        classes = {column: own for column, own in names.items() if own is not None}
         for number, entry in enumerate(entries, start=1):
-            named = {c: classes[c][entry[c]] for c in columns if classes[c] is not None and entry[c] != -1}
+            named = {c: classes[c][entry[c]] for c in classes if entry[c] != -1}
             yield Row(f"row {number}", {**entry, **named})
 
     def share_of(self, role: str, count: int) -> npt.NDArray[np.intp]:
