@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,7 +49,7 @@ RARE = 0.02
 class _Labels:
     """The labels of all rows of a file, which is read once for them."""
 
-    codes: npt.NDArray[np.intp] | npt.NDArray[np.float64]
+    codes: npt.NDArray[np.int32] | npt.NDArray[np.float64]
     """(rows,) index into `names`; numbers themselves."""
     names: list[str]
     """Names of classes in the order of their first rows; empty for numbers."""
@@ -115,12 +116,12 @@ class LabelledTexts(Task):
     def train_features(self, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
         self.chosen.load()
         labels = self.labels("train")
-        chosen = self.training_subset(len(labels))
-        rows = self._indices("train")[chosen]
+        # As arrays: a million rows as Python numbers would take tens of megabytes.
+        chosen = np.array(self.training_subset(len(labels)), dtype=np.int32)
+        labels, rows = labels[chosen], self._indices("train")[chosen]
+        del chosen
         inputs = encoded_texts(self._texts("train", rows), tokenizer, self.config.max_length)
-        return mapped_features(
-            {**one, "labels": label} for one, label in zip(inputs, labels[chosen].tolist(), strict=True)
-        )
+        return mapped_features({**one, "labels": label.item()} for one, label in zip(inputs, labels, strict=True))
 
     def eval_sets(self, tokenizer: PreTrainedTokenizerBase) -> list[EvalSet]:
         gold = self._gold
@@ -178,6 +179,7 @@ class LabelledTexts(Task):
         """Texts of some rows, in their order. All rows are read, so that a mistake in the last is known."""
         mask = np.zeros(len(self._scanned(role).codes), dtype=bool)
         mask[rows] = True
+        del rows
         name, columns = self.source.name(role), self.config.text_columns
         texts = (
             tuple(text_value(row.values[one], f"{name}, {row.where}: column {one!r}") for one in columns)
@@ -236,7 +238,7 @@ class TextClassification(LabelledTexts):
     def scan(self, role: str) -> _Labels:
         numbers: dict[str, int] = {}
         places: list[str] = []
-        codes: list[int] = []
+        codes = array("i")
         source, column = self.source.name(role), self.config.label_column
         for row in self.source.rows(role, [*self.config.text_columns, column]):
             name = class_name(row.values[column], f"{source}, {row.where}, column {column!r}")
@@ -244,7 +246,7 @@ class TextClassification(LabelledTexts):
                 numbers[name] = len(numbers)
                 places.append(f"{source}, {row.where}, column {column!r}")
             codes.append(numbers[name])
-        return _Labels(np.array(codes, dtype=np.intp), list(numbers), places)
+        return _Labels(np.array(codes, dtype=np.int32), list(numbers), places)
 
     def labels(self, role: str) -> Column:
         scanned = self._scanned(role)
@@ -255,7 +257,8 @@ class TextClassification(LabelledTexts):
                 raise unknown_class(
                     scanned.names[code], scanned.places[code], self.names, role, self.config.labels is not None
                 )
-        return np.array([known.get(name, -1) for name in scanned.names], dtype=np.intp)[codes]
+        classes: Column = np.array([known.get(name, -1) for name in scanned.names], dtype=np.int32)[codes]
+        return classes
 
     def predicted(self, outputs: npt.NDArray[np.floating]) -> Column:
         return outputs.argmax(axis=1)
