@@ -261,7 +261,8 @@ class TextClassification(LabelledTexts):
         return classes
 
     def predicted(self, outputs: npt.NDArray[np.floating]) -> Column:
-        return outputs.argmax(axis=1)
+        classes: Column = outputs.argmax(axis=1)
+        return classes
 
     def constant(self, gold: Column) -> float | int:
         return int(np.bincount(gold).argmax())
