@@ -48,7 +48,7 @@ def test_preset_builds(name: str) -> None:
 
 
 def test_names() -> None:
-    own = ["smollm2-instruct", "smollm2-arithmetic", "smollm2-arithmetic-grpo", "smoke-reasoning-grpo"]
+    own = ["smollm2-instruct", "smollm2-arithmetic", "smollm2-arithmetic-grpo", "smoke-reasoning-grpo", "own-decoder"]
     assert set(PAPER + own) <= set(LANGUAGE)
 
 

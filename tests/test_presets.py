@@ -38,6 +38,7 @@ OWN = [
     "smoke-squad-hwa",
     "smoke-glue-lora",
     "analog-foundation-models",
+    "own-classification",
 ]
 ENCODERS = [name for name in preset_names() if not load_config(preset=name).task.pretrained_head]
 """Presets of encoders; those of language models: test_language_presets."""
@@ -82,6 +83,9 @@ def data(tmp_path_factory: pytest.TempPathFactory, squad_files: tuple[Path, Path
 
     folder = tmp_path_factory.mktemp("glue")
     made = {"squad": {"train_file": str(squad_files[0]), "validation_file": str(squad_files[1])}}
+    own = folder / "own.csv"
+    own.write_text("text,label\n" + "".join(f"the tile,{kind}\n" for kind in ("good", "bad") * 8))
+    made["classification"] = {"train_file": str(own)}
     for name, task in TASKS.items():
         file = folder / f"{name}.csv"
         file.write_text(

@@ -50,6 +50,7 @@ def adaptation_config(
     config = assemble([*layers, *own], file)
     _refuse_reprogramming(base, config, own)
     _refuse_unnamed_code(config, [*inherited, *own])
+    refuse_unnamed_metrics(config, [*inherited, *own])
     noise = config.hardware.weight_noise_type
     if in_the_loop and noise != "gaussian":
         raise ConfigError(
@@ -66,6 +67,22 @@ def _task_name(layers: Layers) -> object:
 def _section(layer: Layer, name: str) -> Layer:
     section = layer.get(name)
     return section if isinstance(section, dict) else {}
+
+
+def refuse_unnamed_metrics(config: Config, layers: Layers) -> None:
+    """Check that modules of metrics are named by the user, not by a checkpoint alone, which may come from anywhere.
+
+    Raises:
+        ConfigError: only the checkpoint names one.
+    """
+    code = config.task.own_code
+    if code and not any("metrics" in _section(layer, "task") for _, layer in layers):
+        raise ConfigError(
+            [
+                f"task.metrics: {code[0]} is named by the checkpoint alone, and code is run only where you name it: "
+                "give the metrics again with --set task.metrics=[...]"
+            ]
+        )
 
 
 def _refuse_unnamed_code(config: Config, layers: Layers) -> None:
@@ -99,7 +116,7 @@ def _refuse_reprogramming(base: Config, config: Config, own: Layers) -> None:
             )
     if config.trains_base:
         problems.append("method: full trains the weights on the tiles, which stay as they are here: use lora")
-    if config.task.name != base.task.name and config.head == "random":
+    if not config.task.same_head(base.task) and config.head == "random":
         problems.append(
             "adapter.train_head: false puts the head onto tiles, and this chip holds none for another task: use true"
         )

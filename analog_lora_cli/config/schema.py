@@ -14,6 +14,7 @@ from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.registry import ADAPTERS, OBJECTIVES, TASKS, SectionRegistry
 from analog_lora_cli.config.section import Section
 from analog_lora_cli.config.sections import causal as _causal  # noqa: F401  (registers its tasks)
+from analog_lora_cli.config.sections import classification as _classification  # noqa: F401  (registers its tasks)
 from analog_lora_cli.config.sections import distillation as _distillation  # noqa: F401  (registers its objective)
 from analog_lora_cli.config.sections import grpo as _grpo  # noqa: F401  (registers its objective)
 from analog_lora_cli.config.sections import reasoning as _reasoning  # noqa: F401  (registers its task)

@@ -18,7 +18,17 @@ from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime.cores import share_cores
 
-LOGGERS = ("transformers", "datasets", "peft", "accelerate", "torch.distributed", "aihwkit", "trl", "lm_eval")
+LOGGERS = (
+    "transformers",
+    "datasets",
+    "peft",
+    "accelerate",
+    "torch.distributed",
+    "aihwkit",
+    "trl",
+    "lm_eval",
+    "evaluate",
+)
 """Libraries whose messages are logged."""
 
 HARMLESS = (

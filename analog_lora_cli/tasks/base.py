@@ -147,6 +147,14 @@ class Task(ABC):
         """The metric that tables and plots show first."""
         return self.metrics[0]
 
+    def settled(self) -> TaskSection:
+        """The section with all that is found in the training data filled in, as a checkpoint keeps it.
+
+        Raises:
+            DataError, HubError, UsageError: as `train_features`.
+        """
+        return self.config
+
     @property
     @abstractmethod
     def example(self) -> Example:

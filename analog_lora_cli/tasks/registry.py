@@ -8,6 +8,7 @@ from analog_lora_cli.tasks.base import Task
 from analog_lora_cli.tasks.causal.instruction import Instructions
 from analog_lora_cli.tasks.causal.reasoning import Reasoning
 from analog_lora_cli.tasks.causal.text import NextToken
+from analog_lora_cli.tasks.classification.task import TextClassification, TextRegression
 from analog_lora_cli.tasks.glue.task import Classification
 from analog_lora_cli.tasks.squad.task import QuestionAnswering, QuestionAnsweringV2
 
@@ -38,6 +39,8 @@ def make_task(config: TaskSection, seed: int) -> Task:
 register(QuestionAnswering)
 register(QuestionAnsweringV2)
 register(Classification)
+register(TextClassification)
+register(TextRegression)
 register(Instructions)
 register(Reasoning)
 register(NextToken)

@@ -53,7 +53,7 @@ class Mean(SampleStatistic):
         return np.stack([score_N * share_N, share_N], axis=-1)
 
     def value(self, means: Array) -> Array:
-        return self.scale * _ratio(means[..., 0], means[..., 1])
+        return self.scale * ratio(means[..., 0], means[..., 1])
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class BinaryF1(_Confusion):
 
     def value(self, means: Array) -> Array:
         tp, fp, fn = means[..., 0], means[..., 1], means[..., 2]
-        return PERCENT * _ratio(2 * tp, 2 * tp + fp + fn)
+        return PERCENT * ratio(2 * tp, 2 * tp + fp + fn)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Matthews(_Confusion):
     def value(self, means: Array) -> Array:
         tp, fp, fn, tn = np.moveaxis(means, -1, 0)
         scale = np.sqrt(np.clip((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn), 0, None))
-        return PERCENT * _ratio(tp * tn - fp * fn, scale)
+        return PERCENT * ratio(tp * tn - fp * fn, scale)
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ class Correlation(SampleStatistic):
     def value(self, means: Array) -> Array:
         x, y, xx, yy, xy = np.moveaxis(means, -1, 0)
         scale = np.sqrt(np.clip((xx - x * x) * (yy - y * y), 0, None))
-        return PERCENT * _ratio(xy - x * y, scale)
+        return PERCENT * ratio(xy - x * y, scale)
 
 
-def _ratio(above: Array, below: Array) -> Array:
+def ratio(above: Array, below: Array) -> Array:
     """Quotient; 0 where the denominator is 0."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)

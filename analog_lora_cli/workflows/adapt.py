@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,10 +66,12 @@ def carry_out(request: AdaptRequest, observer: RunObserver | None = None) -> Rec
     from analog_lora_cli.workflows.recover import measure_recovery
     from analog_lora_cli.workflows.reporters import report_drift
     from analog_lora_cli.workflows.results import write_recovery
+    from analog_lora_cli.workflows.train import settled
     from analog_lora_cli.workflows.train_adapter import train_adapter
 
     imports_done()
-    config = adaptation.config
+    config = settled(adaptation.config)
+    adaptation = replace(adaptation, config=config)
     with processes.together(processes.collective_timeout(config)):
         if request.drift or adaptation.chip is not None:
             check_times(config.hardware, config.drift.times)

@@ -125,7 +125,7 @@ class AdaptRequest(Request):
             config = _recalibrated(base, config, config.objective.recalibration)
         if self.chip is None or age is None:
             return Adaptation(checkpoint, config, name, start)
-        if start is None and config.task.name == base.task.name:
+        if start is None and config.task.same_head(base.task):
             start = layout.FIRST_ADAPTER
         return Adaptation(checkpoint, _with_time(config, age), name, start, AgedChip(self.chip, age))
 
@@ -199,7 +199,7 @@ def check_adaptation(adaptation: Adaptation, resume: bool, overwrite: bool) -> N
 def _check_start(adaptation: Adaptation, start: str) -> None:
     store.verify_adapter(adaptation.checkpoint, start)
     old, new = adaptation.checkpoint.config_of(start), adaptation.config
-    if old.task.name != new.task.name and not old.head == new.head == "pretrained":
+    if not new.task.same_head(old.task) and not old.head == new.head == "pretrained":
         raise UsageError(
             f"--from {start}: was trained for {old.task.name}, with a head that {new.task.name} cannot use; leave "
             "--from out"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analog_lora_cli.config import scope
+from analog_lora_cli.config.adapt import refuse_unnamed_metrics
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.load import load_config, parse_overrides
 from analog_lora_cli.config.options import option_layers
@@ -85,6 +86,7 @@ class DriftRequest(Request):
                 verify_adapter(checkpoint, name)
                 base = checkpoint.config_of(name).model_dump(mode="json")
                 config = load_config(base=base, overrides=self.overrides, options=options)
+                refuse_unnamed_metrics(config, parse_overrides(self.overrides))
                 drift = plan[0].config.drift if plan else config.drift
                 plan.append(Subject(checkpoint, config.model_copy(update={"drift": drift}), name, group=group))
         check_methods(plan)

@@ -18,7 +18,7 @@ from analog_lora_cli.storage.locks import check_free
 from analog_lora_cli.storage.seed_folders import seed_folder
 from analog_lora_cli.workflows.observer import RunObserver, SilentObserver
 from analog_lora_cli.workflows.results import write_seeds
-from analog_lora_cli.workflows.train import RunResult, train
+from analog_lora_cli.workflows.train import RunResult, settled, train
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def train_seeds(
         AnaloraError: while running.
     """
     folder, observer = Path(output), observer or SilentObserver()
+    config = settled(config)
     plan = [
         (seed_folder(folder, index), config.model_copy(update={"train": _seeded(config, index)}))
         for index in range(seeds)

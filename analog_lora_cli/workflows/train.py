@@ -27,7 +27,7 @@ from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.files import file_sha256, write_json
 from analog_lora_cli.storage.layout import MANIFEST
 from analog_lora_cli.storage.manifest import write_manifest
-from analog_lora_cli.tasks import Metric
+from analog_lora_cli.tasks import Metric, make_task
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.objectives import make_objective
 from analog_lora_cli.training.result import TrainingResult
@@ -96,6 +96,7 @@ def train(
     imports_done()
     with processes.together(processes.collective_timeout(config)):
         check_times(config.hardware, config.drift.times)
+        config = settled(config)
         store.check_output(folder, config, resume, overwrite)
         finished = resume and (folder / MANIFEST).is_file()
         processes.wait_for_all()  # The main process must not write before the others have looked at the folder.
@@ -155,6 +156,16 @@ def prepare(
     evaluator = Evaluator(base.task, base.tokenizer, config.train.per_device_eval_batch_size, device)
     seconds = _evaluation_seconds(base, evaluator) if estimate else None
     return TrainingSetup(build(base, base_checkpoint, start), features, seconds)
+
+
+def settled(config: Config) -> Config:
+    """A configuration with all that the task finds in its training data filled in, such as the names of classes.
+
+    Raises:
+        DataError, HubError, UsageError: the training data cannot be read.
+    """
+    section = make_task(config.task, config.train.seed).settled()
+    return config if section is config.task else config.model_copy(update={"task": section})
 
 
 def _evaluation_seconds(base: LoadedModel, evaluator: Evaluator) -> float:

@@ -41,6 +41,15 @@ class TaskSection(Section):
     max_eval_samples: Annotated[int | None, Affects("score")] = Field(default=None, ge=1)
     """Use only the first validation samples (SQuAD: questions); null: all."""
 
+    @property
+    def own_code(self) -> list[str]:
+        """Modules of others whose code the metrics run."""
+        return []
+
+    def same_head(self, other: TaskSection) -> bool:
+        """Whether a head trained for the other task has the outputs of this one."""
+        return self.name == other.name
+
 
 class SquadSection(TaskSection):
     """Questions about a passage, answered with a span of it: SQuAD v1.1."""

@@ -16,9 +16,13 @@ from analog_lora_cli.runtime.package_files import is_package_path, resolve_packa
 if TYPE_CHECKING:
     from _csv import Reader
 
-TABLE_SUFFIXES = (".csv", ".json", ".jsonl")
+    from pyarrow import RecordBatch
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")
 LONGEST_TEXT = 10_000_000
 """Characters; a sample's text beyond it is taken for a file that has lost its line ends or quotes."""
+ARROW_ROWS = 2000
+"""Rows of a Parquet file that are read at a time."""
 NAMES_SHOWN = 20
 """Most columns that a message lists; a damaged file can have millions."""
 NAMES_SEARCHED = 1000
@@ -89,9 +93,10 @@ def read_json(path: Path) -> object:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """The rows of a CSV file with a header line, a JSON list of objects, or a JSONL file, as the suffix says.
+    """The rows of a CSV or TSV file with a header line, a JSON list of objects, or a JSONL, Parquet or Arrow file, as
+    the suffix says.
 
-    CSV and JSONL are read row by row, so that files larger than the memory can be. Other columns than `columns` are
+    All but JSON are read part by part, so that files larger than the memory can be. Other columns than `columns` are
     kept.
 
     Raises:
@@ -100,7 +105,14 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     suffix = path.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
         raise DataError(f"{path}: the name must end in {', '.join(TABLE_SUFFIXES[:-1])} or {TABLE_SUFFIXES[-1]}")
-    readers = {".csv": _csv_rows, ".json": _json_rows, ".jsonl": _jsonl_rows}
+    readers = {
+        ".csv": _csv_rows,
+        ".tsv": _tsv_rows,
+        ".json": _json_rows,
+        ".jsonl": _jsonl_rows,
+        ".parquet": _arrow_rows,
+        ".arrow": _arrow_rows,
+    }
     row = None
     for row in readers[suffix](path, columns):
         yield row
@@ -158,7 +170,17 @@ def _parse_json(text: str, where: str, first_line: int = 1) -> object:
         raise DataError(f"{where}: a whole number with more digits than any label or position has") from error
 
 
-def _require_columns(where: str, present: Sequence[str], columns: Sequence[str]) -> None:
+def require_columns(where: str, present: Sequence[str], columns: Sequence[str]) -> None:
+    """Check that all columns are there.
+
+    Args:
+        where: the place, with which a message begins.
+        present: the columns that are there.
+        columns: those that must be.
+
+    Raises:
+        DataError: one is missing; the message suggests what was meant.
+    """
     for column in columns:
         if column not in present:
             close = _close(column, present[:NAMES_SEARCHED])
@@ -192,6 +214,47 @@ def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         yield from _parsed_csv(path, csv.reader(file, strict=True), columns)
 
 
+def _arrow_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    from pyarrow import ArrowInvalid
+
+    number = 0
+    try:
+        for batch in _arrow_batches(path):
+            require_columns(str(path), batch.schema.names, columns)
+            for values in batch.to_pylist():
+                number += 1
+                yield Row(f"row {number}", values)
+    except (ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: no {path.suffix[1:]} file, or a damaged one: {error}") from error
+    if not number:
+        raise DataError(f"{path} holds no rows")
+
+
+def _arrow_batches(path: Path) -> Iterator[RecordBatch]:
+    """Parts of a Parquet file, or of an Arrow file of either form."""
+    import pyarrow
+    from pyarrow import ipc, parquet
+
+    if path.suffix.lower() == ".parquet":
+        with parquet.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=ARROW_ROWS)
+        return
+    with pyarrow.memory_map(str(path)) as source:
+        try:
+            reader = ipc.open_file(source)
+        except pyarrow.ArrowInvalid:  # `datasets` writes streams.
+            source.seek(0)
+            yield from ipc.open_stream(source)
+            return
+        for index in range(reader.num_record_batches):
+            yield reader.get_batch(index)
+
+
+def _tsv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    with _lines(path, newline="") as file:
+        yield from _parsed_csv(path, csv.reader(file, strict=True, delimiter="\t"), columns)
+
+
 def _parsed_csv(path: Path, reader: Reader, columns: Sequence[str]) -> Iterator[Row]:
     header: list[str] = []
     line = 1
@@ -216,7 +279,7 @@ def _parsed_csv(path: Path, reader: Reader, columns: Sequence[str]) -> Iterator[
 
 def _csv_header(path: Path, cells: list[str], columns: Sequence[str]) -> list[str]:
     header = [cell.strip() for cell in cells]
-    _require_columns(f"{path}, line 1", header, columns)
+    require_columns(f"{path}, line 1", header, columns)
     for name in columns:
         if header.count(name) > 1:
             raise DataError(f"{path}, line 1: the column {name!r} stands there {header.count(name)} times")
@@ -242,5 +305,5 @@ def _jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 def _object_row(path: Path, where: str, values: object, columns: Sequence[str]) -> Row:
     if not isinstance(values, dict):
         raise DataError(f"{path}, {where}: expected an object, {{...}}, with the columns {', '.join(columns)}")
-    _require_columns(f"{path}, {where}", list(values), columns)
+    require_columns(f"{path}, {where}", list(values), columns)
     return Row(where, values)

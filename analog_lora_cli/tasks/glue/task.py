@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import compress, islice
+from itertools import compress, tee
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analog_lora_cli.config.sections.task import GlueSection
 from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Scorer, Task
-from analog_lora_cli.tasks.data.features import mapped_features, model_input_names
+from analog_lora_cli.tasks.data.features import mapped_features
 from analog_lora_cli.tasks.data.files import locate
 from analog_lora_cli.tasks.data.hub import load_hub_split
+from analog_lora_cli.tasks.data.texts import encoded_texts
 from analog_lora_cli.tasks.glue.data import ACCURACY, GLUE, LABEL, LabelledTexts, glue_from_hub, read_glue
 from analog_lora_cli.tasks.glue.metrics import Array, glue_metric
 from analog_lora_cli.tasks.scores import PREDICTION, Column, Scores
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from transformers.utils import ModelOutput
 
-CHUNK_SAMPLES = 1000
 HUB_DATASET = "nyu-mll/glue"
 
 
@@ -142,12 +142,5 @@ class Classification(Task):
         self, samples: Iterable[LabelledTexts], tokenizer: PreTrainedTokenizerBase
     ) -> Iterator[tuple[dict[str, list[int]], LabelledTexts]]:
         """The model's inputs for each sample, and the sample."""
-        names = model_input_names(tokenizer)
-        iterator = iter(samples)
-        while chunk := list(islice(iterator, CHUNK_SAMPLES)):
-            texts = [list(column) for column in zip(*(sample.texts for sample in chunk), strict=True)]
-            encoded = tokenizer(
-                *texts, truncation=True, max_length=self.config.max_length, padding=False, return_attention_mask=True
-            )
-            for index, sample in enumerate(chunk):
-                yield {name: encoded[name][index] for name in names}, sample
+        first, second = tee(samples)
+        return zip(encoded_texts((one.texts for one in first), tokenizer, self.config.max_length), second, strict=True)

@@ -100,8 +100,8 @@ def test_any_text_survives_csv(tmp_path: Path, texts: list[str]) -> None:
 
 
 def test_other_suffixes(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"must end in \.csv, \.json or \.jsonl"):
-        table(write(tmp_path / "a.tsv", "sentence\tlabel\n"), COLUMNS)
+    with pytest.raises(DataError, match=r"must end in \.csv, \.tsv, \.json, \.jsonl, \.parquet or \.arrow"):
+        table(write(tmp_path / "a.xlsx", "sentence\tlabel\n"), COLUMNS)
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,13 @@ def write_rows(path: Path, rows: int) -> Path:
 
 
 @pytest.mark.parametrize("limit", [None, 15_000])
-def test_training_rows_are_never_all_in_memory(limit: int | None, tokenizer: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("keys", [{"name": "sst2"}, {"name": "classification", "text_columns": ["sentence"]}])
+def test_training_rows_are_never_all_in_memory(
+    keys: dict[str, Any], limit: int | None, tokenizer: Any, tmp_path: Path
+) -> None:
     file = write_rows(tmp_path / "train.csv", 20_000)
-    task = make_task(task_section(name="sst2", train_file=str(file), max_train_samples=limit), seed=0)
+    files = {"train_file": str(file), "validation_file": str(file)}
+    task = make_task(task_section(**keys, **files, max_train_samples=limit), seed=0)
     task.train_features(tokenizer)  # What the libraries allocate once.
     tracemalloc.start()
     features = task.train_features(tokenizer)
@@ -60,13 +64,19 @@ def test_a_line_without_an_end(suffix: str, tokenizer: Any, tmp_path: Path) -> N
         task.train_features(tokenizer)
 
 
+OWN_COLUMNS = "task={name: classification, text_columns: [sentence], max_length: 32, validation_file: VALIDATION}"
+
+
 @pytest.mark.slow
-def test_a_million_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", ["task.name=sst2", OWN_COLUMNS])
+def test_a_million_rows(task: str, tmp_path: Path) -> None:
     """Peak memory of a run over a million rows against one over ten thousand."""
     peaks = []
     for rows in (10_000, 1_000_000):
         file = write_rows(tmp_path / f"{rows}.csv", rows)
-        settings = [f"task.train_file={file}", "task.name=sst2", "task.max_train_samples=null", "train.max_steps=20"]
+        validation = write_rows(tmp_path / "validation.csv", 100)
+        chosen = task.replace("VALIDATION", str(validation))
+        settings = [chosen, f"task.train_file={file}", "task.max_train_samples=null", "train.max_steps=20"]
         command = ["train", "--preset", "smoke-glue-lora", "--no-drift", "--output", str(tmp_path / f"run-{rows}")]
         for setting in settings:
             command += ["--set", setting]

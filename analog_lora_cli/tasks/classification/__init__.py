@@ -1,0 +1,1 @@
+"""Classification and regression of texts in columns of any name."""

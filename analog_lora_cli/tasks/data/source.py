@@ -1,0 +1,92 @@
+"""A user's own data: files or a data set of the hub, with columns of any name, perhaps without validation data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from analog_lora_cli.config.sections.classification import LabelledTextSection
+from analog_lora_cli.errors import DataError, UsageError
+from analog_lora_cli.tasks.data.files import Row, locate, read_table, require_columns
+from analog_lora_cli.tasks.data.hub import load_hub_split
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Rows for training and validation."""
+
+    config: LabelledTextSection
+
+    @property
+    def splits_training_data(self) -> bool:
+        """Whether a share of the training data is the validation data."""
+        return self.config.validation_file is None and self.config.validation_split is None
+
+    def name(self, role: str) -> str:
+        """Name of the file or data set of `train` or `validation`, for messages.
+
+        Raises:
+            DataError: the file does not exist.
+            UsageError: neither file nor data set is named.
+        """
+        file, split = self._place(role)
+        if file is not None:
+            return str(locate(file, f"task.{role}_file"))
+        return f"{self.config.dataset} ({split})"
+
+    def rows(self, role: str, columns: Sequence[str]) -> Iterator[Row]:
+        """The rows of `train` or `validation`; both are all of the training data where no validation data are given.
+
+        Classes that the hub numbers and names are given by name.
+
+        Raises:
+            DataError, HubError, UsageError: the data cannot be read.
+        """
+        file, split = self._place(role)
+        if file is not None:
+            yield from read_table(locate(file, f"task.{role}_file"), columns)
+            return
+        assert self.config.dataset is not None and split is not None
+        entries = load_hub_split(self.config.dataset, self.config.dataset_config, split)
+        require_columns(self.name(role), entries.column_names, columns)
+        names = {column: getattr(entries.features[column], "names", None) for column in columns}
+        classes = {column: own for column, own in names.items() if own is not None}
+        for number, entry in enumerate(entries, start=1):
+            named = {c: classes[c][entry[c]] for c in classes if entry[c] != -1}
+            yield Row(f"row {number}", {**entry, **named})
+
+    def share_of(self, role: str, count: int) -> npt.NDArray[np.intp]:
+        """Indices of those of `count` rows that belong to `train` or `validation`, ascending.
+
+        Raises:
+            DataError: too few for both.
+        """
+        if not self.splits_training_data:
+            return np.arange(count)
+        kept = max(round(count * self.config.validation_share), 1)
+        if kept >= count:
+            raise DataError(
+                f"{self.name(role)}: {count} samples are too few to keep {kept} apart for validation: give "
+                "task.validation_file, or another task.validation_share"
+            )
+        # The same samples whatever `train.seed` is, so that trainings can be compared.
+        order = np.random.PCG64(0).random_raw(count).argsort(kind="stable")
+        return np.sort(order[:kept] if role == "validation" else order[kept:])
+
+    def _place(self, role: str) -> tuple[str | None, str | None]:
+        """File, or else split of the hub's data set."""
+        config = self.config
+        own = role == "validation" and not self.splits_training_data
+        file, split = (
+            (config.validation_file, config.validation_split) if own else (config.train_file, config.train_split)
+        )
+        if file is None and (config.dataset is None or split is None):
+            missing = f"task.{role}_file" if own else "task.train_file"
+            raise UsageError(
+                f"{missing}: task {config.name} has no data set of its own: name a file, or a data set of the hub with "
+                "task.dataset"
+            )
+        return file, split
