@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,14 +49,28 @@ class ContinuationLikelihoods:
         """Compute a batch; see `BatchOutputs`."""
         trees = [self.trees[row] for row in inputs[ROW].tolist()]
         limit, device = longest_input(model, self.tokenizer), inputs["input_ids"].device
-        if any(len(path.counted) > limit for tree in trees for path in tree.paths):
-            raise UsageError("task.benchmarks: a continuation is longer than the model's input may be")
         depth = max(tree.depth for tree in trees)
         if any(tree.branches for tree in trees) and depth <= limit and takes_any_mask(model, depth):
             found = _of_trees(model, trees, device)
         else:
             found = _of_sequences(model, trees, limit, device)
         return [np.array(likelihoods).ravel() for likelihoods in found]
+
+    def check(self, name: str, model: nn.Module) -> None:
+        """See `EvalSet.check`.
+
+        Args:
+            name: lm-eval's name of the benchmark.
+            model: as for a batch.
+        """
+        limit = longest_input(model, self.tokenizer)
+        for number, tree in enumerate(self.trees, start=1):
+            longest = max(len(path.counted) for path in tree.paths)
+            if longest > limit:
+                raise UsageError(
+                    f"task.benchmarks: {name}, question {number}: an answer has {longest} tokens, and the model takes "
+                    f"{limit}: leave {name} out, or name a model that takes longer inputs"
+                )
 
 
 def _of_trees(model: nn.Module, trees: Sequence[TokenTree], device: torch.device) -> list[list[Likelihood]]:
@@ -150,6 +165,7 @@ def likelihood_set(documents: Documents, tokenizer: PreTrainedTokenizerBase) -> 
         pairs = np.concatenate(outputs).reshape(-1, 2)
         return scores(documents, [(float(likelihood), bool(greedy)) for likelihood, greedy in pairs])
 
+    outputs = ContinuationLikelihoods(trees, tokenizer)
     return EvalSet(
         documents.definition.label,
         mapped_features(
@@ -157,6 +173,7 @@ def likelihood_set(documents: Documents, tokenizer: PreTrainedTokenizerBase) -> 
             for row, tree in enumerate(trees)
         ),
         scorer,
-        outputs=ContinuationLikelihoods(trees, tokenizer),
+        outputs=outputs,
+        check=partial(outputs.check, documents.definition.name),
         most_tokens=most_tokens(len(tokenizer)),
     )
