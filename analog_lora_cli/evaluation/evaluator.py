@@ -67,6 +67,16 @@ class Evaluator:
         """Columns that all evaluations share, by set and name: `validation.label`."""
         return {key: column for eval_set, _ in self._sets for key, column in _named(eval_set.name, eval_set.truth)}
 
+    def check(self, model: nn.Module) -> None:
+        """Check that a model takes the inputs, without running it.
+
+        Raises:
+            UsageError: it does not.
+        """
+        for eval_set, _ in self._sets:
+            if eval_set.check is not None:
+                eval_set.check(model)
+
     @torch.inference_mode()
     def run(self, model: nn.Module, after_batch: Callable[[int], None] | None = None) -> Scores:
         """The metrics of a model, and each sample's scores; the model is put into evaluation mode.

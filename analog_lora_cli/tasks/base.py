@@ -57,6 +57,9 @@ class EvalSet:
     most_tokens: int | None = None
     """Tokens of a batch at most, padding included, where outputs are large; None: no limit of its own."""
 
+    check: Callable[[nn.Module], None] | None = None
+    """Function that raises a UsageError if a model cannot take these inputs; None: every model of the task can."""
+
     def score(self, outputs: Sequence[FloatArray]) -> Scores:
         """The metrics by name, each in its unit (percentages 0..100; correlations times 100, so -100..100).
 

@@ -154,6 +154,7 @@ def prepare(
     # An error in the validation data must come before the training, not after it.
     device = processes.own_device()
     evaluator = Evaluator(base.task, base.tokenizer, config.train.per_device_eval_batch_size, device)
+    evaluator.check(base.module)
     seconds = _evaluation_seconds(base, evaluator) if estimate else None
     return TrainingSetup(build(base, base_checkpoint, start), features, seconds)
 

@@ -76,6 +76,30 @@ def logits_at(model: nn.Module, inputs: dict[str, Tensor], positions_C: Tensor) 
     return model(**inputs, **options).logits[:, positions_C]  # type: ignore[no-any-return]
 
 
+def takes_any_mask(model: nn.Module, length: int) -> bool:
+    """Whether a model's attention follows a mask (R, 1, T, T) and positions, whatever the order of the tokens.
+
+    Not so where states run through the tokens in their order, where a kernel or layer has a mask of its own, or where
+    positions are counted from the mask.
+
+    Args:
+        model: as for `logits_at`.
+        length: largest number of tokens that one of them sees, itself included.
+    """
+    plain = _plain(model)
+    config = plain.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ())
+    window = getattr(config, "sliding_window", None)
+    return (
+        "position_ids" in inspect.signature(plain.forward).parameters
+        and getattr(plain, "_supports_attention_backend", False)
+        and not getattr(plain, "_is_stateful", False)
+        and config._attn_implementation in ("eager", "sdpa")
+        and kinds <= {"full_attention", "sliding_attention"}
+        and (not window or length <= window)
+    )
+
+
 def longest_input(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int:
     """The tokens that a model's input may have at most, by lm-eval's rule; needs lm-eval.
 

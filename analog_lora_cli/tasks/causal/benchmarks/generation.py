@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from analog_lora_cli.errors import UsageError
@@ -36,11 +37,22 @@ class GreedyAnswers:
 
     def __call__(self, model: nn.Module, inputs: dict[str, Tensor], lengths: Sequence[int]) -> list[FloatArray]:
         """Write the answers of a batch; see `BatchOutputs`."""
-        room = longest_input(model, self.tokenizer) - self.longest
-        if room < 1:
-            raise UsageError(f"task.benchmarks: answers of {self.longest} tokens leave no room for a question")
-        tokens, lengths = shortened(inputs, lengths, room)
+        tokens, lengths = shortened(inputs, lengths, longest_input(model, self.tokenizer) - self.longest)
         return generated_tokens(model, tokens, lengths, self.tokenizer, self.longest, self.stops)
+
+    def check(self, name: str, model: nn.Module) -> None:
+        """See `EvalSet.check`.
+
+        Args:
+            name: lm-eval's name of the benchmark.
+            model: as for a batch.
+        """
+        limit = longest_input(model, self.tokenizer)
+        if self.longest >= limit:
+            raise UsageError(
+                f"task.benchmarks: {name}, question 1: an answer may have {self.longest} tokens, and the model takes "
+                f"{limit} together with the question: leave {name} out, or name a model that takes longer inputs"
+            )
 
 
 def generation_set(documents: Documents, tokenizer: PreTrainedTokenizerBase) -> EvalSet:
@@ -56,6 +68,7 @@ def generation_set(documents: Documents, tokenizer: PreTrainedTokenizerBase) -> 
         stops = list(dict.fromkeys([*stops, tokenizer.eos_token]))
     tokens = RequestTokenizer(tokenizer)
     rows = [tokens.prompt(instance.args[0]) for instance in instances]
+    outputs = GreedyAnswers(tokenizer, stops, longest)
 
     def scorer(outputs: Sequence[FloatArray]) -> Scores:
         texts = [tokenizer.decode(output.astype(int).tolist(), skip_special_tokens=True) for output in outputs]
@@ -65,7 +78,8 @@ def generation_set(documents: Documents, tokenizer: PreTrainedTokenizerBase) -> 
         documents.definition.label,
         mapped_features({"input_ids": row, "attention_mask": [1] * len(row)} for row in rows),
         scorer,
-        outputs=GreedyAnswers(tokenizer, stops, longest),
+        outputs=outputs,
+        check=partial(outputs.check, documents.definition.name),
     )
 
 
