@@ -72,7 +72,7 @@ def analog_copies(
     copies = {}
     for name, layer in layers.items():
         weight = layer.weight.detach().clone()
-        grid = TileGrid.of(*weight.shape, hardware)
+        grid = TileGrid.of(weight.shape[0], weight.shape[1], hardware)
         clip_weight_(weight, grid, hardware.clip_sigma, hardware.clip_scope)
         copies[name] = AnalogLinear(weight, None, hardware, name)
     if hardware.input_range != "dynamic":

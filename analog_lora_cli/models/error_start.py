@@ -24,6 +24,7 @@ Axes of tensors by suffix: T tokens, I inputs, O outputs, K singular values.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,9 @@ from analog_lora_cli.models.error_fit import token_weights
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.training_inputs import batches_with_tokens, layer_inputs
 from analog_lora_cli.runtime import processes
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
 
 TOKENS = 4096
 """Tokens of training data that the errors are measured on."""
@@ -118,7 +122,11 @@ def _corrections(loaded: LoadedModel, layers: Mapping[str, nn.Linear], ranks: Ma
     for part in in_parts(layers, squares=True):
         copies = analog_copies(loaded, part, hardware, batches)
         sums = {name: ErrorStatistics(layer.weight, copies[name]) for name, layer in part.items()}
-        layer_inputs(loaded.module, part, batches, lambda name, x, sums=sums: sums[name].add(x))
+
+        def add(name: str, x: Tensor, sums: Mapping[str, ErrorStatistics] = sums) -> None:
+            sums[name].add(x)
+
+        layer_inputs(loaded.module, part, batches, add)
         for name, one in sums.items():
             largest_error = max(largest_error, one.error_energy / max(one.output_energy, 1e-30))
             corrections[name] = one.best(ranks[name])
@@ -131,9 +139,9 @@ def _corrections(loaded: LoadedModel, layers: Mapping[str, nn.Linear], ranks: Ma
 
 
 @torch.no_grad()
-def _set(layer: nn.Module, correction: Factors) -> None:
+def _set(layer: LoraLayer, correction: Factors) -> None:
     """Set PEFT's matrices; rows of A beyond the largest rank that the layer can have stay random, with a B of 0."""
-    name = layer.active_adapters[0]
+    name = next(iter(layer.r))
     count = len(correction.before)
     before, after = layer.lora_A[name].weight, layer.lora_B[name].weight
     before[:count] = correction.before.to(before) * _ROW_NORM
