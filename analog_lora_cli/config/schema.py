@@ -69,6 +69,13 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _fits_start(self) -> Config:
+        if self.adapter.begins_with_correction and not (self.on_tiles and self.has_adapter):
+            why = "has no adapter" if self.on_tiles else "trains without tiles, so that there is nothing to correct"
+            raise ValueError(f"adapter.init: error-aware with method {self.method}, which {why}: use method lora")
+        return self
+
+    @model_validator(mode="after")
     def _fits_objective(self) -> Config:
         conflict = self.objective.conflict(self)
         if conflict is not None:

@@ -71,6 +71,8 @@ def totals(inspection: Inspection) -> dict[str, Any]:
         "parameters": sum(layer.parameters for layer in layers),
         "parameters_on_tiles": inspection.cells(analog),
         "adapter_parameters": sum(layer.adapter_parameters for layer in layers),
+        "macs": sum(layer.macs for layer in layers),
+        "macs_on_tiles": sum(layer.macs for layer in analog),
         "unsupported_share": inspection.placement.unsupported_share,
     }
 

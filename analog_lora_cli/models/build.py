@@ -15,6 +15,7 @@ from analog_lora_cli.hardware.kernels.dropout import install_fast_dropout
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 from analog_lora_cli.models.adapters import add_adapter, load_adapter, load_frozen_head, read_frozen_head
 from analog_lora_cli.models.conv1d import replace_conv1d
+from analog_lora_cli.models.error_start import begin_with_correction
 from analog_lora_cli.models.families import family_of
 from analog_lora_cli.models.fingerprints import fingerprint
 from analog_lora_cli.models.input_ranges import set_input_ranges
@@ -89,8 +90,9 @@ def build(base: LoadedModel, base_checkpoint: Checkpoint | None = None, start: s
         start: adapter of `base_checkpoint` to start from; None: a new one.
 
     Raises:
-        UsageError: the configuration does not fit the model.
+        UsageError: the configuration does not fit the model, or the adapter has no error to begin with.
         CheckpointError: the weights on tiles are not those of the chip, or the adapter is damaged.
+        DataError, HubError: the training data cannot be read, where adapter or ranges need them.
     """
     config = base.config
     # Adapters first: PEFT finds its targets in the plain model, as any other tool would. Then a tile takes the place of
@@ -99,6 +101,8 @@ def build(base: LoadedModel, base_checkpoint: Checkpoint | None = None, start: s
     if base_checkpoint is not None:
         kept = base_checkpoint.input_ranges(start or FIRST_ADAPTER, config.hardware)
         loaded = replace(loaded, input_ranges=kept)
+    if config.adapter.begins_with_correction and start is None:
+        begin_with_correction(loaded)
     analog = None
     if config.on_tiles:
         noise = TrainingNoise(config.train.seed, rank())

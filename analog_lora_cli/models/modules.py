@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -176,6 +177,21 @@ def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
         name = f"{name}.base_layer"
     parent, _, attribute = name.rpartition(".")
     setattr(model.get_submodule(parent), attribute, layer)
+
+
+@contextmanager
+def inputs_to(layers: Mapping[str, nn.Module], receive: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Hand the input of each layer to a function whenever the layer computes inside the block.
+
+    Args:
+        layers: the layers by name.
+        receive: function of the layer's name and its input, (..., in_features).
+    """
+    with ExitStack() as hooks:
+        for name, layer in layers.items():
+            handle = layer.register_forward_pre_hook(lambda _, inputs, name=name: receive(name, inputs[0]))
+            hooks.callback(handle.remove)
+        yield
 
 
 def match_names(names: list[str], patterns: list[str], key: str) -> set[str]:

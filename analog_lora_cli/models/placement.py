@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import prod
 
 from torch import nn
 
@@ -34,6 +35,8 @@ class PlacedLayer:
     clip_change: float = 0.0
     """Relative change of the matrix by clipping, Frobenius norm."""
     adapter_parameters: int = 0
+    macs: int = 0
+    """Multiplications with its weights for each token; 0 for what multiplies no inputs with a matrix."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,12 @@ class Placement:
     def analog(self) -> list[PlacedLayer]:
         """The layers on tiles."""
         return [layer for layer in self.layers if layer.analog]
+
+    @property
+    def digital_macs(self) -> float:
+        """Share of the multiplications with weights that stay digital, adapters and attention scores not counted."""
+        total = sum(layer.macs for layer in self.layers)
+        return 1 - sum(layer.macs for layer in self.analog) / max(total, 1)
 
     def as_json(self) -> list[dict[str, object]]:
         """Entries for the manifest."""
@@ -66,7 +75,7 @@ def plan(
         only: names of the layers that were programmed; others stay digital. None: no limit.
 
     Raises:
-        UsageError: no layer can be mapped, or a pattern of `hardware.layers` matches nothing.
+        UsageError: no layer can be mapped, or a pattern of `hardware.layers` or `digital_layers` matches nothing.
     """
     return placement_of(facts, decide(facts, heads, hardware, only), hardware, {})
 
@@ -80,17 +89,30 @@ def decide(
     """
     linear = [fact.name for fact in facts if fact.unsupported_reason is None]
     unsupported = no_linear_layer(facts, heads)
+    if hardware.unmeasured:
+        raise UsageError(
+            f"hardware.layers: the layers of {hardware.layers} are measured when a training begins, and this is none: "
+            "name them in hardware.digital_layers, as a trained checkpoint does in analora.yaml"
+        )
+    left_out = dict.fromkeys(linear, "")
     # A pattern cannot match where no layer can be mapped: that reason is the one to report.
-    by_name = hardware.layers is not None and unsupported is None
-    selection = match_names(linear, hardware.layers or [], "hardware.layers") if by_name else set(linear)
-    reasons = {fact.name: _reason(fact, heads, selection, only) for fact in facts}
+    if unsupported is None:
+        if hardware.named_layers is not None:
+            selection = match_names(linear, hardware.named_layers, "hardware.layers")
+            left_out |= dict.fromkeys(set(linear) - selection, "not in hardware.layers")
+        digital = match_names(linear, hardware.digital_layers or [], "hardware.digital_layers")
+        why = "in hardware.digital_layers" if hardware.fragile is None else f"most fragile, {hardware.layers}"
+        left_out |= dict.fromkeys(digital, why)
+    reasons = {fact.name: _reason(fact, heads, left_out, only) for fact in facts}
     if all(reasons.values()):
         why = unsupported or "; ".join(sorted({reasons[name] for name in linear}))
         raise UsageError(f"no layer of this model can be put on tiles: {why}; expected torch.nn.Linear")
     return reasons
 
 
-def _reason(fact: ModuleFacts, heads: Mapping[str, str], selection: set[str], only: frozenset[str] | None) -> str:
+def _reason(
+    fact: ModuleFacts, heads: Mapping[str, str], left_out: Mapping[str, str], only: frozenset[str] | None
+) -> str:
     if fact.unsupported_reason is not None:
         return fact.unsupported_reason
     head = next((reason for name, reason in heads.items() if is_inside(fact.name, [name])), None)
@@ -98,8 +120,8 @@ def _reason(fact: ModuleFacts, heads: Mapping[str, str], selection: set[str], on
         return f"{head}, tied" if fact.shared else head
     if fact.shared:
         return "weights shared with another layer"
-    if fact.name not in selection:
-        return "not in hardware.layers"
+    if left_out[fact.name]:
+        return left_out[fact.name]
     if only is not None and fact.name not in only:
         return "not on this chip"
     return ""
@@ -132,6 +154,7 @@ def placement_of(
                 clipped=clipping.clipped if clipping else 0,
                 clip_change=clipping.change if clipping else 0.0,
                 adapter_parameters=fact.adapter_parameters,
+                macs=prod(fact.shape) if fact.multiplies else 0,
             )
         )
     return Placement(rows, unsupported_share(facts))
@@ -157,7 +180,7 @@ def require_tiles(facts: list[ModuleFacts], hardware: HardwareConfig) -> None:
             or more than `hardware.max_unsupported_share` cannot lie on tiles.
     """
     past_tiles = [fact for fact in facts if fact.unsupported_reason is not None and fact.kind == nn.Linear.__name__]
-    if past_tiles and hardware.layers is None:
+    if past_tiles and hardware.named_layers is None:
         names = sorted({fact.name.rpartition(".")[2] for fact in past_tiles})
         raise UsageError(
             f"model.name: cannot lie on tiles as a whole: {past_tiles[0].unsupported_reason} ({', '.join(names)}); "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from analog_lora_cli.hardware.tile.mapping import Clipping, clip_weight_
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 from analog_lora_cli.models.fingerprints import tensor_sha256
 from analog_lora_cli.models.loaded import LoadedModel
-from analog_lora_cli.models.modules import module_facts, weight_modules
+from analog_lora_cli.models.modules import inputs_to, module_facts, weight_modules
 from analog_lora_cli.models.placement import Placement, decide, placement_of
 
 
@@ -84,18 +84,13 @@ class AnalogModel:
             for name, layer in self.layers.items():
                 layer.state = before[name]
 
-    @contextmanager
-    def inputs_to(self, receive: Callable[[str, Tensor], None]) -> Iterator[None]:
+    def inputs_to(self, receive: Callable[[str, Tensor], None]) -> AbstractContextManager[None]:
         """Hand the input of each layer to a function whenever the layer computes inside the block.
 
         Args:
             receive: function of the layer's name and its input, (..., in_features).
         """
-        with ExitStack() as hooks:
-            for name, layer in self.layers.items():
-                handle = layer.register_forward_pre_hook(lambda _, inputs, name=name: receive(name, inputs[0]))
-                hooks.callback(handle.remove)
-            yield
+        return inputs_to(self.layers, receive)
 
     def program(self, seed: int) -> Chip:
         """A chip with this model's layers on it; valid until their weights change."""

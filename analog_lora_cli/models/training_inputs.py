@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from analog_lora_cli.hardware.seeds import derive_seed
 from analog_lora_cli.models.loaded import LoadedModel
+from analog_lora_cli.models.modules import inputs_to
 from analog_lora_cli.models.tiling import AnalogModel
 from analog_lora_cli.tasks import make_task
 
@@ -71,27 +72,39 @@ def batches_with_tokens(loaded: LoadedModel, tokens: int) -> list[Batch]:
     return batches_of(loaded, features, [int(row) for row in order[:enough]])
 
 
-@torch.no_grad()
 def digital_inputs(model: AnalogModel, batches: Sequence[Batch], receive: Callable[[str, Tensor], None]) -> None:
-    """Run the model digitally, and hand each layer's inputs to a function; its mode is left as it is.
+    """Run a model on tiles digitally, and hand each layer's inputs to a function; arguments as for `layer_inputs`."""
+    with model.digital():
+        layer_inputs(model.loaded.module, model.layers, batches, receive)
+
+
+@torch.no_grad()
+def layer_inputs(
+    module: nn.Module, layers: Mapping[str, nn.Module], batches: Sequence[Batch], receive: Callable[[str, Tensor], None]
+) -> None:
+    """Run a model, and hand the inputs of some layers to a function; its mode is left as it is.
 
     Args:
-        model: the model.
+        module: the model.
+        layers: layers in it, by name.
         batches: batches of training features.
         receive: function of a layer's name and its inputs, (..., in_features), without padding where they have one
             for each token.
     """
-    module = model.loaded.module
     device, training = next(module.parameters()).device, module.training
     module.eval()
-    with model.digital():
-        for one in batches:
-            batch = {name: tensor.to(device) for name, tensor in one.items()}
-            mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()
+    for one in batches:
+        batch = {name: tensor.to(device) for name, tensor in one.items()}
+        mask = token_mask(batch)
 
-            def without_padding(name: str, x: Tensor, mask: Tensor = mask) -> None:
-                receive(name, x[mask] if x.shape[:2] == mask.shape else x)
+        def without_padding(name: str, x: Tensor, mask: Tensor = mask) -> None:
+            receive(name, x[mask] if x.shape[:2] == mask.shape else x)
 
-            with model.inputs_to(without_padding):
-                module(**batch)
+        with inputs_to(layers, without_padding):
+            module(**batch)
     module.train(training)
+
+
+def token_mask(batch: Batch) -> Tensor:
+    """(sequences, tokens): whether a token is none of the padding."""
+    return batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()

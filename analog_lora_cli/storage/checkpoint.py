@@ -88,6 +88,25 @@ def check_output(folder: Path, config: Config, resume: bool, overwrite: bool) ->
         )
 
 
+def with_measured_layers(folder: Path, config: Config) -> Config:
+    """The configuration of a run that goes on, with the digital layers that its beginning has measured.
+
+    Args:
+        folder: the checkpoint folder.
+        config: the configuration as it is asked for.
+
+    Raises:
+        CheckpointError: the configuration in the folder is damaged.
+    """
+    if config.hardware.unmeasured is None or not (folder / CONFIG).is_file():
+        return config
+    own = read_config(folder).hardware
+    if own.layers != config.hardware.layers:
+        return config
+    hardware = config.hardware.model_copy(update={"digital_layers": own.digital_layers})
+    return config.model_copy(update={"hardware": hardware})
+
+
 @contextmanager
 def open_run(folder: Path, config: Config, resume: bool, overwrite: bool) -> Iterator[None]:
     """Lock an output folder that `check_output` has accepted; only the main process writes.
@@ -253,7 +272,8 @@ class Checkpoint:
         Returns:
             None if nothing is known, or if other `hardware.layers` are asked for than at the training.
         """
-        same = config.hardware.layers == self.config_of(adapter).hardware.layers
+        own = self.config_of(adapter).hardware
+        same = all(getattr(config.hardware, key) == getattr(own, key) for key in ("layers", "digital_layers"))
         return (set(self.analog_layers) or None) if same else None
 
     def entry(self, adapter: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from analog_lora_cli.evaluation.log import Metrics
 from analog_lora_cli.hardware.kernels.choice import kernels_in_use
 from analog_lora_cli.models.build import TrainingModel, build, load_base
 from analog_lora_cli.models.fingerprints import weights_sha256
+from analog_lora_cli.models.fragile_layers import fragile_layers
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.libraries import imports_done
@@ -97,12 +98,15 @@ def train(
     with processes.together(processes.collective_timeout(config)):
         check_times(config.hardware, config.drift.times)
         config = settled(config)
+        if resume:
+            config = store.with_measured_layers(folder, config)
         store.check_output(folder, config, resume, overwrite)
         finished = resume and (folder / MANIFEST).is_file()
         processes.wait_for_all()  # The main process must not write before the others have looked at the folder.
         if drift and not finished:
             fewer = "less with --chips, --times and --limit, none with --no-drift"
             observer.stage(f"training, then {planned_measurements(config.drift.draws, [config.drift])} ({fewer})")
+        config = _with_fragile_layers(config, observer)
         observer.stage("reading data and model")
         arguments = training_arguments(config, folder / layout.TRAINER)
         setup = None if finished else prepare(config, estimate=drift)
@@ -120,6 +124,18 @@ def train(
                     _store(setup.model, folder, training)
                 processes.wait_for_all()
             return _evaluate(config, folder, observer, drift)
+
+
+def _with_fragile_layers(config: Config, observer: RunObserver) -> Config:
+    """The configuration with the layers named that `hardware.layers: auto:N` leaves digital."""
+    if config.hardware.unmeasured is None:
+        return config
+    observer.stage(f"measuring which {config.hardware.unmeasured} layers the loss needs most")
+    layers = fragile_layers(load_base(config), config.hardware.unmeasured)
+    shares = ", ".join(f"{name} ({share:.1%})" for name, share in layers.items())
+    observer.stage(f"{config.hardware.layers}: digital stay, with their share of the expected harm: {shares or 'none'}")
+    hardware = config.hardware.model_copy(update={"digital_layers": list(layers)})
+    return config.model_copy(update={"hardware": hardware})
 
 
 @dataclass(frozen=True)

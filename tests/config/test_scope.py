@@ -22,8 +22,8 @@ def test_every_key_says_what_it_affects_and_what_it_means(key: str, field: objec
 def test_what_programs_a_chip() -> None:
     fixed = {key for key in HARDWARE if scope.affects(f"hardware.{key}", "mapping", "clipping", "programming")}
     assert fixed == {
-        "layers", "tile_rows", "tile_columns", "clip_sigma", "clip_scope", "device", "device_options", "g_max",
-        "g_min", "converter", "converter_options", "reference_columns",
+        "layers", "digital_layers", "tile_rows", "tile_columns", "clip_sigma", "clip_scope", "device",
+        "device_options", "g_max", "g_min", "converter", "converter_options", "reference_columns",
     }  # fmt: skip
     assert all(scope.reason(f"hardware.{key}") for key in fixed)
     assert scope.sections("programming") == ["model", "method", "hardware"]

@@ -97,6 +97,7 @@ def test_plain_peft_loads_the_adapter_with_its_head(make_config: MakeConfig, tmp
         {"variant": "vera", "rank": 4},
         {"variant": "lora+"},
         {"init": "gaussian"},
+        {"init": "error-aware"},
         {"train_head": False},
         {"targets": ["query", "value"]},
     ],

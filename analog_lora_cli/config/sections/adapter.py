@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.registry import ADAPTERS, REWRITES_BASE
 from analog_lora_cli.config.section import Section
 
-Init = Literal["default", "gaussian"]
+Init = Literal["default", "gaussian", "error-aware"]
 
 
 def _leaves_base_alone(value: object) -> object:
@@ -50,15 +50,40 @@ class AdapterSection(Section):
     in the paper's repository: it is random and frozen, on tiles like every other linear layer, and gets an adapter if
     it is a target. Null is the only choice for a language model: its head is pretrained, digital and frozen."""
 
+    @property
+    def begins_with_correction(self) -> bool:
+        """Whether its first value is a correction of the tiles' deterministic errors, not zero."""
+        return False
+
 
 class LowRankSection(AdapterSection):
     """Base of the adapters that add a product BA to the weights."""
+
+    refuses_correction: ClassVar[str] = ""
+    """Why it cannot begin with a correction, completes "variant ... "; empty where it can."""
 
     alpha: Annotated[float, Affects("training")] = Field(default=32.0, gt=0)
     """Scale of the update: the product BA is multiplied by alpha/rank (`rslora`: alpha/sqrt(rank))."""
 
     init: Annotated[Init, BeforeValidator(_leaves_base_alone), Affects("training")] = "default"
-    """Initialisation of LoRA's A: `default` (Kaiming uniform) or `gaussian`. B starts at zero in both."""
+    """Initialisation: `default` (A Kaiming uniform), or `gaussian`, in both with B zero; or `error-aware`: the product
+    BA begins as the best correction of its rank of what clipping and converters change, measured on inputs of training
+    data, and is plain LoRA from there on."""
+
+    @field_validator("init")
+    @classmethod
+    def _can_correct(cls, value: Init) -> Init:
+        if value == "error-aware" and cls.refuses_correction:
+            name = cls.model_fields["variant"].default
+            raise ValueError(
+                f"error-aware is not possible with variant {name}, which {cls.refuses_correction}; use variant lora, "
+                "rslora or lora+, or init default"
+            )
+        return value
+
+    @property
+    def begins_with_correction(self) -> bool:
+        return self.init == "error-aware"
 
 
 class LoraSection(LowRankSection):
@@ -78,6 +103,8 @@ class RsLoraSection(LowRankSection):
 class DoraSection(LowRankSection):
     """DoRA: magnitude and direction of the weights are adapted apart."""
 
+    refuses_correction = "scales each output of the layer anew, so that what is added is scaled too"
+
     variant: Annotated[Literal["dora"], Affects("architecture", "training")] = "dora"
     """Magnitude and direction."""
 
@@ -87,6 +114,8 @@ class DoraSection(LowRankSection):
 
 class AdaLoraSection(LowRankSection):
     """AdaLoRA: the rank is spread over the layers while training."""
+
+    refuses_correction = "begins with more directions than it keeps, and spreads them while training"
 
     variant: Annotated[Literal["adalora"], Affects("architecture", "training")] = "adalora"
     """Rank spread over the layers while training."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from analog_lora_cli.config.devices import DEVICES, Converter
 from analog_lora_cli.config.effects import Affects, Unit
@@ -12,6 +12,7 @@ from analog_lora_cli.config.registry import OneOf
 from analog_lora_cli.config.section import Section
 
 Compensation = Literal["none", "global", "global-exact", "per-column", "least-squares", "least-squares-per-column"]
+_PLACES = Affects("mapping", "training", reason="says which layers lie on tiles")
 _CUT = Affects("mapping", "training", reason="says how the weights are cut into tiles")
 _CLIP = Affects("clipping", "training", reason="says how the programmed weights were clipped")
 _CONDUCTANCES = Affects("programming", "training", reason="decides the programmed conductances")
@@ -26,7 +27,15 @@ percent of 512 columns; those of a single one would add 41 %."""
 FAULTS = ("stuck_low", "stuck_high", "dead_columns", "adc_gain_mismatch", "adc_offset_mismatch")
 """Keys of what differs from chip to chip for good: drawn when a chip is programmed."""
 
+_AUTO = "auto:"
+
 _IN_THE_PRODUCT = ("read_noise_per_product", "ir_drop", "adc_offset_mismatch")
+
+
+def _names_or_auto(value: list[str] | str | None) -> list[str] | str | None:
+    if isinstance(value, str) and not (value.startswith(_AUTO) and value.removeprefix(_AUTO).isdecimal()):
+        raise ValueError(f"expected a list of names, or auto:N with a number N of layers, got {value!r}")
+    return value
 
 
 class HardwareConfig(Section):
@@ -42,8 +51,14 @@ class HardwareConfig(Section):
     for the dropout masks and rounding. On a GPU: torch's operations, or with `triton` one kernel for each product,
     whose noise has other numbers, and for a chip's tiles; not measured on a card yet, so never chosen by `auto`."""
 
-    layers: Annotated[list[str] | None, Affects("mapping", "training", reason="says which layers lie on tiles")] = None
-    """Linear layers to put onto tiles, as dotted suffixes of their names; null: all but a digital head."""
+    layers: Annotated[list[str] | str | None, AfterValidator(_names_or_auto), _PLACES] = None
+    """Linear layers to put onto tiles, as dotted suffixes of their names; null: all but a digital head; `auto:N`: all
+    but the N whose analog error matters most for the loss, measured on training data before the training, which writes
+    them into `digital_layers`."""
+
+    digital_layers: Annotated[list[str] | None, _PLACES] = None
+    """Linear layers that stay digital although `layers` would put them onto tiles, as dotted suffixes of their names;
+    null: none, or with `layers: auto:N` those that are measured."""
 
     max_unsupported_share: Annotated[float, Affects("training", "report")] = Field(default=0.5, ge=0, le=1)
     """Largest share of the weights that multiply inputs which no tile can hold, such as the experts of a mixture that
@@ -206,6 +221,11 @@ class HardwareConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> HardwareConfig:
+        if self.fragile is not None and self.digital_layers is not None and len(self.digital_layers) != self.fragile:
+            raise ValueError(
+                f"digital_layers names {len(self.digital_layers)} layers, and layers: {self.layers} stands for "
+                f"{self.fragile}: set digital_layers to null, so that they are measured"
+            )
         if self.dac_bits == 1 or self.adc_bits == 1:
             raise ValueError("a converter of 1 bit is not possible: use 0 (ideal) or 2 and more bits")
         if self.adc_bits and not self.adc_bound:
@@ -250,6 +270,21 @@ class HardwareConfig(Section):
                 )
         DEVICES[self.device].check(self.device_options, g_max)
         return self
+
+    @property
+    def fragile(self) -> int | None:
+        """N of `layers: auto:N`; None for any other choice."""
+        return int(self.layers.removeprefix(_AUTO)) if isinstance(self.layers, str) else None
+
+    @property
+    def unmeasured(self) -> int | None:
+        """Number of layers that stay digital and are yet to be measured; None where all are known."""
+        return self.fragile if self.digital_layers is None else None
+
+    @property
+    def named_layers(self) -> list[str] | None:
+        """Names of the layers to put onto tiles; None: all that are not named otherwise."""
+        return None if isinstance(self.layers, str) else self.layers
 
     @property
     def range_parameter(self) -> float:

@@ -41,9 +41,10 @@ def digital_table(inspection: Inspection) -> Table:
     """Modules that stay digital, with the reason."""
     table = console.table("Stays digital", "what", "why", "n", "parameters", "adapter", left=2, collapse_padding=True)
     reasons: dict[tuple[str, str], list[PlacedLayer]] = {}
+    chosen = inspection.config.hardware.digital_layers or []
     for layer in inspection.placement.layers:
         if not layer.analog:
-            reasons.setdefault((layer.kind, layer.reason), []).append(layer)
+            reasons.setdefault((layer.name if layer.name in chosen else layer.kind, layer.reason), []).append(layer)
     for (kind, reason), group in reasons.items():
         adapter = sum(layer.adapter_parameters for layer in group)
         name = group[0].name if len(group) == 1 else kind
@@ -84,7 +85,11 @@ def totals_table(inspection: Inspection) -> Table:
     if hardware.references:
         table.add_row("references", f"{hardware.references} columns of each tile, their devices counted above")
     table.add_row("on tiles", f"{cells:,} of {total:,} parameters ({cells / total:.1%})")
-    table.add_row("digital", f"{total - cells:,} parameters of the base")
+    table.add_row(
+        "digital",
+        f"{total - cells:,} parameters of the base ({1 - cells / total:.1%}), "
+        f"{inspection.placement.digital_macs:.1%} of its multiplications",
+    )
     beyond = inspection.placement.unsupported_share
     if beyond:
         table.add_row("unsupported", f"{beyond:.1%} of the weights that multiply inputs: no tile can hold them")
