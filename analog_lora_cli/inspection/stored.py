@@ -26,5 +26,11 @@ def stored_inspection(checkpoint: Checkpoint, name: str) -> Inspection | None:
     ranks = {layer.name: config.adapter.rank for layer in placement.analog if layer.adapter_parameters}
     hardware = config.hardware
     return Inspection(
-        Source(name, config, checkpoint), placement, ranks, devices_per_weight(hardware), blocks_of(placement, hardware)
+        Source(name, config, checkpoint),
+        placement,
+        ranks=ranks,
+        devices_per_weight=devices_per_weight(hardware),
+        blocks=blocks_of(placement, hardware),
+        multiplying={},
+        attention=None,
     )

@@ -37,7 +37,7 @@ def _to_tensorboard(result: StoredResult, plot: Path, folder: Path) -> None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:  # transformers takes either.
-        from tensorboardX import SummaryWriter
+        from tensorboardX import SummaryWriter  # type: ignore[no-redef]
 
     own = os.environ.get("TENSORBOARD_LOGGING_DIR")
     base = Path(own).expanduser() if own else folder / TRAINER / "runs"

@@ -38,7 +38,7 @@ def render(report: Report) -> str:
     environment.filters |= FILTERS
     environment.globals |= {"duration": duration}
     alike = [(label, results) for label, results in report.by_metric.items() if len(results) > 1]
-    return environment.get_template("page.html.jinja").render(
+    page: str = environment.get_template("page.html.jinja").render(
         report=report,
         comparisons=[(label, results, drift_chart(results)) for label, results in alike],
         runs=[_RunView(run, index) for index, run in enumerate(report.runs)],
@@ -46,6 +46,7 @@ def render(report: Report) -> str:
             "analora", "evaluate-drift", *(run.folder for run in report.runs), "--output", "comparison"
         ),
     )
+    return page
 
 
 class _RunView:
