@@ -192,5 +192,5 @@ def test_bert_large_is_shown_at_once(tmp_path: Path) -> None:
         processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         taken.append(min(processor, time.perf_counter() - start))
         assert done.returncode == 0 and f"{1152 * 512 // tile_rows} tiles of {tile_rows}x512" in done.stdout
-    assert taken[0] < 8.0
-    assert taken[1] < 3.0
+    assert taken[0] < 15
+    assert taken[1] < 6

@@ -102,7 +102,7 @@ def test_an_interrupted_evaluation_goes_on_and_other_questions_are_another_measu
         ("task.benchmarks=[copa,copa]", "copa stands there twice"),
         ("task.benchmark_folder=/nowhere", "there is no folder /nowhere"),
         ("task.benchmarks=copa", "task.benchmarks"),
-        ("task.benchmarks=[gsm8k]", "leave no room for a question"),
+        ("task.benchmarks=[gsm8k]", "together with the question"),
     ],
 )
 def test_one_clear_error_before_anything_is_written(
