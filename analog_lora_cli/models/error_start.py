@@ -12,9 +12,8 @@ before clipping and f the product of its tiles with clipped weights, DACs, ADCs 
 
 Of all matrices M of that rank, M = scaling BA has the smallest sum_t w_t^2 |e_t - M x_t|^2 (reduced-rank regression,
 Izenman 1975; for quantized weights the same is known as QERA, arXiv 2410.06040), but for the ridge, which keeps
-directions out that hardly any input has. A is scaled so that A x has the energy that it has with PEFT's own random A,
-whose rows have the norm 1 / sqrt(3): with rows of that norm, but along directions that few inputs have, A x would be
-small and B would hardly learn.
+directions out that hardly any input has. Rows of A have the norm that PEFT's own have, 1 / sqrt(3), so that B learns at
+the usual rate however small the correction is.
 
 Cost: one forward pass of the digital model on TOKENS tokens for each group of layers that fits the workspace, and as
 many analog products; an eigenvalue and a singular value decomposition a layer. No labels, no gradients.
@@ -85,18 +84,14 @@ class ErrorStatistics:
         self.output_energy += float((exact_TO * weight_T1).square().sum())
 
     def best(self, rank: int) -> Factors:
-        """The best correction of a rank, or of the largest that the layer can have.
-
-        Each row of `before` gives its product with the inputs the energy that a random row of norm 1 / sqrt(3) has.
-        """
+        """The best correction of a rank, or of the largest that the layer can have; `before` has rows of norm 1."""
         energy_I, vectors_II = torch.linalg.eigh(self._inner_II)
         ridge = RIDGE * float(energy_I.mean())
         root_I = (energy_I.clamp(min=0) + ridge).clamp(min=torch.finfo(torch.float64).tiny).rsqrt()
         left_OK, size_K, right_KI = torch.linalg.svd(self._cross_OI @ vectors_II * root_I, full_matrices=False)
-        # Its product with the inputs has the energy 1, a random row of norm 1 the mean of the eigenvalues.
         before_KI = right_KI[:rank] * root_I @ vectors_II.T
-        scale = _ROW_NORM * max(float(energy_I.mean()), torch.finfo(torch.float64).tiny) ** 0.5
-        return Factors(before_KI * scale, left_OK[:, :rank] * size_K[:rank] / scale)
+        norm_K = before_KI.norm(dim=1)
+        return Factors(before_KI / norm_K[:, None], left_OK[:, :rank] * size_K[:rank] * norm_K)
 
 
 def begin_with_correction(loaded: LoadedModel) -> None:
@@ -149,5 +144,5 @@ def _set(layer: LoraLayer, correction: Factors) -> None:
     name = next(iter(layer.r))
     count = len(correction.before)
     before, after = layer.lora_A[name].weight, layer.lora_B[name].weight
-    before[:count] = correction.before.to(before)
-    after[:, :count] = correction.after.to(after) / layer.scaling[name]
+    before[:count] = correction.before.to(before) * _ROW_NORM
+    after[:, :count] = correction.after.to(after) / (_ROW_NORM * layer.scaling[name])
