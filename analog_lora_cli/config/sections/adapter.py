@@ -68,8 +68,8 @@ class LowRankSection(AdapterSection):
     init: Annotated[Init, BeforeValidator(_leaves_base_alone), Affects("training")] = "default"
     """Initialisation: `default` (A Kaiming uniform), or `gaussian`, in both with B zero; or `error-aware`: the product
     BA begins as the best correction of its rank of what clipping and converters change, measured on inputs of training
-    data, and is plain LoRA from there on. It trains worse than `default` on the quickstart (three seeds): it is
-    there for comparisons."""
+    data, and is plain LoRA from there on. On the quickstart it trains worse than `default`, in each of three seeds: it
+    is there for comparisons."""
 
     @field_validator("init")
     @classmethod
