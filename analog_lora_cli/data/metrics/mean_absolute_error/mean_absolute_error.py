@@ -1,26 +1,5 @@
 """Mean absolute error."""
 
-from __future__ import annotations
+from analog_lora_cli.tasks.metric_module import metric_module
 
-from collections.abc import Sequence
-
-import datasets
-import evaluate
-
-from analog_lora_cli.tasks.chosen_metrics import compute
-
-
-class MeanAbsoluteError(evaluate.Metric):
-    """Module of `evaluate`; `analog_lora_cli.tasks.class_statistics` has the formula."""
-
-    def _info(self) -> evaluate.MetricInfo:
-        number = datasets.Value("float64")
-        return evaluate.MetricInfo(
-            description=str(__doc__),
-            citation="",
-            inputs_description="predictions and references: numbers",
-            features=datasets.Features({"predictions": number, "references": number}),
-        )
-
-    def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
-        return {"mean_absolute_error": compute("mean_absolute_error", predictions, references)}
+MeanAbsoluteError = metric_module("mean_absolute_error", __doc__)
