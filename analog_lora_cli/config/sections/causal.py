@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from analog_lora_cli.config.effects import Affects, Unit
 from analog_lora_cli.config.registry import TASKS
-from analog_lora_cli.config.sections.task import TaskSection
+from analog_lora_cli.config.sections.own_data import OwnDataSection
 
 
 def _unique_names(names: list[str]) -> list[str]:
@@ -18,25 +18,13 @@ def _unique_names(names: list[str]) -> list[str]:
     return names
 
 
-class CausalSection(TaskSection):
+class CausalSection(OwnDataSection):
     """Base of the tasks of causal language models, whose head is part of the pretrained model."""
 
     pretrained_head: ClassVar[bool] = True
 
     max_length: Annotated[int, Affects("architecture", "read", "training"), Unit("tokens")] = Field(default=1024, ge=8)
     """Longest sequence."""
-
-    dataset: Annotated[str | None, Affects("training", "score")] = None
-    """Data set on the hub, for the files that are null: `REPOSITORY/NAME`."""
-
-    dataset_config: Annotated[str | None, Affects("training", "score")] = None
-    """Configuration of the hub's data set; null: its only one."""
-
-    train_split: Annotated[str, Affects("training", "score")] = "train"
-    """Split of the hub's data set to train on."""
-
-    validation_split: Annotated[str | None, Affects("score")] = None
-    """Split of the hub's data set to validate on; null: a share of the training data, see `validation_share`."""
 
     validation_share: Annotated[float, Affects("training", "score"), Unit("share of the training samples")] = Field(
         default=0.05, gt=0, lt=1

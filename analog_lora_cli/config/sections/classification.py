@@ -6,13 +6,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from analog_lora_cli.config.effects import Affects, Unit
+from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.metrics import METRICS, Metrics, ModuleMetric, check_metrics
 from analog_lora_cli.config.registry import TASKS
+from analog_lora_cli.config.sections.own_data import OwnDataSection
 from analog_lora_cli.config.sections.task import TaskSection
 
 
-class LabelledTextSection(TaskSection):
+class LabelledTextSection(OwnDataSection):
     """Base of the tasks with one label for a text or a pair of texts, in columns of any name."""
 
     of_classes: ClassVar[bool] = True
@@ -25,24 +26,6 @@ class LabelledTextSection(TaskSection):
 
     label_column: Annotated[str, Affects("training", "score")] = "label"
     """Column of the label."""
-
-    dataset: Annotated[str | None, Affects("training", "score")] = None
-    """Data set on the hub, for the files that are null: `REPOSITORY/NAME`."""
-
-    dataset_config: Annotated[str | None, Affects("training", "score")] = None
-    """Configuration of the hub's data set; null: its only one."""
-
-    train_split: Annotated[str, Affects("training", "score")] = "train"
-    """Split of the hub's data set to train on."""
-
-    validation_split: Annotated[str | None, Affects("score")] = None
-    """Split of the hub's data set to validate on; null: a share of the training data, see `validation_share`."""
-
-    validation_share: Annotated[float, Affects("training", "score"), Unit("share of the training samples")] = Field(
-        default=0.1, gt=0, lt=1
-    )
-    """Share of the training data that is kept apart for validation where no validation data are given. The same
-    samples for every `train.seed`."""
 
     metrics: Annotated[list[str | ModuleMetric] | None, Field(min_length=1), Metrics(METRICS), Affects("score")] = None
     """Metrics, the headline first; f1, precision and recall are those of the second of two classes, and the mean over

@@ -16,6 +16,7 @@ from analog_lora_cli.tasks.causal.task import CausalTask
 from analog_lora_cli.tasks.causal.tokens import Sequences, TokenSequence, packed
 from analog_lora_cli.tasks.data.collator import IGNORED
 from analog_lora_cli.tasks.data.features import mapped_features
+from analog_lora_cli.tasks.data.source import DataSource
 
 if TYPE_CHECKING:
     import datasets
@@ -85,8 +86,8 @@ class Instructions(CausalTask):
         Raises:
             DataError, HubError, UsageError: as `train_features`.
         """
-        source, samples = self._all_samples["train" if self.splits_training_data else role]
-        return [samples[index] for index in self.share_of(role, len(samples), source)]
+        samples = self._all_samples["train" if self.source.splits_training_data else role]
+        return [samples[index] for index in self.source.share_of(role, len(samples))]
 
     @property
     def forms(self) -> Sequence[Form]:
@@ -95,8 +96,8 @@ class Instructions(CausalTask):
 
     @cached_property
     def _all_samples(self) -> _Samples:
-        """Samples by role, with the name of their file or data set."""
-        return _Samples(self)
+        """Samples by role."""
+        return _Samples(self.source, self.forms)
 
     def _fitting(self, sample: Sample, sequence: TokenSequence) -> TokenSequence | None:
         """A sequence of at most `max_length` tokens; None for a sample that is left out."""
@@ -112,18 +113,17 @@ class Instructions(CausalTask):
         return cut if self.config.too_long == "truncate" and cut.counted else None
 
 
-class _Samples(dict[str, tuple[str, list[Sample]]]):
+class _Samples(dict[str, list[Sample]]):
     """Samples by role, each read when it is first asked for."""
 
-    def __init__(self, task: Instructions) -> None:
-        self._task = task
+    def __init__(self, source: DataSource, forms: Sequence[Form]) -> None:
+        self._source, self._forms = source, forms
 
-    def __missing__(self, role: str) -> tuple[str, list[Sample]]:
-        source, rows = self._task.rows(role, ())
-        first = next(rows)
-        form = form_of(list(first.values), f"{source}, {first.where}", self._task.forms)
-        source, rows = self._task.rows(role, form.columns)
-        self[role] = source, [form.sample(row, f"{source}, {row.where}") for row in rows]
+    def __missing__(self, role: str) -> list[Sample]:
+        name = self._source.name(role)
+        first = next(self._source.rows(role, ()))
+        form = form_of(list(first.values), f"{name}, {first.where}", self._forms)
+        self[role] = [form.sample(row, f"{name}, {row.where}") for row in self._source.rows(role, form.columns)]
         return self[role]
 
 

@@ -27,7 +27,7 @@ class NextToken(CausalTask):
     config: TextSection
 
     def sequences(self, role: str, tokenizer: PreTrainedTokenizerBase) -> Sequences:
-        source, texts = self._texts(role)
+        texts = self._texts(role)
         if tokenizer.eos_token_id is None:
             raise UsageError("model.name: the tokenizer has no end token, which stands between two texts")
         ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
@@ -36,16 +36,14 @@ class NextToken(CausalTask):
         pieces = [tokens[start : start + length] for start in range(0, len(tokens), length)]
         found = [TokenSequence(piece, [IGNORED, *piece[1:]]) for piece in pieces if len(piece) > 1]
         if not found:
-            raise DataError(f"{source}: holds no text of two tokens or more")
-        return [found[index] for index in self.share_of(role, len(found), source)]
+            raise DataError(f"{self.source.name(role)}: holds no text of two tokens or more")
+        return [found[index] for index in self.source.share_of(role, len(found))]
 
-    def _texts(self, role: str) -> tuple[str, list[str]]:
-        config = self.config
-        file = config.train_file if self.splits_training_data or role == "train" else config.validation_file
+    def _texts(self, role: str) -> list[str]:
+        file, _ = self.source.place(role)
         if file is not None and file.lower().endswith(".txt"):
-            path = locate(file, f"task.{role}_file")
-            return str(path), [read_text(path)]
-        source, rows = self.rows(role, [config.text_column])
-        return source, [
-            text_value(row.values[config.text_column], f"{source}, {row.where}: {config.text_column}") for row in rows
+            return [read_text(locate(file, f"task.{role}_file"))]
+        name, column = self.source.name(role), self.config.text_column
+        return [
+            text_value(row.values[column], f"{name}, {row.where}: {column}") for row in self.source.rows(role, [column])
         ]

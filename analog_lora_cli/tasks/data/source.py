@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analog_lora_cli.config.sections.classification import LabelledTextSection
+from analog_lora_cli.config.sections.own_data import OwnDataSection
 from analog_lora_cli.errors import DataError, UsageError
 from analog_lora_cli.tasks.data.files import Row, locate, read_table, require_columns
 from analog_lora_cli.tasks.data.hub import load_hub_split
@@ -18,7 +18,7 @@ from analog_lora_cli.tasks.data.hub import load_hub_split
 class DataSource:
     """Rows for training and validation."""
 
-    config: LabelledTextSection
+    config: OwnDataSection
 
     @property
     def splits_training_data(self) -> bool:
@@ -32,7 +32,7 @@ class DataSource:
             DataError: the file does not exist.
             UsageError: neither file nor data set is named.
         """
-        file, split = self._place(role)
+        file, split = self.place(role)
         if file is not None:
             return str(locate(file, f"task.{role}_file"))
         return f"{self.config.dataset} ({split})"
@@ -45,7 +45,7 @@ class DataSource:
         Raises:
             DataError, HubError, UsageError: the data cannot be read.
         """
-        file, split = self._place(role)
+        file, split = self.place(role)
         if file is not None:
             yield from read_table(locate(file, f"task.{role}_file"), columns)
             return
@@ -76,8 +76,12 @@ class DataSource:
         order = np.random.PCG64(0).random_raw(count).argsort(kind="stable")
         return np.sort(order[:kept] if role == "validation" else order[kept:])
 
-    def _place(self, role: str) -> tuple[str | None, str | None]:
-        """File, or else split of the hub's data set."""
+    def place(self, role: str) -> tuple[str | None, str | None]:
+        """File of `train` or `validation` as the configuration names it, or else split of the hub's data set.
+
+        Raises:
+            UsageError: neither file nor data set is named.
+        """
         config = self.config
         own = role == "validation" and not self.splits_training_data
         file, split = (

@@ -81,13 +81,16 @@ class TokenTree:
     @cached_property
     def order(self) -> list[int]:
         """(N,): the nodes with those in front that a token of a continuation follows."""
-        scored = {node for path in self.paths for node in path.scored}
-        return sorted(range(len(self.tokens)), key=lambda node: (node not in scored, node))
+        return sorted(range(len(self.tokens)), key=lambda node: (node not in self._scored, node))
 
     @property
     def scored(self) -> int:
         """Number of the nodes that a token of a continuation follows."""
-        return len({node for path in self.paths for node in path.scored})
+        return len(self._scored)
+
+    @cached_property
+    def _scored(self) -> frozenset[int]:
+        return frozenset(node for path in self.paths for node in path.scored)
 
     def sees(self) -> npt.NDArray[Any]:
         """(N, N): whether a token, by row, sees another one, by column; itself, and those before it."""
