@@ -165,17 +165,13 @@ def model_energy(inspection: Inspection) -> ModelEnergy:
     """Energy of a token in a whole model."""
     config, latency = inspection.config.energy, inspection.config.latency
     analog = inspection.placement.analog
-    off_tiles = [
-        layer for layer in inspection.placement.layers if not layer.analog and layer.name in inspection.multiplying
-    ]
+    off_tiles = [layer for layer in inspection.placement.layers if not layer.analog and layer.macs]
     attention = inspection.attention
     return ModelEnergy(
         tiles=sum((layer_energy(inspection, layer) for layer in analog), Energy()),
         adapters=sum((adapter_energy(inspection, layer) for layer in inspection.placement.layers), Energy()),
         attention=Energy() if attention is None else attention_energy(attention, config, latency),
-        digital_layers=sum(
-            (digital_energy(inspection.multiplying[layer.name], config, latency) for layer in off_tiles), Energy()
-        ),
+        digital_layers=sum((digital_energy(layer.macs, config, latency) for layer in off_tiles), Energy()),
         tile_macs=inspection.cells(analog),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -70,8 +69,6 @@ class Inspection:
     devices_per_weight: int
     blocks: dict[str, list[Block]]
     """The used part of each tile, by layer, row by row of its grid."""
-    multiplying: dict[str, int]
-    """Weights by layer, of those layers that multiply with a matrix, tied ones too."""
     attention: AttentionShape | None
     """Size of the model's attention; None if it has none."""
     packed: list[PackedBlock] | None = None
@@ -185,7 +182,6 @@ def _described(
         ranks={module.name: module.rank for module in modules if module.rank},
         devices_per_weight=devices_per_weight(hardware),
         blocks=blocks_of(placement, hardware),
-        multiplying={module.name: math.prod(module.shape) for module in modules if module.multiplies},
         attention=attention,
     )
     if request.pack:

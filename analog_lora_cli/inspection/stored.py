@@ -31,6 +31,5 @@ def stored_inspection(checkpoint: Checkpoint, name: str) -> Inspection | None:
         ranks=ranks,
         devices_per_weight=devices_per_weight(hardware),
         blocks=blocks_of(placement, hardware),
-        multiplying={},
         attention=None,
     )

@@ -122,9 +122,9 @@ def test_the_parts_of_a_model(task: str, look: Callable[..., Inspection]) -> Non
     assert inspection.attention == AttentionShape(2, 32, 32 if task == "sst2" else 16)
     rank_weights = sum(inspection.ranks[layer.name] * sum(layer.shape) for layer in inspection.placement.analog)
     assert rank_weights and model.adapters.digital == pytest.approx(rank_weights * 1.5e-3)
-    digital = {layer.name for layer in inspection.placement.layers if not layer.analog} & inspection.multiplying.keys()
-    assert digital == ({"classifier"} if task == "sst2" else {"lm_head"})
-    assert model.digital_layers.digital == pytest.approx(sum(inspection.multiplying[name] for name in digital) * 1.5e-3)
+    digital = {layer.name: layer.macs for layer in inspection.placement.layers if not layer.analog and layer.macs}
+    assert digital.keys() == ({"classifier"} if task == "sst2" else {"lm_head"})
+    assert model.digital_layers.digital == pytest.approx(sum(digital.values()) * 1.5e-3)
     assert model.all.total == pytest.approx(
         model.tiles.total + model.adapters.total + model.attention.total + model.digital_layers.total
     )
