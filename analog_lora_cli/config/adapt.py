@@ -49,7 +49,7 @@ def adaptation_config(
         layers.append(("--chip", {"hardware": exact}))
     config = assemble([*layers, *own], file)
     _refuse_reprogramming(base, config, own)
-    _refuse_unnamed_code(config, [*inherited, *own])
+    _refuse_unnamed(config.objective.own_code, "objective", "rewards", [*inherited, *own])
     refuse_unnamed_metrics(config, [*inherited, *own])
     noise = config.hardware.weight_noise_type
     if in_the_loop and noise != "gaussian":
@@ -75,24 +75,16 @@ def refuse_unnamed_metrics(config: Config, layers: Layers) -> None:
     Raises:
         ConfigError: only the checkpoint names one.
     """
-    code = config.task.own_code
-    if code and not any("metrics" in _section(layer, "task") for _, layer in layers):
-        raise ConfigError(
-            [
-                f"task.metrics: {code[0]} is named by the checkpoint alone, and code is run only where you name it: "
-                "give the metrics again with --set task.metrics=[...]"
-            ]
-        )
+    _refuse_unnamed(config.task.own_code, "task", "metrics", layers)
 
 
-def _refuse_unnamed_code(config: Config, layers: Layers) -> None:
-    """Code that only a checkpoint names is not run: it may come from anywhere."""
-    code = config.objective.own_code
-    if code and not any("rewards" in _section(layer, "objective") for _, layer in layers):
+def _refuse_unnamed(code: Sequence[str], section: str, key: str, layers: Layers) -> None:
+    """Code that only a checkpoint names in `section.key` is not run: it may come from anywhere."""
+    if code and not any(key in _section(layer, section) for _, layer in layers):
         raise ConfigError(
             [
-                f"objective.rewards: {code[0]} is named by the checkpoint alone, and code is run only where you name "
-                "it: give the rewards again with --set objective.rewards=[...]"
+                f"{section}.{key}: {code[0]} is named by the checkpoint alone, and code is run only where you name it: "
+                f"give the {key} again with --set {section}.{key}=[...]"
             ]
         )
 
