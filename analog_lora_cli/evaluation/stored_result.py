@@ -14,6 +14,9 @@ from analog_lora_cli.storage.sealed import read_sealed
 from analog_lora_cli.tasks.metric import Metric
 
 SEEDS_FORMAT = 1
+"""Format of seeds.json."""
+COMPARISON_FORMAT = 2
+"""Format of comparison.json."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def read_drift(file: Path, name: str) -> StoredResult:
         CheckpointError: it is missing, damaged, or of another format.
     """
     content = read_sealed(file)
-    _check_format(file, content, FORMAT, "evaluate-drift")
+    check_format(file, content, FORMAT)
     metric = _metric(content)
     own = metric.name
     draws = content["converters_only_draws"][own]
@@ -138,7 +141,7 @@ def read_drift(file: Path, name: str) -> StoredResult:
 def read_seeds(file: Path, name: str) -> StoredResult:
     """Read a seeds.json; errors and arguments as with `read_drift`."""
     content = read_json(file)
-    _check_format(file, content, SEEDS_FORMAT, "evaluate-drift")
+    check_format(file, content, SEEDS_FORMAT)
     metric = _metric(content)
     own, seeds = metric.name, tuple(content["training_seeds"])
 
@@ -165,11 +168,16 @@ def read_seeds(file: Path, name: str) -> StoredResult:
     )
 
 
-def _check_format(file: Path, content: Any, known: int, command: str) -> None:
+def check_format(file: Path, content: Any, known: int) -> None:
+    """Check that a file of results is of the format that this version reads.
+
+    Raises:
+        CheckpointError: it is not.
+    """
     found = content.get("format") if isinstance(content, dict) else None
     if found != known:
         raise CheckpointError(
-            f"{file}: format {found!r}, this version reads format {known}; write it anew with analora {command}"
+            f"{file}: format {found!r}, this version reads format {known}; write it anew with analora evaluate-drift"
         )
 
 

@@ -26,26 +26,25 @@ def next_commands(folder: Path, config: Config, *, measured: bool, seeds: bool) 
         seeds: whether the folder is one of `--seeds`.
     """
     one = seed_folder(folder, 0) if seeds else folder
-    report = _command("report", folder, "--output", f"{folder}.html")
+    report = analora("report", folder, "--output", f"{folder}.html")
     found = []
     if measured and config.drift.chips >= MANY_CHIPS:
         found.append(
             (
                 "with 6-bit converters",
-                _command("evaluate-drift", folder, "--set", "hardware.adc_bits=6", "--output", f"{folder}-6bit"),
+                analora("evaluate-drift", folder, "--set", "hardware.adc_bits=6", "--output", f"{folder}-6bit"),
             )
         )
     elif measured:
-        found.append(("more chips", _command("evaluate-drift", folder, "--chips", MANY_CHIPS)))
+        found.append(("more chips", analora("evaluate-drift", folder, "--chips", MANY_CHIPS)))
     else:
-        found.append(("over drift", _command("evaluate-drift", folder)))
+        found.append(("over drift", analora("evaluate-drift", folder)))
     found.append(("a page to send", report))
     if config.on_tiles and measured and not seeds:
-        inspect = _command("inspect-tiles", folder, "--errors", "--json", folder / TILES)
-        found.insert(1, ("errors by layer", inspect))
+        found.insert(1, ("errors by layer", errors_command(folder)))
     else:
         form = "peft" if config.has_adapter else "merged"
-        found.append(("for other tools", _command("export", one, "--format", form, "--output", f"{one}-{form}")))
+        found.append(("for other tools", analora("export", one, "--format", form, "--output", f"{one}-{form}")))
     return found
 
 
@@ -60,5 +59,11 @@ def print_next(folder: Path, config: Config, *, measured: bool, seeds: bool = Fa
         console.messages().print(Text.assemble("  ", command, (f"  # {purpose}", "dim")), soft_wrap=True)
 
 
-def _command(*words: object) -> str:
+def errors_command(folder: Path) -> str:
+    """The command that writes the errors of a checkpoint's layers where `analora report` finds them."""
+    return analora("inspect-tiles", folder, "--errors", "--json", folder / TILES)
+
+
+def analora(*words: object) -> str:
+    """A command of this tool as one types it."""
     return shlex.join(["analora", *map(str, words)])

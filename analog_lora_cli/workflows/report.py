@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -229,13 +230,17 @@ def nearest_preset(config: Config) -> tuple[str | None, list[ConfigDifference]]:
 
     here = flatten(config.model_dump(mode="json"))
     candidates: list[tuple[str | None, list[ConfigDifference]]] = []
-    for name in preset_names():
-        preset = load_config(preset=name)
+    for name, preset in _presets().items():
         if config.description and preset.description == config.description:
             there = flatten(preset.model_dump(mode="json"))
             keys = [key for key in [*here, *(there.keys() - here.keys())] if here.get(key) != there.get(key)]
             candidates.append((name, [ConfigDifference(key, there.get(key), here.get(key)) for key in keys]))
     return min(candidates, key=lambda one: len(one[1]), default=(None, []))
+
+
+@cache
+def _presets() -> dict[str, Config]:
+    return {name: load_config(preset=name) for name in preset_names()}
 
 
 def _errors(checkpoint: Checkpoint) -> StoredErrors | None:
@@ -260,14 +265,11 @@ def _errors(checkpoint: Checkpoint) -> StoredErrors | None:
 
 
 def _comparison(file: Path) -> StoredComparison:
+    from analog_lora_cli.evaluation.stored_result import COMPARISON_FORMAT, check_format
     from analog_lora_cli.workflows.report_content import StoredComparison
 
     content = read_json(file)
-    if content.get("format") != 2:
-        raise CheckpointError(
-            f"{file}: format {content.get('format')!r}, this version reads format 2; write it anew with analora "
-            "evaluate-drift"
-        )
+    check_format(file, content, COMPARISON_FORMAT)
     return StoredComparison(
         file, content["metric"], content["first"], content["unit_of_comparison"], content["differences"]
     )

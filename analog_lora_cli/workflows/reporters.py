@@ -8,9 +8,8 @@ from pathlib import Path
 
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.evaluation.stored_result import Row, StoredResult, read_drift
-from analog_lora_cli.storage.layout import DRIFT_JSON, TRAINER
+from analog_lora_cli.storage.layout import DRIFT_JSON, DRIFT_PLOT, TRAINER
 
-PLOT = "drift.png"
 HEADINGS = ("condition", "mean", "std", "95 % from", "95 % to", "worst")
 
 
@@ -27,7 +26,7 @@ def report_drift(config: Config, folder: Path, results: Path, name: str) -> None
         return
     result = read_drift(results / DRIFT_JSON, name)
     for reporter in config.train.report_to:
-        REPORTERS[reporter](result, results / PLOT, folder)
+        REPORTERS[reporter](result, results / DRIFT_PLOT, folder)
 
 
 def _to_tensorboard(result: StoredResult, plot: Path, folder: Path) -> None:

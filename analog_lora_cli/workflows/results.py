@@ -18,11 +18,12 @@ from analog_lora_cli.evaluation.drift_json import drift_json
 from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference
 from analog_lora_cli.evaluation.log import Measurements
 from analog_lora_cli.evaluation.measurement import DIGITAL
+from analog_lora_cli.evaluation.stored_result import COMPARISON_FORMAT, SEEDS_FORMAT
 from analog_lora_cli.evaluation.training_seeds import SeedGroup, SeedStatistics, seed_differences
 from analog_lora_cli.figures.drift import comparison_plot, drift_plot, seeds_plot
 from analog_lora_cli.storage.checkpoint import Checkpoint
 from analog_lora_cli.storage.files import replacing, write_json, write_text
-from analog_lora_cli.storage.layout import COMPARISON_JSON, DRIFT_JSON, FIRST_ADAPTER, SEEDS_JSON
+from analog_lora_cli.storage.layout import COMPARISON_JSON, DRIFT_JSON, DRIFT_PLOT, FIRST_ADAPTER, SEEDS_JSON
 from analog_lora_cli.storage.sealed import write_sealed
 from analog_lora_cli.workflows.evaluate import Evaluation
 from analog_lora_cli.workflows.recover import Recovery
@@ -32,7 +33,7 @@ def write_drift(result: DriftResult, folder: Path, title: str) -> None:
     """Write drift.json, drift.csv, drift.png and samples.npz; each appears whole or not at all."""
     write_sealed(folder / DRIFT_JSON, drift_json(result))
     write_text(folder / "drift.csv", drift_csv(result))
-    with replacing(folder / "drift.png") as beside:
+    with replacing(folder / DRIFT_PLOT) as beside:
         drift_plot(result, beside, title)
     write_samples(result.measured, folder / "samples.npz")
 
@@ -95,7 +96,7 @@ def write_comparison(evaluations: Sequence[Evaluation], folder: Path) -> None:
     write_json(
         folder / COMPARISON_JSON,
         {
-            "format": 2,
+            "format": COMPARISON_FORMAT,
             "unit_of_comparison": "chip",
             "metric": first.metric,
             "first": name,
@@ -123,7 +124,7 @@ def write_seeds(group: SeedGroup, folder: Path) -> None:
     write_json(
         folder / SEEDS_JSON,
         {
-            "format": 1,
+            "format": SEEDS_FORMAT,
             "metric": first.metric,
             "unit": first.headline.unit,
             "higher_is_better": first.headline.higher_is_better,
@@ -158,7 +159,7 @@ def write_seed_comparison(groups: Sequence[SeedGroup], folder: Path) -> None:
     write_json(
         folder / COMPARISON_JSON,
         {
-            "format": 2,
+            "format": COMPARISON_FORMAT,
             "unit_of_comparison": "training seed",
             "metric": metric,
             "first": first.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from analog_lora_cli.inspection.grouping import groups, row_name
 from analog_lora_cli.inspection.inspect import Inspection
 from analog_lora_cli.inspection.latency import model_timing, origins
 from analog_lora_cli.report.html.charts import drift_chart, tile_chart, training_chart
+from analog_lora_cli.report.next_steps import analora, errors_command
 from analog_lora_cli.report.tables import labels, row_at
-from analog_lora_cli.storage.layout import TILES
 from analog_lora_cli.workflows.report_content import Report, RunContent
 
 MOST_LAYERS = 12
@@ -42,9 +41,7 @@ def render(report: Report) -> str:
         report=report,
         comparisons=[(label, results, drift_chart(results)) for label, results in alike],
         runs=[_RunView(run, index) for index, run in enumerate(report.runs)],
-        compare_command=shell(
-            "analora", "evaluate-drift", *(run.folder for run in report.runs), "--output", "comparison"
-        ),
+        compare_command=analora("evaluate-drift", *(run.folder for run in report.runs), "--output", "comparison"),
     )
     return page
 
@@ -79,15 +76,8 @@ class _RunView:
         found = []
         checkpoint = self.run.checkpoint
         if self.run.inspection is not None and self.run.errors is None and checkpoint is not None:
-            folder = checkpoint.folder
-            command = shell("analora", "inspect-tiles", folder, "--errors", "--json", folder / TILES)
-            found.append(("errors by layer, which this report then shows", command))
+            found.append(("errors by layer, which this report then shows", errors_command(checkpoint.folder)))
         return found
-
-
-def shell(*words: object) -> str:
-    """A command as one types it."""
-    return shlex.join(map(str, words))
 
 
 def kinds(inspection: Inspection) -> list[dict[str, Any]]:
