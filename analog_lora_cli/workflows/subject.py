@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from analog_lora_cli.tasks import Task
 
 
-FORMAT = 5
-"""Format of measurements; up to 4, equal seeds were other chips."""
+FORMAT = 6
+"""Format of measurements. Up to 4, equal seeds were other chips; up to 5, choices of a benchmark drew output noise apart."""
 
 
 @dataclass(frozen=True)
