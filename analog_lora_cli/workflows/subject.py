@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 FORMAT = 6
-"""Format of measurements. Up to 4, equal seeds were other chips; up to 5, choices of a benchmark drew output noise apart."""
+"""Format of measurements. Up to 4, equal seeds were other chips; up to 5, each choice of a benchmark had output noise
+of its own."""
 
 
 @dataclass(frozen=True)
