@@ -220,6 +220,17 @@ def test_errors_on_what_the_layers_really_see(trained: Path, monkeypatch: pytest
     assert errors_of(inspect(source, InspectionRequest(errors=True))) != errors_of(found)
 
 
+def test_errors_of_a_decoder_on_its_own_text(make_config: MakeConfig) -> None:
+    """Tokens of the validation data, question and answer; outputs of a decoder's blocks are no inputs of its head."""
+    config = make_config("instruction", drift={"times": ["0s", "1y"], "chips": 1})
+    found = inspect(Source("it", config), InspectionRequest(errors=True, real_inputs=True, tokens=64))
+    assert found.errors.keys() == found.blocks.keys() and len(found.blocks) == 2 * 7
+    assert "instruction's validation data" in found.inputs
+    assert all(0 < error < 1 for error in errors_of(found).values())
+    other = inspect(Source("it", config), InspectionRequest(errors=True, real_inputs=False, tokens=64))
+    assert errors_of(other) != errors_of(found) and "random" in other.inputs
+
+
 def test_errors_do_not_depend_on_what_was_done_before(make_config: MakeConfig) -> None:
     config = make_config(drift={"times": ["1d"], "chips": 1})
     first = inspect(Source("it", config), InspectionRequest(errors=True))

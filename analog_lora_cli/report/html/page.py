@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.times import duration
 from analog_lora_cli.evaluation.stored_result import StoredResult
+from analog_lora_cli.inspection.energy import model_energy
+from analog_lora_cli.inspection.energy import origins as energy_origins
 from analog_lora_cli.inspection.files import totals
 from analog_lora_cli.inspection.grouping import groups, row_name
 from analog_lora_cli.inspection.inspect import Inspection
@@ -19,6 +21,7 @@ from analog_lora_cli.inspection.latency import model_timing, origins
 from analog_lora_cli.report.html.charts import drift_chart, tile_chart, training_chart
 from analog_lora_cli.report.next_steps import analora, errors_command
 from analog_lora_cli.report.tables import labels, row_at
+from analog_lora_cli.report.tiles.energy import energy_parts
 from analog_lora_cli.workflows.report_content import Report, RunContent
 
 MOST_LAYERS = 12
@@ -65,9 +68,9 @@ class _RunView:
             else [model_timing(inspection.works(), time, config) for time in config.integration_times_ns]
         )
         self.latency_tokens = 0 if config is None else config.sequence_tokens
-        self.constants = (
-            {} if config is None else {origin: sorted(values.items()) for origin, values in origins(config).items()}
-        )
+        self.constants = {} if config is None else _listed(origins(config))
+        self.energy = [] if inspection is None else energy_parts(inspection, model_energy(inspection))
+        self.prices = {} if inspection is None else _listed(energy_origins(inspection.config.energy))
         self.layers = () if run.errors is None else run.errors.layers[:MOST_LAYERS]
 
     @property
@@ -78,6 +81,10 @@ class _RunView:
         if self.run.inspection is not None and self.run.errors is None and checkpoint is not None:
             found.append(("errors by layer, which this report then shows", errors_command(checkpoint.folder)))
         return found
+
+
+def _listed(constants: Mapping[str, Mapping[str, Any]]) -> dict[str, list[tuple[str, Any]]]:
+    return {origin: sorted(values.items()) for origin, values in constants.items()}
 
 
 def kinds(inspection: Inspection) -> list[dict[str, Any]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from rich.table import Table
 
-from analog_lora_cli.inspection.energy import Energy, layer_energy, model_energy, origins
+from analog_lora_cli.inspection.energy import Energy, ModelEnergy, layer_energy, model_energy, origins
 from analog_lora_cli.inspection.inspect import Inspection
 from analog_lora_cli.report.tiles.latency import constant_lines
 from analog_lora_cli.runtime import console
@@ -23,17 +25,36 @@ def energy_table(inspection: Inspection) -> Table:
         caption="\n".join(_caption(inspection, model.tile_tops_per_watt)), collapse_padding=True,
     )  # fmt: skip
     table.columns[0].no_wrap = True
+    *parts, whole = energy_parts(inspection, model)
+    for part in parts:
+        table.add_row(part.name, part.count, *_cells(part.energy, UNITS[unit], model.all.total))
+    table.add_section()
+    table.add_row(whole.name, whole.count, *_cells(whole.energy, UNITS[unit], model.all.total))
+    return table
+
+
+class Part(NamedTuple):
+    """Energy of a part of the model for a token."""
+
+    name: str
+    count: str
+    """Number of layers; empty where it is no sum over layers on tiles."""
+    energy: Energy
+
+
+def energy_parts(inspection: Inspection, model: ModelEnergy) -> list[Part]:
+    """The layers on tiles by shape, then what is digital, then the whole model."""
     shapes: dict[str, list[Energy]] = {}
     for layer in inspection.placement.analog:
         shapes.setdefault("x".join(map(str, layer.shape)), []).append(layer_energy(inspection, layer))
-    rows = [(name, str(len(layers)), sum(layers, Energy())) for name, layers in shapes.items()]
-    digital = [("adapters", model.adapters), ("attention", model.attention), ("digital layers", model.digital_layers)]
-    rows += [(name, "", energy) for name, energy in digital]
-    for name, count, energy in rows:
-        table.add_row(name, count, *_cells(energy, UNITS[unit], model.all.total))
-    table.add_section()
-    table.add_row("model", "", *_cells(model.all, UNITS[unit], model.all.total))
-    return table
+    tiles = [Part(name, str(len(layers)), sum(layers, Energy())) for name, layers in shapes.items()]
+    return [
+        *tiles,
+        Part("adapters", "", model.adapters),
+        Part("attention", "", model.attention),
+        Part("digital layers", "", model.digital_layers),
+        Part("model", "", model.all),
+    ]
 
 
 def _cells(energy: Energy, unit: float, whole: float) -> list[str]:

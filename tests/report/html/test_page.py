@@ -114,6 +114,17 @@ def test_the_numbers_are_those_of_drift_json(seeds: Path) -> None:
     assert manifest["base_sha256"] in found.text and manifest["data"]["train"]["sha256"] in found.text
 
 
+def test_energy_is_that_of_inspect_tiles(seeds: Path) -> None:
+    found = page(seeds / "seed-0")
+    assert cli.main(["inspect-tiles", str(seeds / "seed-0"), "--json", "tiles.json", "--quiet"]) == 0
+    energy = json.loads(Path("tiles.json").read_text())["energy"]
+    rows = {row[0]: row for row in found.rows if len(row) == 8}
+    for name in ("adapters", "attention", "model"):
+        values = [energy[name][key] for key in ("read", "dac", "adc", "digital", "memory", "total")]
+        assert rows[name][2:] == [f"{value:.1f}" if value else "-" for value in values]
+    assert "adc_fj_per_step 121" in found.text
+
+
 def test_nothing_comes_from_elsewhere(seeds: Path) -> None:
     found = page(seeds)
     text = Path("report.html").read_text(encoding="utf-8")
