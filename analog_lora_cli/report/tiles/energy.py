@@ -27,9 +27,9 @@ def energy_table(inspection: Inspection) -> Table:
     table.columns[0].no_wrap = True
     *parts, whole = energy_parts(inspection, model)
     for part in parts:
-        table.add_row(part.name, part.count, *_cells(part.energy, UNITS[unit], model.all.total))
+        table.add_row(part.name, part.layers, *_cells(part.energy, UNITS[unit], model.all.total))
     table.add_section()
-    table.add_row(whole.name, whole.count, *_cells(whole.energy, UNITS[unit], model.all.total))
+    table.add_row(whole.name, whole.layers, *_cells(whole.energy, UNITS[unit], model.all.total))
     return table
 
 
@@ -37,7 +37,7 @@ class Part(NamedTuple):
     """Energy of a part of the model for a token."""
 
     name: str
-    count: str
+    layers: str
     """Number of layers; empty where it is no sum over layers on tiles."""
     energy: Energy
 
