@@ -69,6 +69,22 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _fits_rotation(self) -> Config:
+        if self.hardware.input_rotation == "none":
+            return self
+        if self.trains_base:
+            raise ValueError(
+                "hardware.input_rotation with method full: the trained weights would be rotated ones, which no plain "
+                "model takes; use none, or method lora"
+            )
+        if self.has_adapter and self.adapter.computes_with_weights and self.on_tiles:
+            raise ValueError(
+                f"hardware.input_rotation with adapter.variant {self.adapter.variant}, which computes with the weights "
+                "themselves: use none, or a variant that only adds, such as lora"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_start(self) -> Config:
         if self.adapter.begins_with_correction and not (self.on_tiles and self.has_adapter):
             why = "has no adapter" if self.on_tiles else "trains without tiles, so that there is nothing to correct"

@@ -123,6 +123,17 @@ def _scale(source: Source) -> str:
     return "a = max |x|" if source.config.hardware.input_range == "dynamic" else "a = input_range[ROW], |x| at most a"
 
 
+def _rotation_note(source: Source) -> str:
+    """A paragraph on the rotation of the inputs; empty without one."""
+    if source.config.hardware.input_rotation == "none":
+        return ""
+    return (
+        "\n\nHere x are the model's inputs after a rotation, which the weights have in them: multiplied by signs, then "
+        "in blocks of the largest power of two b that divides the inputs by Sylvester's Hadamard matrix over sqrt(b); "
+        "`analog_lora_cli.hardware.tile.rotation` draws the signs from the layer's name."
+    )
+
+
 def _ranges_note(source: Source) -> str:
     if source.config.hardware.input_range == "dynamic":
         return ""
@@ -205,5 +216,5 @@ its `cell`. For a token's inputs x on a tile:
     output += a * column_scale * compensation * y
 
 `load_conductances(folder, output_noise=0.0)` turns the noise before the ADC off. Conductances of a chip are on the
-scale of the programming, so that they compare with the targets device by device.""",
+scale of the programming, so that they compare with the targets device by device.{_rotation_note(source)}""",
     )

@@ -99,7 +99,8 @@ def _refuse_beyond_aihwkit(request: ExportRequest, hardware: HardwareConfig) -> 
         )
     keys = [f"hardware.{key}" for key in hardware.beyond_aihwkit]
     if keys:
-        instead = [f"{key}={'global' if key == 'hardware.drift_compensation' else 0}" for key in keys]
+        plain = {"hardware.drift_compensation": "global", "hardware.input_rotation": "none"}
+        instead = [f"{key}={plain.get(key, 0)}" for key in keys]
         raise UsageError(
             f"--format aihwkit: {request.checkpoint} uses {', '.join(keys)}, which aihwkit's torch tiles do not have; "
             f"use --format conductances, or train with {', '.join(instead)}"

@@ -122,7 +122,7 @@ def plain_layers(analog: AnalogModel) -> Placement:
     """
     for name, layer in analog.layers.items():
         linear = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
-        linear.weight, linear.bias = layer.weight, layer.bias
+        linear.weight, linear.bias = nn.Parameter(layer.model_weight), layer.bias
         linear.requires_grad_(False)
         replace_layer(analog.loaded.plain, name, linear)
     return analog.placement

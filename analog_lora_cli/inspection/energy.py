@@ -22,6 +22,7 @@ from dataclasses import dataclass, fields
 from analog_lora_cli.config.sections.energy import SOURCE, EnergyConfig
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.config.sections.latency import LatencyConfig
+from analog_lora_cli.hardware.tile.rotation import rotation_additions
 from analog_lora_cli.inspection.attention import AttentionShape
 from analog_lora_cli.inspection.inspect import Inspection
 from analog_lora_cli.models.placement import PlacedLayer
@@ -108,7 +109,7 @@ def attention_energy(shape: AttentionShape, config: EnergyConfig, latency: Laten
 
 
 def layer_energy(inspection: Inspection, layer: PlacedLayer) -> Energy:
-    """Energy of a layer's tiles for a token, without its adapter."""
+    """Energy of a layer's tiles and of the rotation of their inputs for a token, without its adapter."""
     blocks = inspection.blocks[layer.name]
     work = TileWork(
         devices=inspection.devices([layer]),
@@ -116,7 +117,10 @@ def layer_energy(inspection: Inspection, layer: PlacedLayer) -> Energy:
         bit_lines=sum(block.bit_lines for block in blocks),
         outputs=sum(block.outputs for block in blocks),
     )
-    return tile_energy(work, inspection.config.hardware, inspection.config.energy)
+    hardware, config = inspection.config.hardware, inspection.config.energy
+    # An addition is counted as a multiplication and an addition, the only digital operation with a price.
+    rotation = Energy(digital=rotation_additions(hardware, layer.shape[1]) * config.mac_pj * PJ)
+    return tile_energy(work, hardware, config) + rotation
 
 
 def adapter_energy(inspection: Inspection, layer: PlacedLayer) -> Energy:

@@ -35,7 +35,8 @@ def recorded_inputs(model: AnalogModel, tokens: int) -> dict[str, Tensor]:
         tokens: as many of the tokens that are not padding, evenly spaced over the sequences.
 
     Returns:
-        (tokens, in_features) by layer; fewer tokens where a layer sees only one in a sequence.
+        (tokens, in_features) by layer, as they arrive at its DACs; fewer tokens where a layer sees only one in a
+        sequence.
     """
     evaluator = Evaluator(model.loaded.task, model.loaded.tokenizer, SEQUENCES, torch.device("cpu"))
     batch = next(evaluator.batches())
@@ -47,7 +48,7 @@ def recorded_inputs(model: AnalogModel, tokens: int) -> dict[str, Tensor]:
         if x.dim() == 3:
             rows = rows[positions]
         spaced = torch.linspace(0, len(rows) - 1, min(tokens, len(rows))).round().long()
-        inputs[name] = rows[spaced].float().clone()
+        inputs[name] = model.layers[name].at_tiles(rows[spaced].float()).clone()
 
     model.loaded.module.eval()
     with model.digital(), model.inputs_to(record):

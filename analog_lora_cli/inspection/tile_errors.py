@@ -112,11 +112,12 @@ def layer_errors(
         name: the layer's name, part of every seed.
         layer: the layer on tiles; not changed.
         original: (out_features, in_features): its weights before clipping.
-        x: (tokens, in_features), finite.
+        x: (tokens, in_features) as they arrive at the DACs, finite.
         seeds: the chips.
         times: after programming; those that are not after the first read are left out.
     """
     dtype = layer.column_scale.dtype
+    original = original if layer.rotation is None else layer.rotation.of_weight(original)
     layer, original, x = _on_own_tiles(layer, dtype), original.to(dtype), x.to(dtype)
     first = first_read(layer.hardware)
     later = [time for time in times if seconds(time) > first]

@@ -11,6 +11,7 @@ from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.calibration import LayerInputs
 from analog_lora_cli.hardware.tile.grid import TileGrid
 from analog_lora_cli.hardware.tile.mapping import clip_weight_
+from analog_lora_cli.hardware.tile.rotation import input_rotation
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.modules import linear_modules, module_facts
 from analog_lora_cli.models.placement import decide
@@ -71,10 +72,11 @@ def analog_copies(
     """
     copies = {}
     for name, layer in layers.items():
-        weight = layer.weight.detach().clone()
+        rotation = input_rotation(hardware, name, layer.in_features)
+        weight = layer.weight.detach().clone() if rotation is None else rotation.of_weight(layer.weight)
         grid = TileGrid.of(weight.shape[0], weight.shape[1], hardware)
         clip_weight_(weight, grid, hardware.clip_sigma, hardware.clip_scope)
-        copies[name] = AnalogLinear(weight, None, hardware, name)
+        copies[name] = AnalogLinear(weight, None, hardware, name, rotation=rotation).to(weight.device)
     if hardware.input_range != "dynamic":
         ranges = loaded.input_ranges
         if not ranges.keys() >= layers.keys():
@@ -88,5 +90,5 @@ def _calibrated(
     loaded: LoadedModel, layers: Mapping[str, nn.Linear], copies: Mapping[str, AnalogLinear], batches: Sequence[Batch]
 ) -> dict[str, Tensor]:
     inputs = {name: LayerInputs(copy.grid, copy.hardware) for name, copy in copies.items()}
-    layer_inputs(loaded.module, layers, batches, lambda name, x: inputs[name].add(x))
+    layer_inputs(loaded.module, layers, batches, lambda name, x: inputs[name].add(copies[name].at_tiles(x)))
     return {name: one.ranges() for name, one in inputs.items()}

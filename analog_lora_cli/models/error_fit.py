@@ -97,7 +97,7 @@ class DirectionSearch:
         """Count inputs (..., I)."""
         assert self._image_IK is not None
         x_TI = _rows(x, self.layer)
-        weight_T1 = token_weights(x_TI, self.layer.grid)
+        weight_T1 = token_weights(self.layer.at_tiles(x_TI), self.layer.grid)
         x_TI = x_TI * weight_T1
         self._image_IK += x_TI.T @ (x_TI @ self._basis_IK)
         self._inputs += int((weight_T1 > 0).sum())
@@ -132,7 +132,7 @@ class ErrorFit:
         x_TI = _rows(x, self.layer)
         bias = None if self.layer.bias is None else self.layer.bias.to(x_TI.dtype)
         error_TO = functional.linear(x_TI, _exact(self.layer), bias) - _analog(self.layer, x_TI)
-        weight_T1 = token_weights(x_TI, self.layer.grid).square()
+        weight_T1 = token_weights(self.layer.at_tiles(x_TI), self.layer.grid).square()
         self._products_OK += error_TO.T @ ((x_TI * weight_T1) @ self.directions.vectors_IK)
 
     def end_read(self) -> None:
@@ -174,7 +174,7 @@ def _rows(x: Tensor, layer: AnalogLinear) -> Tensor:
 
 def _exact(layer: AnalogLinear) -> Tensor:
     """(O, I): the exact weights, in float32 at least."""
-    return layer.weight.detach().to(layer.column_scale.dtype)
+    return layer.model_weight.to(layer.column_scale.dtype)
 
 
 def _analog(layer: AnalogLinear, x_TI: Tensor) -> Tensor:

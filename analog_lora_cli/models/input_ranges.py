@@ -69,5 +69,9 @@ def calibrated_ranges(model: AnalogModel) -> dict[str, Tensor]:
     """
     inputs = {name: LayerInputs(layer.grid, model.hardware) for name, layer in model.layers.items()}
     features = training_sample(model.loaded, model.hardware.input_range_samples)
-    digital_inputs(model, batches_of(model.loaded, features), lambda name, x: inputs[name].add(x))
+
+    def add(name: str, x: Tensor) -> None:
+        inputs[name].add(model.layers[name].at_tiles(x))
+
+    digital_inputs(model, batches_of(model.loaded, features), add)
     return {name: one.ranges() for name, one in inputs.items()}

@@ -16,6 +16,7 @@ from analog_lora_cli.hardware.physics.gaussian import gaussian_state
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.grid import TileGrid
 from analog_lora_cli.hardware.tile.mapping import Clipping, clip_weight_
+from analog_lora_cli.hardware.tile.rotation import input_rotation
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 from analog_lora_cli.models.fingerprints import tensor_sha256
 from analog_lora_cli.models.loaded import LoadedModel
@@ -186,9 +187,13 @@ def _analog_layer(
 
     weight = linear.weight.detach()
     grid = TileGrid.of(weight.shape[0], weight.shape[1], hardware)
+    rotation = input_rotation(hardware, name, weight.shape[1])
+    if rotation is not None:
+        weight.copy_(rotation.of_weight(weight))
+        rotation.to(weight.device)
     clipping = clip_weight_(weight, grid, hardware.clip_sigma, hardware.clip_scope)
     bias = None if linear.bias is None else linear.bias.detach()
     build = AnalogLinear if hardware.simulator == "fast" else AihwkitLinear
-    layer = build(weight, bias, hardware, name, noise)
+    layer = build(weight, bias, hardware, name, noise, rotation)
     layer.train(linear.training)
     return layer, clipping

@@ -50,6 +50,9 @@ class AdapterSection(Section):
     in the paper's repository: it is random and frozen, on tiles like every other linear layer, and gets an adapter if
     it is a target. Null is the only choice for a language model: its head is pretrained, digital and frozen."""
 
+    computes_with_weights: ClassVar[bool] = False
+    """Whether the adapter needs the base's weights, not only their product."""
+
     @property
     def begins_with_correction(self) -> bool:
         """Whether its first value is a correction of the tiles' deterministic errors, not zero."""
@@ -104,6 +107,7 @@ class RsLoraSection(LowRankSection):
 class DoraSection(LowRankSection):
     """DoRA: magnitude and direction of the weights are adapted apart."""
 
+    computes_with_weights = True
     refuses_correction = "scales each output of the layer anew, so that what is added is scaled too"
 
     variant: Annotated[Literal["dora"], Affects("architecture", "training")] = "dora"

@@ -73,6 +73,16 @@ class HardwareConfig(Section):
     dac_bits: Annotated[int, Affects("read", "training"), Unit("bits")] = Field(default=8, ge=0, le=16)
     """Resolution of the input converter: 2^bits - 1 levels over [-1, 1]; 0: ideal, 1 is not possible."""
 
+    input_rotation: Annotated[
+        Literal["none", "hadamard"], Affects("mapping", "training", reason="is in the programmed weights")
+    ] = "none"
+    """Digital rotation of each layer's inputs before the DACs, and of its weights before they are clipped and
+    programmed, which leaves their product as it is: `hadamard` in blocks of the largest power of two that divides the
+    inputs, with random signs (QuaRot, arXiv 2404.00456, does so for digital quantization). It spreads the few large
+    activations of a language model over all inputs. Products then exceed the ADC's range more often: use it with
+    `bound_management: iterative`. For methods lora and digital and adapters that only add to a layer's product; not
+    for an export to aihwkit. `inspect-tiles` counts its energy, not its time."""
+
     input_range: Annotated[Literal["dynamic", "static", "learned"], Affects("read", "training")] = "dynamic"
     """Range of the input converters. `dynamic`: each token's largest magnitude on a row of tiles (the paper's; no real
     chip sets a range for each token). `static`: one range for each layer and row of tiles, calibrated before the
@@ -328,6 +338,7 @@ class HardwareConfig(Section):
     def beyond_aihwkit(self) -> list[str]:
         """Keys in use that aihwkit's torch tiles have nothing for."""
         used = ["reference_columns"] if self.references else []
+        used += ["input_rotation"] if self.input_rotation != "none" else []
         used += ["drift_compensation"] if self.least_squares else []
         return used + [key for key in dict.fromkeys((*_IN_THE_PRODUCT, *FAULTS)) if getattr(self, key)]
 

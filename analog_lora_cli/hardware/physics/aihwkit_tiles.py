@@ -143,6 +143,7 @@ class AihwkitLinear(AnalogLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply (..., in_features) to (..., out_features)."""
+        x = self.at_tiles(x)
         if not self.analog:
             return nn.functional.linear(x, self.weight, self.bias)
         if self._written is not self.state:

@@ -72,6 +72,7 @@ from analog_lora_cli.hardware.physics.conductances import (
 from analog_lora_cli.hardware.physics.devices import noise_model
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.mapping import tile_weights
+from analog_lora_cli.hardware.tile.rotation import input_rotation
 from analog_lora_cli.hardware.tile.state import TileState
 
 if TYPE_CHECKING:
@@ -242,7 +243,8 @@ def _read_layer(
     bias = targets[f"{entry['name']}/bias"] if entry["bias"] else None
     # The product before it is rounded: the weight was divided by its scale in double precision.
     weight = (tile_units(entry, cell, targets) * scale_of_weights(entry, scales.double())).float()
-    layer = AnalogLinear(weight, bias, hardware, entry["name"])
+    rotation = input_rotation(hardware, entry["name"], entry["in_features"])
+    layer = AnalogLinear(weight, bias, hardware, entry["name"], rotation=rotation)
     if hardware.input_range != "dynamic":
         layer.set_input_range(targets[f"{entry['name']}/input_range"])
     if aged is not None:

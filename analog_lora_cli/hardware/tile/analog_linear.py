@@ -19,6 +19,7 @@ from analog_lora_cli.hardware.tile.handles import register_layer
 from analog_lora_cli.hardware.tile.input_scale import FixedRange, InputScale, TokenMaximum
 from analog_lora_cli.hardware.tile.mapping import column_scales
 from analog_lora_cli.hardware.tile.operator import product
+from analog_lora_cli.hardware.tile.rotation import HadamardRotation
 from analog_lora_cli.hardware.tile.state import TileState
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 
@@ -57,6 +58,7 @@ class AnalogLinear(nn.Linear):
         hardware: tiles, converters and noise.
         name: the layer's name in the model; part of every seed.
         noise: source of the training noise; None: no noise in training.
+        rotation: rotation of the inputs before the DACs, which `weight` already has in it; None: none.
     """
 
     column_scale: Tensor
@@ -70,6 +72,7 @@ class AnalogLinear(nn.Linear):
         hardware: HardwareConfig,
         name: str,
         noise: TrainingNoise | None = None,
+        rotation: HadamardRotation | None = None,
     ) -> None:
         out_features, in_features = weight.shape
         super().__init__(in_features, out_features, bias=False, device="meta")
@@ -78,6 +81,7 @@ class AnalogLinear(nn.Linear):
             self.bias = nn.Parameter(bias, requires_grad=False)
         self.name = name
         self.noise = noise
+        self.rotation = rotation
         self.analog = True
         """False: compute digitally, as a plain linear layer with the same weights."""
         self.state: TileState | None = None
@@ -141,6 +145,16 @@ class AnalogLinear(nn.Linear):
         else:
             self.register_buffer("input_range", range_R, persistent=False)
 
+    def at_tiles(self, x: Tensor) -> Tensor:
+        """Inputs (..., in_features) as they arrive at the DACs: rotated, if the hardware rotates them."""
+        return x if self.rotation is None else self.rotation(x)  # type: ignore[no-any-return]
+
+    @property
+    def model_weight(self) -> Tensor:
+        """(out_features, in_features): the exact weights as the model has them, those on tiles without the rotation."""
+        weight = self.weight.detach()
+        return weight if self.rotation is None else self.rotation.undone(weight)
+
     def refresh_scales(self) -> None:
         """Compute the column scales anew; needed whenever the weights have changed."""
         self.column_scale = column_scales(self.weight.detach(), self.grid)
@@ -159,6 +173,7 @@ class AnalogLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply (..., in_features) to (..., out_features)."""
+        x = self.at_tiles(x)
         if not self.analog:
             return functional.linear(x, self.weight, self.bias)
         if self.input_range is None and self.hardware.input_range != "dynamic":
