@@ -24,6 +24,7 @@ def test_what_programs_a_chip() -> None:
     assert fixed == {
         "layers", "digital_layers", "tile_rows", "tile_columns", "clip_sigma", "clip_scope", "device",
         "device_options", "g_max", "g_min", "converter", "converter_options", "reference_columns",
+        "input_rotation",
     }  # fmt: skip
     assert all(scope.reason(f"hardware.{key}") for key in fixed)
     assert scope.sections("programming") == ["model", "method", "hardware"]
