@@ -5,9 +5,11 @@ from __future__ import annotations
 
 def interval_text(interval: list[float] | None) -> str:
     """An interval; empty if it is unknown."""
-    return "" if interval is None else "{:.2f} .. {:.2f}".format(*interval)
+    return "" if interval is None else " .. ".join(map(number_text, interval))
 
 
 def number_text(value: float | None) -> str:
-    """A number with two decimals; empty if it is unknown."""
-    return "" if value is None else f"{value:.2f}"
+    """A number with two decimals, from 1,000 on with none; empty if it is unknown."""
+    if value is None:
+        return ""
+    return f"{value:.2f}" if abs(value) < 1000 else f"{value:.0f}"

@@ -25,23 +25,24 @@ def drift_table(result: DriftResult, title: str) -> Table:
         title, "", "mean", "std", "95 % interval", "worst", "drop", *(["paper"] if with_paper else []),
         *(name.replace("_", " ") for name in others), caption="\n".join(_caption(result, with_paper)),
     )  # fmt: skip
-    table.columns[-1].no_wrap = False
+    # A header of two words may take two lines, a number never does.
+    table.columns[-1].no_wrap, table.columns[-1].min_width = False, len("100.00")
     table.columns[0].no_wrap = True
     digital, drop = result.digital[metric], result.headline.drop
 
     def row(name: str, mean: float, cells: list[str], published: float | None, other: list[float]) -> None:
         beside = [number_text(published)] if with_paper else []
-        table.add_row(name, f"{mean:.2f}", *cells, *beside, *(f"{value:.2f}" for value in other))
+        table.add_row(name, number_text(mean), *cells, *beside, *map(number_text, other))
 
     interval = interval_text(result.digital_interval(metric))
     row("digital", digital, ["", interval, "", ""], paper_digital, [result.digital[name] for name in others])
     draws = result.over_draws(metric).statistics()
     exact, exact_others = draws["mean"], [result.converters_only[name] for name in others]
-    row("converters only", exact, [*_spread(draws), "", f"{drop(digital, exact):.2f}"], None, exact_others)
+    row("converters only", exact, [*_spread(draws), "", number_text(drop(digital, exact))], None, exact_others)
     table.add_section()
     for label, name in zip(result.conditions, condition_names(result), strict=True):
         summary = result.summary(metric, label)
-        cells = [*_spread(summary), f"{summary['worst']:.2f}", f"{drop(digital, summary['mean']):.2f}"]
+        cells = [*_spread(summary), number_text(summary["worst"]), number_text(drop(digital, summary["mean"]))]
         means = [result.summary(other, label)["mean"] for other in others]
         row(name, summary["mean"], cells, paper.get(label), means)
     return table

@@ -73,6 +73,21 @@ def test_one_chip_has_no_spread(result: DriftResult) -> None:
 PERPLEXITY = Metric("perplexity", unit="", higher_is_better=False)
 
 
+@pytest.mark.parametrize("width", [80, 140])
+def test_perplexities_of_a_destroyed_model_fit(width: int) -> None:
+    """Thousands need no decimals, and the second metric stays on its line."""
+    measured = {
+        Measurement("chip", chip, seconds(time)): {"perplexity": (chip + 1) * size, "loss": 7.25}
+        for chip in range(3)
+        for time, size in {"0s": 50.0, "10y": 5000.0}.items()
+    }
+    metrics = [PERPLEXITY, Metric("loss", unit="", higher_is_better=False)]
+    text = shown(drift_result(metrics, {"perplexity": 27.0, "loss": 3.3}, measured, ["0s", "10y"]), width)
+    assert max(map(len, text.splitlines())) <= width
+    (ten_years,) = [line for line in text.splitlines() if line.startswith(" 10y")]
+    assert ten_years.split() == ["10y", "10000", "5000", "-2421", "..", "22421", "15000", "9973", "7.25"]
+
+
 @pytest.fixture
 def lower_is_better() -> DriftResult:
     """Perplexity 9 digitally; on two chips 10 and 12."""
