@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from analog_lora_cli.tasks.sample_statistics import LABEL, PERCENT, Array, SampleStatistic, ratio
+from analog_lora_cli.tasks.sample_statistics import LABEL, PERCENT, Array, SampleStatistic, centred, ratio
 from analog_lora_cli.tasks.scores import PREDICTION, Column, Columns
 
 
@@ -93,7 +93,7 @@ class Determination(SampleStatistic):
     def moments(self, columns: Columns) -> Array:
         gold_N = columns[LABEL].astype(np.float64)
         error_N = columns[PREDICTION].astype(np.float64) - gold_N
-        gold_N = gold_N - gold_N.mean()  # So that the variance below loses no digits.
+        gold_N = centred(gold_N)
         return np.stack([error_N**2, gold_N, gold_N**2], axis=-1)
 
     def value(self, means: Array) -> Array:

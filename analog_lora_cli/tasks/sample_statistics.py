@@ -68,34 +68,6 @@ class Accuracy(SampleStatistic):
         return PERCENT * means[..., 0]
 
 
-class _Confusion(SampleStatistic):
-    """A metric of two classes, from the shares of true and false positives and negatives."""
-
-    def moments(self, columns: Columns) -> Array:
-        predicted, gold = columns[PREDICTION] == 1, columns[LABEL] == 1
-        parts = [predicted & gold, predicted & ~gold, ~predicted & gold, ~predicted & ~gold]
-        return np.stack(parts, axis=-1).astype(np.float64)
-
-
-@dataclass(frozen=True)
-class BinaryF1(_Confusion):
-    """F1 of class 1: 2 TP / (2 TP + FP + FN); 0 where class 1 is neither predicted nor present."""
-
-    def value(self, means: Array) -> Array:
-        tp, fp, fn = means[..., 0], means[..., 1], means[..., 2]
-        return PERCENT * ratio(2 * tp, 2 * tp + fp + fn)
-
-
-@dataclass(frozen=True)
-class Matthews(_Confusion):
-    """Matthews correlation of two classes; 0 where one side is constant."""
-
-    def value(self, means: Array) -> Array:
-        tp, fp, fn, tn = np.moveaxis(means, -1, 0)
-        scale = np.sqrt(np.clip((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn), 0, None))
-        return PERCENT * ratio(tp * tn - fp * fn, scale)
-
-
 @dataclass(frozen=True)
 class Correlation(SampleStatistic):
     """Pearson correlation of predictions and labels, with `ranks` Spearman's; 0 where one side is constant.
@@ -111,13 +83,20 @@ class Correlation(SampleStatistic):
             from scipy.stats import rankdata
 
             x, y = rankdata(x), rankdata(y)
-        x, y = x - x.mean(), y - y.mean()  # So that the variances below lose no digits.
+        x, y = centred(x), centred(y)
         return np.stack([x, y, x * x, y * y, x * y], axis=-1)
 
     def value(self, means: Array) -> Array:
         x, y, xx, yy, xy = np.moveaxis(means, -1, 0)
         scale = np.sqrt(np.clip((xx - x * x) * (yy - y * y), 0, None))
         return PERCENT * ratio(xy - x * y, scale)
+
+
+def centred(values_N: Array) -> Array:
+    """Differences to the mean, so that variances lose no digits; exactly 0 for a constant."""
+    from_first: Array = values_N - values_N[0]
+    from_mean: Array = from_first - from_first.mean()
+    return from_mean
 
 
 def ratio(above: Array, below: Array) -> Array:

@@ -12,7 +12,6 @@ import analog_lora_cli
 from analog_lora_cli.config.metrics import METRICS, ModuleMetric
 from analog_lora_cli.errors import AnaloraError, UsageError
 from analog_lora_cli.tasks.chosen_metrics import ChosenMetrics, built_in, compute, load_module
-from analog_lora_cli.tasks.glue.metrics import glue_metric
 
 MODULES = Path(analog_lora_cli.__file__).parent / "data" / "metrics"
 
@@ -56,12 +55,6 @@ def reference(name: str, predicted: Any, gold: Any, classes: int) -> float:
 def test_equal_to_scikit_learn(name: str, classes: int) -> None:
     predicted, gold = samples(name, classes)
     assert compute(name, predicted, gold) == pytest.approx(reference(name, predicted, gold, classes), abs=1e-9)
-
-
-@pytest.mark.parametrize("name", ["accuracy", "f1", "matthews_correlation", "pearson", "spearman"])
-def test_equal_to_those_of_glue(name: str) -> None:
-    predicted, gold = samples(name, 2)
-    assert compute(name, predicted, gold) == pytest.approx(glue_metric(name, predicted, gold), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["f1_macro", "f1_weighted", "f1", "precision", "recall"])

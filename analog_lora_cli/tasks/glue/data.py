@@ -1,4 +1,9 @@
-"""GLUE's tasks: their columns, labels and metrics, and their data from files or the hub."""
+"""GLUE's tasks: their columns, labels and metrics, and their data from files or the hub.
+
+Wang et al., "GLUE: A Multi-Task Benchmark and Analysis Platform for Natural Language Understanding", 2019: Matthews
+correlation for CoLA, Pearson and Spearman correlation for STS-B, accuracy for the rest, with F1 of class 1 beside it
+for MRPC and QQP.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from analog_lora_cli.errors import DataError
 from analog_lora_cli.tasks.data.files import read_table, shorten, text_value
-from analog_lora_cli.tasks.metric import Metric
-from analog_lora_cli.tasks.sample_statistics import Accuracy, BinaryF1, Correlation, Matthews
 
 if TYPE_CHECKING:
     import datasets
 
 LABEL = "label"
-ACCURACY = Metric("accuracy", statistic=Accuracy())
-F1 = Metric("f1", statistic=BinaryF1())
-MATTHEWS = Metric("matthews_correlation", statistic=Matthews())
-PEARSON = Metric("pearson", statistic=Correlation())
-SPEARMAN = Metric("spearman", statistic=Correlation(ranks=True))
 LARGEST_SIMILARITY = 5.0
 
 
@@ -33,8 +31,8 @@ class GlueSpec:
     """The text columns: one, or two that are read as a pair."""
     labels: tuple[str, ...]
     """Names of the classes, in the hub's order; none for regression."""
-    metrics: tuple[Metric, ...] = (ACCURACY,)
-    """The metrics, the headline first."""
+    metrics: tuple[str, ...] = ("accuracy",)
+    """Names of the metrics in `METRICS`, the headline first."""
 
     @property
     def regression(self) -> bool:
@@ -43,14 +41,14 @@ class GlueSpec:
 
 
 GLUE = {
-    "cola": GlueSpec(("sentence",), ("unacceptable", "acceptable"), (MATTHEWS,)),
+    "cola": GlueSpec(("sentence",), ("unacceptable", "acceptable"), ("matthews_correlation",)),
     "mnli": GlueSpec(("premise", "hypothesis"), ("entailment", "neutral", "contradiction")),
-    "mrpc": GlueSpec(("sentence1", "sentence2"), ("not_equivalent", "equivalent"), (ACCURACY, F1)),
+    "mrpc": GlueSpec(("sentence1", "sentence2"), ("not_equivalent", "equivalent"), ("accuracy", "f1")),
     "qnli": GlueSpec(("question", "sentence"), ("entailment", "not_entailment")),
-    "qqp": GlueSpec(("question1", "question2"), ("not_duplicate", "duplicate"), (ACCURACY, F1)),
+    "qqp": GlueSpec(("question1", "question2"), ("not_duplicate", "duplicate"), ("accuracy", "f1")),
     "rte": GlueSpec(("sentence1", "sentence2"), ("entailment", "not_entailment")),
     "sst2": GlueSpec(("sentence",), ("negative", "positive")),
-    "stsb": GlueSpec(("sentence1", "sentence2"), (), (PEARSON, SPEARMAN)),
+    "stsb": GlueSpec(("sentence1", "sentence2"), (), ("pearson", "spearman")),
     "wnli": GlueSpec(("sentence1", "sentence2"), ("not_entailment", "entailment")),
 }
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from analog_lora_cli.config.sections.task import GlueSection
 from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Scorer, Task
+from analog_lora_cli.tasks.chosen_metrics import ChosenMetrics
 from analog_lora_cli.tasks.data.features import mapped_features
 from analog_lora_cli.tasks.data.files import locate
 from analog_lora_cli.tasks.data.hub import load_hub_split
 from analog_lora_cli.tasks.data.texts import encoded_texts
-from analog_lora_cli.tasks.glue.data import ACCURACY, GLUE, LABEL, LabelledTexts, glue_from_hub, read_glue
-from analog_lora_cli.tasks.glue.metrics import Array, glue_metric
+from analog_lora_cli.tasks.glue.data import GLUE, LABEL, LabelledTexts, glue_from_hub, read_glue
 from analog_lora_cli.tasks.scores import PREDICTION, Column, Scores
 
 if TYPE_CHECKING:
@@ -45,8 +45,12 @@ class Classification(Task):
         super().__init__(config, seed)
         self.spec = GLUE[config.name]
         first, *others = self._splits
-        self.metrics = tuple(replace(metric, sample_set=first) for metric in self.spec.metrics)
-        self.metrics += tuple(replace(ACCURACY, name=f"accuracy_{name}", sample_set=name) for name in others)
+        self.chosen = ChosenMetrics(self.spec.metrics, len(self.spec.labels))
+        self.metrics = tuple(replace(metric, sample_set=first) for metric in self.chosen.metrics)
+        for name in others:
+            self.metrics += tuple(
+                replace(metric, name=f"{metric.name}_{name}", sample_set=name) for metric in self.chosen.metrics
+            )
 
     @property
     def example(self) -> Example:
@@ -101,9 +105,9 @@ class Classification(Task):
 
         return scorer
 
-    def _scores(self, name: str, predicted: Array, gold: Array) -> dict[str, float]:
+    def _scores(self, name: str, predicted: Column, gold: Column) -> dict[str, float]:
         suffix = "_mismatched" if name == "mismatched" else ""
-        return {m.name + suffix: glue_metric(m.name, predicted, gold) for m in self.spec.metrics}
+        return {metric + suffix: value for metric, value in self.chosen.values(predicted, gold).items()}
 
     @property
     def _splits(self) -> dict[str, str]:
