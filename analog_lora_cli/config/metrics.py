@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
@@ -12,6 +12,9 @@ from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.registry import OneOf, Registry
 from analog_lora_cli.config.section import Section
 
+Compared = Literal["classes", "sets of classes", "numbers"]
+"""What the labels and the predictions of samples are."""
+
 
 @dataclass(frozen=True)
 class BuiltInMetric:
@@ -19,28 +22,29 @@ class BuiltInMetric:
 
     unit: str = "%"
     higher_is_better: bool = True
-    of_classes: bool = True
-    """Whether it compares classes; else numbers."""
+    compares: tuple[Compared, ...] = ("classes", "sets of classes")
+    """What it can compare."""
 
     @property
     def description(self) -> str:
         """What it compares, its unit and its direction."""
         unit = f"in {self.unit}" if self.unit else "in the label's unit, or its square"
         better = "higher" if self.higher_is_better else "lower"
-        return f"of {'classes' if self.of_classes else 'numbers'}, {unit}, {better} is better"
+        return f"of {' or '.join(self.compares)}, {unit}, {better} is better"
 
 
 METRICS: Registry[BuiltInMetric] = Registry("metric")
 """Metrics by name; each is also a module of `evaluate` in this package's folder `data/metrics`."""
 
 METRICS.register(
-    ["accuracy", "f1", "f1_micro", "f1_macro", "f1_weighted", "precision", "recall", "matthews_correlation"],
+    ["accuracy", "f1", "f1_micro", "f1_macro", "f1_weighted", "precision", "recall"],
     BuiltInMetric(),
 )
-METRICS.register(["pearson", "spearman", "r2"], BuiltInMetric(of_classes=False))
+METRICS.register(["matthews_correlation"], BuiltInMetric(compares=("classes",)))
+METRICS.register(["pearson", "spearman", "r2"], BuiltInMetric(compares=("numbers",)))
 METRICS.register(
     ["mean_absolute_error", "mean_squared_error", "root_mean_squared_error"],
-    BuiltInMetric(unit="", higher_is_better=False, of_classes=False),
+    BuiltInMetric(unit="", higher_is_better=False, compares=("numbers",)),
 )
 
 
@@ -83,19 +87,19 @@ class ModuleMetric(Section):
         return own if self.value is None or self.value == own else f"{own}_{self.value}"
 
 
-def check_metrics(metrics: list[str | ModuleMetric], of_classes: bool) -> list[str | ModuleMetric]:
+def check_metrics(metrics: list[str | ModuleMetric], compared: Compared) -> list[str | ModuleMetric]:
     """The metrics themselves.
 
     Args:
         metrics: names of metrics that come along, and modules.
-        of_classes: whether the task has classes rather than numbers.
+        compared: what labels and predictions of the task are.
 
     Raises:
         ValueError: a name is not known, does not suit the task, or stands there twice.
     """
     for metric in metrics:
         if isinstance(metric, str):
-            _check_name(metric, of_classes)
+            _check_name(metric, compared)
     keys = [metric if isinstance(metric, str) else metric.key for metric in metrics]
     twice = [key for key in keys if keys.count(key) > 1]
     if twice:
@@ -103,7 +107,7 @@ def check_metrics(metrics: list[str | ModuleMetric], of_classes: bool) -> list[s
     return metrics
 
 
-def _check_name(name: str, of_classes: bool) -> None:
+def _check_name(name: str, compared: Compared) -> None:
     known = METRICS.get(name)
     if known is None and "/" in name:
         raise ValueError(
@@ -112,7 +116,7 @@ def _check_name(name: str, of_classes: bool) -> None:
         )
     if known is None:
         raise ValueError(f"{METRICS.unknown(name)}; any other module of evaluate: {{name: ..., higher_is_better: ...}}")
-    if known.of_classes != of_classes:
-        fitting = [one for one in METRICS.names() if METRICS[one].of_classes == of_classes]
-        kind = "numbers, this task has classes" if of_classes else "classes, this task has numbers"
-        raise ValueError(f"{name} compares {kind}: use one of {', '.join(fitting)}")
+    if compared not in known.compares:
+        fitting = [one for one in METRICS.names() if compared in METRICS[one].compares]
+        own = " or ".join(known.compares)
+        raise ValueError(f"{name} compares {own}, this task has {compared}: use one of {', '.join(fitting)}")

@@ -92,8 +92,8 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _fits_objective(self) -> Config:
-        conflict = self.objective.conflict(self)
+    def _fits_task_and_objective(self) -> Config:
+        conflict = self.task.conflict(self) or self.objective.conflict(self)
         if conflict is not None:
             raise ValueError(conflict)
         return self

@@ -21,7 +21,7 @@ from analog_lora_cli.evaluation.measurement import DIGITAL, CalibrationCost, Mea
 from analog_lora_cli.evaluation.statistics import MetricOverChips, Statistics, Summary, interval_of, wider
 from analog_lora_cli.hardware.physics.compensation import coarse_read_out
 from analog_lora_cli.tasks.metric import Metric
-from analog_lora_cli.tasks.scores import PREDICTION, Columns
+from analog_lora_cli.tasks.scores import PREDICTION, Columns, answers_in, has_answers
 
 FORMAT = 2
 DRAWS = "draws"
@@ -170,9 +170,12 @@ class DriftResult:
         return replace(self, chips=chips, measured=Measurements(scores, self.measured.truth, calibrations))
 
     def constant_answers(self, measurement: Measurement) -> bool:
-        """Whether all predictions of a measurement are the same class or value."""
-        predictions = self.measured.scores[measurement].samples.get(f"{self.headline.sample_set}.{PREDICTION}")
-        return predictions is not None and bool((predictions == predictions[0]).all())
+        """Whether all predictions of a measurement are the same class, set of classes or value."""
+        samples = _of_set(self.measured.scores[measurement].samples, self.headline.sample_set)
+        if not has_answers(samples, PREDICTION):
+            return False
+        predictions = answers_in(samples, PREDICTION)
+        return bool((predictions == predictions[0]).all())
 
     @cached_property
     def warnings(self) -> list[str]:

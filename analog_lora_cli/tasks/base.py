@@ -226,6 +226,15 @@ class Task(ABC):
         """
         return [result["logits"]]
 
+    def batch_loss(self, result: ModelOutput, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """The loss of a training batch, scalar, where it is not the model's own; None: the model's own.
+
+        Args:
+            result: the model's result for the batch.
+            inputs: the batch, labels included.
+        """
+        return None
+
     @abstractmethod
     def baseline_score(self) -> dict[str, float]:
         """The metrics of answers that ignore the input: the baseline that a model must beat. Empty if there is none.

@@ -1,4 +1,4 @@
-"""The metrics that `task.metrics` asks for, of predicted and true classes or numbers."""
+"""The metrics that `task.metrics` asks for, of predicted and true classes, sets of classes or numbers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from analog_lora_cli.config.metrics import METRICS, ModuleMetric
+from analog_lora_cli.config.metrics import METRICS, Compared, ModuleMetric
 from analog_lora_cli.errors import AnaloraError, UsageError
 from analog_lora_cli.tasks.class_statistics import (
     BinaryScore,
     ClassScore,
+    ClassSetScore,
     Determination,
     MultiMatthews,
     NumberError,
 )
 from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.tasks.sample_statistics import LABEL, Accuracy, Correlation, SampleStatistic
-from analog_lora_cli.tasks.scores import PREDICTION, Column, Columns
+from analog_lora_cli.tasks.scores import PREDICTION, Column, columns_of
 
-_STATISTICS: Mapping[str, Callable[[int], SampleStatistic]] = {
+Statistic = Callable[[int], SampleStatistic]
+"""Function from the number of classes to a metric's function of the samples."""
+
+_CLASSES: Mapping[str, Statistic] = {
     "accuracy": lambda classes: Accuracy(),
     "f1": lambda classes: BinaryScore(2, "f1") if classes == 2 else ClassScore(classes, "f1"),
     "precision": lambda classes: BinaryScore(2, "precision") if classes == 2 else ClassScore(classes, "precision"),
@@ -32,6 +36,17 @@ _STATISTICS: Mapping[str, Callable[[int], SampleStatistic]] = {
     "f1_macro": lambda classes: ClassScore(classes, "f1", "macro"),
     "f1_weighted": lambda classes: ClassScore(classes, "f1", "weighted"),
     "matthews_correlation": MultiMatthews,
+}
+_CLASS_SETS: Mapping[str, Statistic] = {
+    "accuracy": lambda classes: Accuracy(),
+    "f1": lambda classes: ClassSetScore(classes, "f1"),
+    "precision": lambda classes: ClassSetScore(classes, "precision"),
+    "recall": lambda classes: ClassSetScore(classes, "recall"),
+    "f1_micro": lambda classes: ClassSetScore(classes, "f1", "micro"),
+    "f1_macro": lambda classes: ClassSetScore(classes, "f1", "macro"),
+    "f1_weighted": lambda classes: ClassSetScore(classes, "f1", "weighted"),
+}
+_NUMBERS: Mapping[str, Statistic] = {
     "pearson": lambda classes: Correlation(),
     "spearman": lambda classes: Correlation(ranks=True),
     "r2": lambda classes: Determination(),
@@ -39,45 +54,53 @@ _STATISTICS: Mapping[str, Callable[[int], SampleStatistic]] = {
     "mean_squared_error": lambda classes: NumberError("squared"),
     "root_mean_squared_error": lambda classes: NumberError("root"),
 }
-"""Each metric's function of the samples, given the number of classes."""
+_STATISTICS: Mapping[Compared, Mapping[str, Statistic]] = {
+    "classes": _CLASSES,
+    "sets of classes": _CLASS_SETS,
+    "numbers": _NUMBERS,
+}
+MULTI_LABEL = "multilabel"
+"""Configuration of modules of `evaluate` that compares sets of classes, as 0 or 1 for each class."""
 
 
-def built_in(name: str, classes: int) -> Metric:
+def built_in(name: str, compared: Compared, classes: int) -> Metric:
     """A metric that comes along.
 
     Args:
         name: one of `METRICS`.
-        classes: number of classes; 0 for numbers.
+        compared: what labels and predictions are.
+        classes: number of classes; of no use for numbers.
     """
     facts = METRICS[name]
-    return Metric(name, facts.unit, facts.higher_is_better, _STATISTICS[name](classes))
+    return Metric(name, facts.unit, facts.higher_is_better, _STATISTICS[compared][name](classes))
 
 
-def metric_of(choice: str | ModuleMetric, classes: int) -> Metric:
+def metric_of(choice: str | ModuleMetric, compared: Compared, classes: int) -> Metric:
     """The metric of an entry of `task.metrics`; a module's intervals cover chips only."""
     if isinstance(choice, str):
-        return built_in(choice, classes)
+        return built_in(choice, compared, classes)
     return Metric(choice.key, choice.unit, choice.higher_is_better)
 
 
-def compute(name: str, predictions: Sequence[float], references: Sequence[float], classes: int | None = None) -> float:
+def compute(name: str, compared: Compared, predicted: Column, gold: Column, classes: int | None = None) -> float:
     """A metric that comes along, of some samples, in its unit.
 
     Args:
         name: one of `METRICS`.
-        predictions: class numbers 0, 1, ..., or numbers.
-        references: the same.
+        compared: what labels and predictions are.
+        predicted: (N,) class numbers 0, 1, ..., or numbers; (N, C) 0 or 1 for each class, for sets.
+        gold: the same.
         classes: number of classes; None: as many as occur, but at least two.
     """
-    predicted, gold = np.asarray(predictions), np.asarray(references)
     if classes is None:
-        classes = max(2, int(max(predicted.max(), gold.max())) + 1) if METRICS[name].of_classes else 0
-    return value_of(built_in(name, classes), {PREDICTION: predicted, LABEL: gold})
+        classes = gold.shape[1] if gold.ndim == 2 else max(2, int(max(predicted.max(), gold.max())) + 1)
+    return value_of(built_in(name, compared, classes), predicted, gold)
 
 
-def value_of(metric: Metric, columns: Columns) -> float:
-    """A metric of all samples of some columns."""
+def value_of(metric: Metric, predicted: Column, gold: Column) -> float:
+    """A metric of all samples."""
     assert metric.statistic is not None
+    columns = {**columns_of(PREDICTION, predicted), **columns_of(LABEL, gold)}
     return float(metric.statistic.value(metric.statistic.moments(columns).mean(axis=0)))
 
 
@@ -86,17 +109,20 @@ class ChosenMetrics:
     """The metrics of one evaluation set."""
 
     choices: Sequence[str | ModuleMetric]
+    compared: Compared
+    """What labels and predictions are."""
     classes: int
-    """Number of classes; 0 for numbers."""
+    """Number of classes; of no use for numbers."""
 
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics, the headline first."""
-        return tuple(metric_of(choice, self.classes) for choice in self.choices)
+        return tuple(metric_of(choice, self.compared, self.classes) for choice in self.choices)
 
     @cached_property
     def _modules(self) -> dict[str, Any]:
-        return {one.key: load_module(one.name) for one in self.choices if isinstance(one, ModuleMetric)}
+        kind = MULTI_LABEL if self.compared == "sets of classes" else None
+        return {one.key: load_module(one.name, kind) for one in self.choices if isinstance(one, ModuleMetric)}
 
     def load(self) -> None:
         """Load the modules, so that a missing one is known before the training.
@@ -109,21 +135,28 @@ class ChosenMetrics:
     def values(self, predicted: Column, gold: Column) -> dict[str, float]:
         """The metrics by name, each in its unit.
 
+        Args:
+            predicted: predictions, see `compute`.
+            gold: labels.
+
         Raises:
             UsageError: a module cannot be loaded.
             AnaloraError: a module failed, or gave no such number.
         """
-        columns = {PREDICTION: predicted, LABEL: gold}
         return {
-            metric.name: value_of(metric, columns)
+            metric.name: value_of(metric, predicted, gold)
             if isinstance(choice, str)
             else module_value(self._modules[choice.key], choice, predicted, gold)
             for choice, metric in zip(self.choices, self.metrics, strict=True)
         }
 
 
-def load_module(name: str) -> Any:
+def load_module(name: str, configuration: str | None = None) -> Any:
     """A module of `evaluate`, which keeps its samples in memory.
+
+    Args:
+        name: local folder or hub id.
+        configuration: `MULTI_LABEL` for sets of classes.
 
     Raises:
         UsageError: there is no such module, or it cannot be loaded.
@@ -133,7 +166,7 @@ def load_module(name: str) -> Any:
     folder = Path(name).expanduser()
     local = folder.exists()
     try:
-        return evaluate.load(str(folder) if local else name, keep_in_memory=True)
+        return evaluate.load(str(folder) if local else name, configuration, keep_in_memory=True)
     except Exception as error:  # Code of the module's author may raise anything.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         remedy = (

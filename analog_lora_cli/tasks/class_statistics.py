@@ -1,4 +1,4 @@
-"""Metrics of several classes, and of numbers, as functions of means over samples; see `sample_statistics`.
+"""Metrics of classes, of sets of classes, and of numbers, as functions of means over samples; see `sample_statistics`.
 
 Axes of arrays by suffix: N samples, C classes, K moments; `...` any number of axes in front.
 """
@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from analog_lora_cli.tasks.sample_statistics import LABEL, PERCENT, Array, SampleStatistic, centred, ratio
-from analog_lora_cli.tasks.scores import PREDICTION, Column, Columns
+from analog_lora_cli.tasks.scores import PREDICTION, Column, Columns, answers_in
+
+Members = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class ClassScore(SampleStatistic):
-    """F1, precision or recall of several classes, averaged as scikit-learn averages them.
+    """F1, precision or recall of one class a sample, averaged as scikit-learn averages them.
 
     A class that is neither predicted nor present does not count; a quotient of 0 and 0 is 0.
     """
@@ -27,21 +29,41 @@ class ClassScore(SampleStatistic):
     average: Literal["macro", "weighted", "micro"] = "macro"
 
     def moments(self, columns: Columns) -> Array:
-        """(N, 3 C): whether a class is both, predicted, and present."""
-        predicted_NC, present_NC = one_hot(columns[PREDICTION], self.classes), one_hot(columns[LABEL], self.classes)
-        return np.concatenate([predicted_NC & present_NC, predicted_NC, present_NC], axis=-1).astype(np.float64)
+        """(N, 3 C): whether a class is both, predicted, and present; `micro`: (N, 3), how many are."""
+        predicted_NC, present_NC = self.members(columns, PREDICTION), self.members(columns, LABEL)
+        parts = [part.astype(np.float64) for part in (predicted_NC & present_NC, predicted_NC, present_NC)]
+        if self.average == "micro":
+            parts = [part.sum(axis=-1, keepdims=True) for part in parts]
+        return np.concatenate(parts, axis=-1)
+
+    def members(self, columns: Columns, name: str) -> Members:
+        """(N, C): whether a sample is of a class, by its labels or predictions."""
+        return one_hot(columns[name], self.classes)
+
+    def counted(self, predicted: Array, present: Array) -> Array:
+        """Weight of each class in the mean `macro`, from the shares of samples."""
+        return ((predicted + present) > 0).astype(np.float64)
 
     def value(self, means: Array) -> Array:
         right, predicted, present = np.split(means, 3, axis=-1)
-        if self.average == "micro":
-            right, predicted, present = (part.sum(axis=-1, keepdims=True) for part in (right, predicted, present))
         above, below = {
             "f1": (2 * right, predicted + present),
             "precision": (right, predicted),
             "recall": (right, present),
         }[self.kind]
-        weight = present if self.average == "weighted" else ((predicted + present) > 0).astype(np.float64)
+        weight = present if self.average == "weighted" else self.counted(predicted, present)
         return PERCENT * ratio((weight * ratio(above, below)).sum(axis=-1), weight.sum(axis=-1))
+
+
+@dataclass(frozen=True)
+class ClassSetScore(ClassScore):
+    """F1, precision or recall of sets of classes. A class that is neither predicted nor present counts with 0."""
+
+    def members(self, columns: Columns, name: str) -> Members:
+        return np.equal(answers_in(columns, name), 1)
+
+    def counted(self, predicted: Array, present: Array) -> Array:
+        return np.ones_like(present)
 
 
 @dataclass(frozen=True)
@@ -102,7 +124,7 @@ class Determination(SampleStatistic):
         return np.where(variance > 0, PERCENT * (1 - ratio(error, variance)), 0.0)
 
 
-def one_hot(classes_N: Column, count: int) -> npt.NDArray[np.bool_]:
+def one_hot(classes_N: Column, count: int) -> Members:
     """(N, C): whether a sample is of a class."""
-    hot_NC: npt.NDArray[np.bool_] = np.equal(np.asarray(classes_N)[:, None], np.arange(count))
+    hot_NC: Members = np.equal(np.asarray(classes_N)[:, None], np.arange(count))
     return hot_NC

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import datasets
 import evaluate
+import numpy as np
 
-from analog_lora_cli.config.metrics import METRICS
-from analog_lora_cli.tasks.chosen_metrics import compute
+from analog_lora_cli.config.metrics import METRICS, Compared
+from analog_lora_cli.tasks.chosen_metrics import MULTI_LABEL, compute
+
+Answers = Sequence[float] | Sequence[Sequence[int]]
+_FORMS: dict[Compared, tuple[Any, str]] = {
+    "classes": (datasets.Value("int64"), "class numbers 0, 1, ..."),
+    "sets of classes": (datasets.List(datasets.Value("int64")), "0 or 1 for each class"),
+    "numbers": (datasets.Value("float64"), "numbers"),
+}
 
 
 def metric_module(name: str, description: str | None) -> type[evaluate.Metric]:
@@ -18,19 +27,23 @@ def metric_module(name: str, description: str | None) -> type[evaluate.Metric]:
         name: one of `METRICS`.
         description: what the metric is.
     """
-    kind, inputs = ("int64", "class numbers 0, 1, ...") if METRICS[name].of_classes else ("float64", "numbers")
+    compares = METRICS[name].compares
 
     class BuiltIn(evaluate.Metric):
         def _info(self) -> evaluate.MetricInfo:
-            number = datasets.Value(kind)
+            one, inputs = _FORMS[self._compared]
             return evaluate.MetricInfo(
                 description=description or "",
                 citation="",
                 inputs_description=f"predictions and references: {inputs}",
-                features=datasets.Features({"predictions": number, "references": number}),
+                features=datasets.Features({"predictions": one, "references": one}),
             )
 
-        def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
-            return {name: compute(name, predictions, references)}
+        @property
+        def _compared(self) -> Compared:
+            return "sets of classes" if self.config_name == MULTI_LABEL else compares[0]
+
+        def _compute(self, predictions: Answers, references: Answers) -> dict[str, float]:
+            return {name: compute(name, self._compared, np.asarray(predictions), np.asarray(references))}
 
     return BuiltIn

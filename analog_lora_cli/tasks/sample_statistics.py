@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analog_lora_cli.tasks.scores import PREDICTION, Columns
+from analog_lora_cli.tasks.scores import PREDICTION, Columns, answers_in
 
 Array = npt.NDArray[np.float64]
 LABEL = "label"
@@ -58,10 +58,11 @@ class Mean(SampleStatistic):
 
 @dataclass(frozen=True)
 class Accuracy(SampleStatistic):
-    """Share of predictions that are the label."""
+    """Share of predictions that are the label; a set of classes must be the same in all classes."""
 
     def moments(self, columns: Columns) -> Array:
-        right_N: Array = np.equal(columns[PREDICTION], columns[LABEL]).astype(np.float64)
+        same = np.equal(answers_in(columns, PREDICTION), answers_in(columns, LABEL))
+        right_N: Array = np.asarray(same.all(axis=-1), dtype=np.float64)
         return right_N[:, None]
 
     def value(self, means: Array) -> Array:

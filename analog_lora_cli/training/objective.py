@@ -109,7 +109,7 @@ class BatchLoss(Objective):
         """Compute the loss of a batch.
 
         Args:
-            own_loss: the Trainer's own `compute_loss` with outputs: the loss that the model computes from its labels.
+            own_loss: the Trainer's own `compute_loss` with outputs: the loss of the labels, see `Task.batch_loss`.
             model: the model, possibly wrapped for several processes.
             inputs: batch of the collator, on the model's device.
             num_items_in_batch: items of the whole optimizer step; None where the loss is a mean.

@@ -39,5 +39,11 @@ class SupervisedTrainer(ResumableTrainer, Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, ModelOutput]:
-        loss, outputs = self.objective.compute_loss(super().compute_loss, model, inputs, num_items_in_batch)
+        loss, outputs = self.objective.compute_loss(self._labels_loss, model, inputs, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
+
+    def _labels_loss(self, model: nn.Module, inputs: dict[str, Tensor], **options: Any) -> tuple[Tensor, ModelOutput]:
+        """The task's own loss; the model's where the task has none."""
+        loss, outputs = super().compute_loss(model, inputs, **options)
+        own = self.objective.task.batch_loss(outputs, inputs)
+        return loss if own is None else own, outputs

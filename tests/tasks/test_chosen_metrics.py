@@ -9,16 +9,23 @@ import numpy as np
 import pytest
 
 import analog_lora_cli
-from analog_lora_cli.config.metrics import METRICS, ModuleMetric
+from analog_lora_cli.config.metrics import METRICS, Compared, ModuleMetric
 from analog_lora_cli.errors import AnaloraError, UsageError
-from analog_lora_cli.tasks.chosen_metrics import ChosenMetrics, built_in, compute, load_module
+from analog_lora_cli.tasks.chosen_metrics import MULTI_LABEL, ChosenMetrics, built_in, compute, load_module
+from analog_lora_cli.tasks.scores import columns_of
 
 MODULES = Path(analog_lora_cli.__file__).parent / "data" / "metrics"
 
 
-def samples(name: str, classes: int) -> tuple[Any, Any]:
+CASES = [(name, compared) for name in METRICS.names() for compared in METRICS[name].compares]
+
+
+def samples(name: str, classes: int, compared: str = "") -> tuple[Any, Any]:
     draw = np.random.default_rng(classes)
-    if not METRICS[name].of_classes:
+    if compared == "sets of classes":
+        gold = draw.random((60, classes)) < 0.4
+        return np.where(draw.random((60, classes)) < 0.7, gold, ~gold).astype(int), gold.astype(int)
+    if METRICS[name].compares == ("numbers",):
         gold = draw.normal(size=60)
         return gold + draw.normal(size=60), gold
     gold = draw.integers(classes, size=60)
@@ -30,15 +37,15 @@ def reference(name: str, predicted: Any, gold: Any, classes: int) -> float:
     from scipy.stats import pearsonr, spearmanr
     from sklearn import metrics
 
-    average = "binary" if classes == 2 else "macro"
+    average = "binary" if classes == 2 and gold.ndim == 1 else "macro"
     scores: dict[str, Any] = {
         "accuracy": metrics.accuracy_score,
-        "f1": lambda g, p: metrics.f1_score(g, p, average=average),
+        "f1": lambda g, p: metrics.f1_score(g, p, average=average, zero_division=0),
         "precision": lambda g, p: metrics.precision_score(g, p, average=average, zero_division=0),
         "recall": lambda g, p: metrics.recall_score(g, p, average=average, zero_division=0),
-        "f1_micro": lambda g, p: metrics.f1_score(g, p, average="micro"),
-        "f1_macro": lambda g, p: metrics.f1_score(g, p, average="macro"),
-        "f1_weighted": lambda g, p: metrics.f1_score(g, p, average="weighted"),
+        "f1_micro": lambda g, p: metrics.f1_score(g, p, average="micro", zero_division=0),
+        "f1_macro": lambda g, p: metrics.f1_score(g, p, average="macro", zero_division=0),
+        "f1_weighted": lambda g, p: metrics.f1_score(g, p, average="weighted", zero_division=0),
         "matthews_correlation": metrics.matthews_corrcoef,
         "pearson": lambda g, p: pearsonr(g, p).statistic,
         "spearman": lambda g, p: spearmanr(g, p).statistic,
@@ -51,26 +58,45 @@ def reference(name: str, predicted: Any, gold: Any, classes: int) -> float:
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-@pytest.mark.parametrize("name", METRICS.names())
-def test_equal_to_scikit_learn(name: str, classes: int) -> None:
-    predicted, gold = samples(name, classes)
-    assert compute(name, predicted, gold) == pytest.approx(reference(name, predicted, gold, classes), abs=1e-9)
+@pytest.mark.parametrize(("name", "compared"), CASES)
+def test_equal_to_scikit_learn(name: str, compared: Compared, classes: int) -> None:
+    predicted, gold = samples(name, classes, compared)
+    assert compute(name, compared, predicted, gold) == pytest.approx(
+        reference(name, predicted, gold, classes), abs=1e-9
+    )
 
 
-@pytest.mark.parametrize("name", ["f1_macro", "f1_weighted", "f1", "precision", "recall"])
+SCORES = ["f1_macro", "f1_weighted", "f1_micro", "f1", "precision", "recall"]
+
+
+@pytest.mark.parametrize("name", SCORES)
 def test_a_class_that_never_occurs_does_not_count(name: str) -> None:
     predicted, gold = np.array([0, 1, 1, 0, 3]), np.array([0, 1, 0, 1, 0])
-    assert compute(name, predicted, gold, 5) == pytest.approx(reference(name, predicted, gold, 5))
+    assert compute(name, "classes", predicted, gold, 5) == pytest.approx(reference(name, predicted, gold, 5))
 
 
-@pytest.mark.parametrize("name", METRICS.names())
-def test_constant_answers_give_a_number(name: str) -> None:
-    assert np.isfinite(compute(name, [1, 1, 1], [1, 1, 1])) and np.isfinite(compute(name, [0, 0], [0, 1]))
+@pytest.mark.parametrize("name", [*SCORES, "accuracy"])
+def test_a_class_that_is_in_no_set_counts_with_0(name: str) -> None:
+    """As in scikit-learn, which cannot tell it from one that the model has wrong."""
+    predicted = np.array([[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 0, 0]])
+    gold = np.array([[1, 0, 1, 0], [1, 1, 0, 0], [0, 0, 1, 0]])
+    value = compute(name, "sets of classes", predicted, gold)
+    assert value == pytest.approx(reference(name, predicted, gold, 4), abs=1e-9) and 0 < value < 100
+    none = np.zeros_like(gold)
+    assert compute(name, "sets of classes", none, none) == reference(name, none, none, 4)
+
+
+@pytest.mark.parametrize(("name", "compared"), CASES)
+def test_constant_answers_give_a_number(name: str, compared: Compared) -> None:
+    for same in (np.ones((3, 2), dtype=int), np.zeros((3, 2), dtype=int)):
+        predicted, gold = (same, same) if compared == "sets of classes" else (same[:, 0], np.array([0, 1, 1]))
+        assert np.isfinite(compute(name, compared, predicted, gold))
 
 
 def test_a_constant_side_correlates_with_nothing() -> None:
-    assert compute("matthews_correlation", [2] * 7, [0, 1, 2, 0, 1, 2, 2]) == 0
-    assert compute("matthews_correlation", [0, 1, 2, 0, 1, 2, 2], [1] * 7) == 0
+    varied, name = np.array([0, 1, 2, 0, 1, 2, 2]), "matthews_correlation"
+    assert compute(name, "classes", np.full(7, 2), varied) == 0
+    assert compute(name, "classes", varied, np.ones(7, dtype=int)) == 0
 
 
 def test_every_metric_is_a_module_that_evaluate_loads_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,9 +105,10 @@ def test_every_metric_is_a_module_that_evaluate_loads_offline(tmp_path: Path, mo
 
     monkeypatch.setattr(datasets_config, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     assert {folder.name for folder in MODULES.iterdir() if folder.name != "__pycache__"} == set(METRICS.names())
-    for name in METRICS.names():
-        predicted, gold = samples(name, 4)
-        module = evaluate.load(str(MODULES / name), keep_in_memory=True, cache_dir=str(tmp_path))
+    for name, compared in CASES:
+        predicted, gold = samples(name, 4, compared)
+        kind = MULTI_LABEL if compared == "sets of classes" else None
+        module = evaluate.load(str(MODULES / name), kind, keep_in_memory=True, cache_dir=str(tmp_path))
         result = module.compute(predictions=predicted.tolist(), references=gold.tolist())
         assert result == {name: pytest.approx(reference(name, predicted, gold, 4), abs=1e-9)}
 
@@ -110,7 +137,7 @@ def test_a_module_of_the_user(own_module: str) -> None:
         ModuleMetric(name=own_module, higher_is_better=False, options={"each": 2}),
         ModuleMetric(name=own_module, higher_is_better=True, value="samples", unit="%", scale=10.0),
     ]
-    chosen = ChosenMetrics(["accuracy", *modules], 2)
+    chosen = ChosenMetrics(["accuracy", *modules], "classes", 2)
     assert [metric.name for metric in chosen.metrics] == ["accuracy", "mistakes", "mistakes_samples"]
     assert [metric.higher_is_better for metric in chosen.metrics] == [True, False, True]
     values = chosen.values(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0]))
@@ -120,23 +147,23 @@ def test_a_module_of_the_user(own_module: str) -> None:
 def test_a_module_that_does_not_work(own_module: str, tmp_path: Path) -> None:
     wrong = ModuleMetric(name=own_module, higher_is_better=True, value="f1")
     with pytest.raises(AnaloraError, match="has no number 'f1'; it has mistakes, samples"):
-        ChosenMetrics([wrong], 2).values(np.array([0]), np.array([0]))
+        ChosenMetrics([wrong], "classes", 2).values(np.array([0]), np.array([0]))
     failing = ModuleMetric(name=own_module, higher_is_better=True, options={"unknown": 1})
     with pytest.raises(AnaloraError, match="failed: TypeError"):
-        ChosenMetrics([failing], 2).values(np.array([0]), np.array([0]))
+        ChosenMetrics([failing], "classes", 2).values(np.array([0]), np.array([0]))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="task.metrics: .*empty cannot be loaded by evaluate"):
         load_module(str(tmp_path / "empty"))
 
 
-@pytest.mark.parametrize("name", METRICS.names())
-def test_resampled_samples_give_the_metric_of_those_samples(name: str) -> None:
-    predicted, gold = samples(name, 4)
-    metric = built_in(name, 4 if METRICS[name].of_classes else 0)
+@pytest.mark.parametrize(("name", "compared"), CASES)
+def test_resampled_samples_give_the_metric_of_those_samples(name: str, compared: Compared) -> None:
+    predicted, gold = samples(name, 4, compared)
+    metric = built_in(name, compared, 4)
     assert metric.statistic is not None
     if name == "spearman":  # Its ranks are those among all samples.
         return
     drawn = np.random.default_rng(0).integers(60, size=60)
-    moments = metric.statistic.moments({"prediction": predicted, "label": gold})
+    moments = metric.statistic.moments({**columns_of("prediction", predicted), **columns_of("label", gold)})
     value = metric.statistic.value(moments[drawn].mean(axis=0))
-    assert value == pytest.approx(compute(name, predicted[drawn], gold[drawn], 4), abs=1e-9)
+    assert value == pytest.approx(compute(name, compared, predicted[drawn], gold[drawn], 4), abs=1e-9)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from analog_lora_cli.config.metrics import Compared
 from analog_lora_cli.tasks.chosen_metrics import built_in, value_of
-from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.tasks.sample_statistics import Mean
 from analog_lora_cli.tasks.scores import Columns
 
@@ -18,12 +18,17 @@ def test_constant_answers_are_0(name: str, constant: float) -> None:
     classes = 2 if name in ("f1", "matthews_correlation") else 0
     label, same = np.arange(60) % 2, np.full(60, 0 if classes else constant)
     predicted, gold = (label, same) if name == "r2" else (same, label)
-    assert value_of(built_in(name, classes), {"prediction": predicted, "label": gold}) == 0
+    compared: Compared = "classes" if classes else "numbers"
+    assert value_of(built_in(name, compared, classes), predicted, gold) == 0
 
 
 def test_among_some_samples() -> None:
     columns: Columns = {"f1": np.array([1.0, 0.5, 0.0]), "has_answer": np.array([1.0, 1.0, 0.0])}
-    assert value_of(Metric("f1", statistic=Mean("f1")), columns) == 50.0
-    assert value_of(Metric("f1", statistic=Mean("f1", among="has_answer")), columns) == 75.0
+    assert value(Mean("f1"), columns) == 50.0
+    assert value(Mean("f1", among="has_answer"), columns) == 75.0
     columns["has_answer"] = np.zeros(3)
-    assert value_of(Metric("f1", statistic=Mean("f1", among="has_answer")), columns) == 0.0
+    assert value(Mean("f1", among="has_answer"), columns) == 0.0
+
+
+def value(statistic: Mean, columns: Columns) -> float:
+    return float(statistic.value(statistic.moments(columns).mean(axis=0)))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from analog_lora_cli.config.effects import Affects, Unit
 from analog_lora_cli.config.registry import TASKS
 from analog_lora_cli.config.section import Section
+
+if TYPE_CHECKING:
+    from analog_lora_cli.config.schema import Config
 
 GlueName = Literal["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
 
@@ -45,6 +48,14 @@ class TaskSection(Section):
     def own_code(self) -> list[str]:
         """Modules of others whose code the metrics run."""
         return []
+
+    def conflict(self, config: Config) -> str | None:
+        """A key that does not fit this task, as `key: reason and remedy`; None if all fit.
+
+        Args:
+            config: the complete configuration.
+        """
+        return None
 
     def same_head(self, other: TaskSection) -> bool:
         """Whether a head trained for the other task has the outputs of this one."""

@@ -43,6 +43,33 @@ def class_name(value: object, where: str) -> str:
     return name
 
 
+def class_names(value: object, separator: str, where: str) -> list[str]:
+    """Names of the classes of one sample, as a file has them: a list, or text with a separator between them.
+
+    Args:
+        value: value of the file; an empty list or text has no class.
+        separator: text between two names; names are stripped, and nothing between two separators is no name.
+        where: position of the value, for messages.
+
+    Raises:
+        DataError: it is something else; an entry is no name of a class, or stands there twice.
+    """
+    if isinstance(value, str):
+        entries: list[object] = [part for part in value.split(separator) if part.strip()]
+    elif isinstance(value, list):
+        entries = value
+    else:
+        raise DataError(
+            f"{where}: the labels {shorten(repr(value))} must be a list, or text with task.label_separator "
+            f"({separator!r}) between the labels; empty for none"
+        )
+    names = [class_name(entry, where) for entry in entries]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(f"{where}: the label {shorten(repr(twice[0]))} stands there twice; leave one out")
+    return names
+
+
 def number(value: object, where: str) -> float:
     """A label that is a number, or spells one.
 
@@ -74,15 +101,17 @@ def check_classes(names: Sequence[str], rows: int, source: str, column: str) -> 
     """Check that the labels of a training set are classes.
 
     Raises:
-        DataError: there is only one, or there are nearly as many as rows.
+        DataError: there is none or only one, or there are nearly as many as rows.
     """
+    if not names:
+        raise DataError(f"{source}: column {column!r} holds no class in any row; name another task.label_column")
     if len(names) < 2:
         raise DataError(f"{source}: column {column!r} holds only one class, {names[0]!r}; a choice needs two")
     if len(names) > MOST_CLASSES or (rows > 20 and len(names) > rows / 2):
         raise DataError(
             f"{source}: column {column!r} holds {len(names)} different values in {rows} rows, such as "
             f"{shorten(names[0])!r}: these are no classes; name another task.label_column, or use task.name: "
-            "regression for numbers"
+            "regression for numbers, or task.multi_label: true for several labels in one value"
         )
 
 

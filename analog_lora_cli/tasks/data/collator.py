@@ -41,20 +41,20 @@ class PaddingCollator:
         }
 
     def __call__(self, features: Sequence[Mapping[str, FeatureValue]]) -> dict[str, torch.Tensor]:
-        """A batch of (features, longest) integer sequences; numbers of features, such as their classes, (features,)."""
+        """A batch of (features, longest) sequences; numbers of features, such as their classes, (features,)."""
         import torch
 
         batch: dict[str, torch.Tensor] = {}
         for name in features[0]:
             values = [feature[name] for feature in features]
             if isinstance(values[0], list):
-                batch[name] = self._pad(cast(list[list[int]], values), self._padding.get(name, 0))
+                batch[name] = self._pad(cast(list[list[float]], values), self._padding.get(name, 0))
             elif name != "length":
                 batch[name] = torch.tensor(values)
         return batch
 
     @staticmethod
-    def _pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    def _pad(rows: Sequence[Sequence[float]], value: int) -> torch.Tensor:
         import torch
 
         longest = max(len(row) for row in rows)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
 
-FeatureValue: TypeAlias = list[int] | int | float
-"""Token ids, masks or positions of a sequence; or a label."""
+FeatureValue: TypeAlias = list[int] | list[float] | int | float
+"""Token ids, masks or positions of a sequence; or a label, of sets of classes 0 or 1 for each class."""
 
 MODEL_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 CHUNK_ROWS = 2000
@@ -78,6 +78,7 @@ def _write(chunks: Iterable[dict[str, list[FeatureValue]]], types: datasets.Feat
 def _column_type(values: list[FeatureValue]) -> datasets.List | datasets.Value:
     from datasets import List, Value
 
-    if isinstance(values[0], list):
-        return List(Value("int32"))
-    return Value("float32" if isinstance(values[0], float) else "int64")
+    first = values[0]
+    if isinstance(first, list):
+        return List(Value("float32" if isinstance(first[0], float) else "int32"))
+    return Value("float32" if isinstance(first, float) else "int64")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from analog_lora_cli.config.sections.own_data import OwnDataSection
 from analog_lora_cli.errors import DataError, UsageError
+from analog_lora_cli.runtime.package_files import is_package_path
 from analog_lora_cli.tasks.data.files import Row, locate, read_table, require_columns
 from analog_lora_cli.tasks.data.hub import load_hub_split
 
@@ -24,6 +26,30 @@ class DataSource:
     def splits_training_data(self) -> bool:
         """Whether a share of the training data is the validation data."""
         return self.config.validation_file is None and self.config.validation_split is None
+
+    def file_role(self, role: str) -> str:
+        """Role whose file or data set holds the rows of `train` or `validation`."""
+        return "train" if self.splits_training_data else role
+
+    def files(self) -> dict[str, Path]:
+        """The local files by role, as `Task.data_files`; the training file is that of the validation too, if it is
+        split.
+
+        A training file that is gone is left out where the validation data are their own: what it says about the model
+        is in the checkpoint.
+
+        Raises:
+            DataError, UsageError: as `Task.data_files`.
+        """
+        roles = {"train": self.config.train_file, "validation": self.config.validation_file}
+        files: dict[str, Path] = {}
+        for role, name in roles.items():
+            needed = role == "validation" or self.splits_training_data
+            if name is not None and (needed or is_package_path(name) or Path(name).expanduser().is_file()):
+                files[role] = locate(name, f"task.{role}_file")
+        if self.splits_training_data and "train" in files:
+            files["validation"] = files["train"]
+        return files
 
     def name(self, role: str) -> str:
         """Name of the file or data set of `train` or `validation`, for messages.

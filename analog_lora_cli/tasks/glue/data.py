@@ -53,7 +53,7 @@ GLUE = {
 }
 
 
-class LabelledTexts(NamedTuple):
+class GlueSample(NamedTuple):
     """One sample of a GLUE split."""
 
     texts: tuple[str, ...]
@@ -62,7 +62,7 @@ class LabelledTexts(NamedTuple):
     """Class 0, 1, ...; for regression a number."""
 
 
-def read_glue(path: Path, spec: GlueSpec) -> Iterator[LabelledTexts]:
+def read_glue(path: Path, spec: GlueSpec) -> Iterator[GlueSample]:
     """The samples of a CSV, JSON or JSONL file with GLUE's column names and `label`, one by one.
 
     Classes stand there as numbers, in the hub's order, or by name; STS-B's similarities as numbers from 0 to 5.
@@ -75,14 +75,14 @@ def read_glue(path: Path, spec: GlueSpec) -> Iterator[LabelledTexts]:
     for row in read_table(path, (*spec.columns, LABEL)):
         where = f"{path}, {row.where}"
         texts = tuple(text_value(row.values[name], f"{where}: column {name!r}") for name in spec.columns)
-        yield LabelledTexts(texts, parse(row.values[LABEL], spec, where))
+        yield GlueSample(texts, parse(row.values[LABEL], spec, where))
 
 
-def glue_from_hub(dataset: datasets.Dataset, spec: GlueSpec) -> Iterator[LabelledTexts]:
+def glue_from_hub(dataset: datasets.Dataset, spec: GlueSpec) -> Iterator[GlueSample]:
     """The samples of a split of the hub's GLUE, one by one."""
     convert: type = float if spec.regression else int
     for row in dataset:
-        yield LabelledTexts(tuple(row[name] for name in spec.columns), convert(row[LABEL]))
+        yield GlueSample(tuple(row[name] for name in spec.columns), convert(row[LABEL]))
 
 
 def _number(value: object) -> float | None:

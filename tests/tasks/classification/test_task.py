@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,39 +15,11 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import DataError, UsageError
 from analog_lora_cli.tasks import make_task
 from analog_lora_cli.workflows.train import settled, train
+from tests.tasks.classification.own_data import task, write
 from tests.tasks.section import task_section
 
 KINDS = ["cold", "fast", "good", "warm"]
 ROWS = [{"remark": f"the tile is {kind}", "topic": kind} for kind in KINDS * 10]
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> str:
-    """A file of the kind that its suffix says."""
-    if path.suffix in (".csv", ".tsv"):
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
-            writer.writeheader()
-            writer.writerows(rows)
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(rows))
-    elif path.suffix == ".jsonl":
-        path.write_text("\n".join(json.dumps(row) for row in rows))
-    else:
-        import pyarrow
-        from pyarrow import ipc, parquet
-
-        table = pyarrow.Table.from_pylist(rows)
-        if path.suffix == ".parquet":
-            parquet.write_table(table, path)
-        else:
-            with ipc.new_stream(str(path), table.schema) as stream_writer:
-                stream_writer.write_table(table)
-    return str(path)
-
-
-def task(train_file: str | None, validation: str | None = None, name: str = "classification", **keys: Any) -> Any:
-    options = {"text_columns": ["remark"], "label_column": "topic", **keys}
-    return make_task(task_section(name=name, train_file=train_file, validation_file=validation, **options), seed=3)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "json", "jsonl", "parquet", "arrow"])
@@ -70,7 +41,7 @@ def test_labels_that_are_numbers_stand_in_their_order(tmp_path: Path) -> None:
     chosen = task(write(tmp_path / "data.json", rows), labels=None)
     assert chosen.scan("train").names == ["10", "2", "true"]
     rows = [{"remark": "a", "topic": label} for label in (10, 9, 2, 10)]
-    assert task(write(tmp_path / "data.json", rows), validation_share=0.001, labels=None)._scanned("train").names
+    assert task(write(tmp_path / "data.json", rows), validation_share=0.001, labels=None).scan("train").names
     assert task(write(tmp_path / "own.csv", rows), write(tmp_path / "v.csv", rows)).names == ["2", "9", "10"]
 
 
