@@ -131,10 +131,12 @@ class Distillation(BatchLoss):
             return None
         checkpoint = read_checkpoint(Path(self.config.teacher))
         verify_adapter(checkpoint, FIRST_ADAPTER)
-        if checkpoint.config.task.name != self.task.config.name:
+        taught, own = checkpoint.config.task, self.task.config
+        if not taught.same_head(own):
+            other = taught.name if taught.name != own.name else f"{own.name} with other classes"
             raise UsageError(
-                f"objective.teacher: {checkpoint.folder} was trained for {checkpoint.config.task.name}, whose outputs "
-                f"are not those of {self.task.config.name}: name a checkpoint of the same task"
+                f"objective.teacher: {checkpoint.folder} was trained for {other}, whose outputs are not those of this "
+                f"{own.name}: name a checkpoint of the same task"
             )
         return checkpoint
 

@@ -33,6 +33,8 @@ class Answers(ABC):
 
     compared: Compared
     """What the metrics compare."""
+    expression = "outputs.logits"
+    """Python expression for what a reader of an exported model wants, with `outputs` for the model's result."""
 
     @property
     @abstractmethod
@@ -153,6 +155,7 @@ class ClassSet(Classes):
     threshold: float
     """Probability from which a class is predicted."""
     compared = "sets of classes"
+    expression = "outputs.logits.sigmoid()"
     problem_type = "multi_label_classification"
 
     def predicted(self, outputs_NW: npt.NDArray[np.floating]) -> Column:

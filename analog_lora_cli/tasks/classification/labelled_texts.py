@@ -93,7 +93,7 @@ class LabelledTexts(Task):
     @property
     def example(self) -> Example:
         pair = ("The weights lie on tiles.", "The tiles hold the weights.")
-        return Example(pair[: len(self.text_columns)], "outputs.logits")
+        return Example(pair[: len(self.text_columns)], self.answers.expression)
 
     def model_options(self) -> dict[str, object]:
         """`num_labels` and `problem_type`; for classes also `id2label` and `label2id`."""

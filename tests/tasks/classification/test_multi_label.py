@@ -15,6 +15,7 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import DataError
 from analog_lora_cli.workflows.train import train
 from tests.tasks.classification.own_data import task, write
+from tests.tasks.section import task_section
 
 CLASSES = ["cold", "fast", "warm"]
 SETS = [["cold"], [], ["fast", "cold"], ["warm", "fast"]]
@@ -176,4 +177,24 @@ def test_trained_measured_and_exported(
     assert main(["export", str(tmp_path / "run"), "--format", "merged", "--output", str(tmp_path / "out")]) == 0
     exported = AutoConfig.from_pretrained(tmp_path / "out")
     assert exported.id2label == dict(enumerate(CLASSES)) and exported.problem_type == "multi_label_classification"
+    assert "print(outputs.logits.sigmoid())" in (tmp_path / "out/README.md").read_text()
     capsys.readouterr()
+
+
+def test_each_class_is_a_choice_between_yes_and_no(tmp_path: Path) -> None:
+    """As distillation compares two models."""
+    import torch
+
+    chosen = multi_label(write(tmp_path / "data.json", ROWS))
+    logits_NW = torch.tensor([[0.3, -2.0, 1.0], [4.0, 0.0, -0.5]])
+    (choices,) = chosen.choices({"logits": logits_NW}, {})
+    torch.testing.assert_close(choices.softmax(dim=-1)[:, 0], logits_NW.sigmoid().flatten())
+
+
+def test_a_head_fits_the_same_classes_and_as_many_for_a_text() -> None:
+    def section(**keys: Any) -> Any:
+        return task_section(name="classification", labels=["cold", "warm"], **keys)
+
+    assert section(multi_label=True).same_head(section(multi_label=True, threshold=0.3))
+    assert not section(multi_label=True).same_head(section())
+    assert not section().same_head(task_section(name="classification", labels=["warm", "cold"]))

@@ -1,4 +1,4 @@
-"""F1 in percent: of class 1 of two, of more the mean over the classes."""
+"""F1 in percent: of class 1 of two; of more, or of sets of classes (`multilabel`), the mean over the classes."""
 
 from analog_lora_cli.tasks.metric_module import metric_module
 
