@@ -94,14 +94,18 @@ class Clusters:
             statistic: the metric.
             readings: columns of each reading, with those that all share.
         """
-        moments_RNK = np.stack([statistic.moments(columns) for columns in readings])
-        count, _, width = moments_RNK.shape
-        sums_GRK = np.zeros((self.count, count, width))
-        np.add.at(sums_GRK, self.of_sample, np.moveaxis(moments_RNK, 0, 1))
         sizes_G = np.bincount(self.of_sample, minlength=self.count).astype(np.float64)
         share_BG = draws(SAMPLES, self.count)
-        totals_BRK = (share_BG @ sums_GRK.reshape(self.count, -1)).reshape(REPLICATES, count, width)
-        return statistic.value(totals_BRK / (share_BG @ sizes_G)[:, None, None])
+        sizes_B1 = (share_BG @ sizes_G)[:, None]
+        # One reading after the other: with a thousand classes, all moments together would take gigabytes.
+        sums = (self._sums(statistic.moments(columns)) for columns in readings)
+        return np.stack([statistic.value(share_BG @ sums_GK / sizes_B1) for sums_GK in sums], axis=-1)
+
+    def _sums(self, moments_NK: Array) -> Array:
+        """(G, K): sums of the moments over the samples of each cluster."""
+        sums_GK = np.zeros((self.count, moments_NK.shape[1]))
+        np.add.at(sums_GK, self.of_sample, moments_NK)
+        return sums_GK
 
 
 @dataclass(frozen=True)
