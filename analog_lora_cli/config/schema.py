@@ -18,6 +18,7 @@ from analog_lora_cli.config.sections import classification as _classification  #
 from analog_lora_cli.config.sections import distillation as _distillation  # noqa: F401  (registers its objective)
 from analog_lora_cli.config.sections import grpo as _grpo  # noqa: F401  (registers its objective)
 from analog_lora_cli.config.sections import reasoning as _reasoning  # noqa: F401  (registers its task)
+from analog_lora_cli.config.sections import token_classification as _token_classification  # noqa: F401  (registers its task)
 from analog_lora_cli.config.sections.adapter import AdapterSection, LoraSection
 from analog_lora_cli.config.sections.drift import DriftConfig
 from analog_lora_cli.config.sections.energy import EnergyConfig

@@ -11,6 +11,7 @@ from analog_lora_cli.tasks.causal.text import NextToken
 from analog_lora_cli.tasks.classification.task import TextClassification, TextRegression
 from analog_lora_cli.tasks.glue.task import Classification
 from analog_lora_cli.tasks.squad.task import QuestionAnswering, QuestionAnsweringV2
+from analog_lora_cli.tasks.token_classification.task import TokenClassification
 
 _kinds: Registry[type[Task]] = Registry("task")
 
@@ -41,6 +42,7 @@ register(QuestionAnsweringV2)
 register(Classification)
 register(TextClassification)
 register(TextRegression)
+register(TokenClassification)
 register(Instructions)
 register(Reasoning)
 register(NextToken)

@@ -195,7 +195,7 @@ def require_columns(where: str, present: Sequence[str], columns: Sequence[str]) 
 
 
 @contextmanager
-def _lines(path: Path, newline: str) -> Iterator[TextIO]:
+def text_lines(path: Path, newline: str) -> Iterator[TextIO]:
     """A UTF-8 file, to be read line by line.
 
     Raises:
@@ -210,7 +210,7 @@ def _lines(path: Path, newline: str) -> Iterator[TextIO]:
 
 
 def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    with _lines(path, newline="") as file:
+    with text_lines(path, newline="") as file:
         yield from _parsed_csv(path, csv.reader(file, strict=True), columns)
 
 
@@ -251,7 +251,7 @@ def _arrow_batches(path: Path) -> Iterator[RecordBatch]:
 
 
 def _tsv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    with _lines(path, newline="") as file:
+    with text_lines(path, newline="") as file:
         yield from _parsed_csv(path, csv.reader(file, strict=True, delimiter="\t"), columns)
 
 
@@ -295,7 +295,7 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def _jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    with _lines(path, newline="\n") as file:
+    with text_lines(path, newline="\n") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 values = _parse_json(line, str(path), number)

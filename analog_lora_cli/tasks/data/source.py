@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ class DataSource:
     """Rows for training and validation."""
 
     config: OwnDataSection
+    read: Callable[[Path, Sequence[str]], Iterator[Row]] = read_table
+    """Reader of a file, given the columns that must be there."""
 
     @property
     def splits_training_data(self) -> bool:
@@ -66,23 +69,43 @@ class DataSource:
     def rows(self, role: str, columns: Sequence[str]) -> Iterator[Row]:
         """The rows of `train` or `validation`; both are all of the training data where no validation data are given.
 
-        Classes that the hub numbers and names are given by name.
+        Classes that the hub numbers and names are given by name, also in lists.
 
         Raises:
             DataError, HubError, UsageError: the data cannot be read.
         """
         file, split = self.place(role)
         if file is not None:
-            yield from read_table(locate(file, f"task.{role}_file"), columns)
+            yield from self.read(locate(file, f"task.{role}_file"), columns)
             return
         assert self.config.dataset is not None and split is not None
         entries = load_hub_split(self.config.dataset, self.config.dataset_config, split)
         require_columns(self.name(role), entries.column_names, columns)
-        names = {column: getattr(entries.features[column], "names", None) for column in columns}
+        names = {column: _class_names(entries.features[column]) for column in columns}
         classes = {column: own for column, own in names.items() if own is not None}
         for number, entry in enumerate(entries, start=1):
-            named = {c: classes[c][entry[c]] for c in classes if entry[c] != -1}
+            named = {column: _named(entry[column], own) for column, own in classes.items()}
             yield Row(f"row {number}", {**entry, **named})
+
+    def files(self) -> dict[str, Path]:
+        """The local files, by role; the training file is that of the validation too, if it is split.
+
+        A training file that is gone is left out where the validation data are their own: what it says about the model
+        is in the checkpoint.
+
+        Raises:
+            DataError: a file that is needed does not exist.
+            UsageError: a package that is needed is not installed.
+        """
+        roles = {"train": self.config.train_file, "validation": self.config.validation_file}
+        files: dict[str, Path] = {}
+        for role, name in roles.items():
+            needed = role == "validation" or self.splits_training_data
+            if name is not None and (needed or is_package_path(name) or Path(name).expanduser().is_file()):
+                files[role] = locate(name, f"task.{role}_file")
+        if self.splits_training_data and "train" in files:
+            files["validation"] = files["train"]
+        return files
 
     def share_of(self, role: str, count: int) -> npt.NDArray[np.intp]:
         """Indices of those of `count` rows that belong to `train` or `validation`, ascending.
@@ -120,3 +143,16 @@ class DataSource:
                 "task.dataset"
             )
         return file, split
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    """Names of the classes of a column of the hub, or of those in its lists; None if it holds something else."""
+    names: list[str] | None = getattr(getattr(feature, "feature", feature), "names", None)
+    return names
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    """A class, or a list of classes, by name; -1, the mark of unlabelled data, stays."""
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    return value if value is None or value == -1 else names[value]

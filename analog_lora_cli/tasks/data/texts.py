@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from analog_lora_cli.errors import UsageError
 from analog_lora_cli.tasks.data.features import model_input_names
 
 if TYPE_CHECKING:
@@ -25,3 +26,20 @@ def encoded_texts(
         encoded = tokenizer(*texts, truncation=True, max_length=max_length, padding=False, return_attention_mask=True)
         for index in range(len(chunk)):
             yield {name: encoded[name][index] for name in names}
+
+
+def require_offsets(tokenizer: PreTrainedTokenizerBase, task: str) -> None:
+    """Check that a tokenizer knows each token's place in the text.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        task: name of the task that needs it.
+
+    Raises:
+        UsageError: it is a slow one.
+    """
+    if not tokenizer.is_fast:
+        raise UsageError(
+            f"task {task} needs a fast tokenizer, which knows each token's place in the text; "
+            f"{type(tokenizer).__name__} of this model is a slow one: choose a model with a tokenizer.json"
+        )

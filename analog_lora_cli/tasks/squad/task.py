@@ -15,6 +15,7 @@ from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Task
 from analog_lora_cli.tasks.data.features import FeatureValue, mapped_features, model_input_names
 from analog_lora_cli.tasks.data.files import locate
 from analog_lora_cli.tasks.data.hub import load_hub_split
+from analog_lora_cli.tasks.data.texts import require_offsets
 from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.tasks.scores import CLUSTER, Column, Scores
 from analog_lora_cli.tasks.squad.answer_spans import SpanDecoder, SpanRules, WindowMap
@@ -73,7 +74,7 @@ class QuestionAnswering(Task):
         Raises:
             DataError, HubError, UsageError: as `Task.train_features`.
         """
-        _check_tokenizer(tokenizer, self.config)
+        require_offsets(tokenizer, self.config.name)
         questions = self._questions("train", self.config.train_file)
         subset = [questions[index] for index in self.training_subset(len(questions))]
 
@@ -85,7 +86,7 @@ class QuestionAnswering(Task):
         return mapped_features(rows())
 
     def eval_sets(self, tokenizer: PreTrainedTokenizerBase) -> list[EvalSet]:
-        _check_tokenizer(tokenizer, self.config)
+        require_offsets(tokenizer, self.config.name)
         questions = self._validation
         maps: list[WindowMap] = []
 
@@ -226,14 +227,6 @@ def answer_tokens(question: Question, window: WindowMap) -> tuple[int, int]:
     first = int(np.searchsorted(ends, begin, side="right"))
     last = int(np.searchsorted(starts, end, side="left")) - 1
     return (int(tokens[first]), int(tokens[last])) if first <= last else null
-
-
-def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: SquadSection) -> None:
-    if not tokenizer.is_fast:
-        raise UsageError(
-            f"task {config.name} needs a fast tokenizer, which knows each token's place in the text; "
-            f"{type(tokenizer).__name__} of this model is a slow one: choose a model with a tokenizer.json"
-        )
 
 
 def _question_room(tokenizer: PreTrainedTokenizerBase, max_length: int, doc_stride: int) -> int:

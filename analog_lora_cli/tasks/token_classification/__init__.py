@@ -1,0 +1,1 @@
+"""Tags for the words of a text: named entities, parts of speech."""
