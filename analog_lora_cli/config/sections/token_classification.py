@@ -40,20 +40,27 @@ class TokenClassificationSection(OwnDataSection):
     """Metrics, the headline first: f1, precision and recall of whole entities, as seqeval counts them, and accuracy of
     words. null: all of them, but only accuracy where tags mark no entities as B-PER and I-PER do."""
 
-    doc_stride: Annotated[int, Affects("architecture", "read", "training"), Unit("tokens")] = Field(default=32, ge=0)
-    """Overlap of the windows of a sentence of more than `max_length` tokens. A word counts in one of them, where it
-    stands farthest from the edges."""
+    doc_stride: Annotated[int | None, Affects("architecture", "read", "training"), Unit("tokens")] = Field(
+        default=None, ge=0
+    )
+    """Overlap of the windows of a sentence of more than `max_length` tokens; null: a quarter of it. A word counts in
+    one window, where it stands farthest from the edges."""
 
     @model_validator(mode="after")
     def _consistent(self) -> TokenClassificationSection:
         if self.tokens_column == self.tags_column:
             raise ValueError(f"tags_column: {self.tags_column!r} is the tokens_column too")
-        if self.doc_stride >= self.max_length:
+        if self.doc_stride is not None and self.doc_stride >= self.max_length:
             raise ValueError(f"doc_stride ({self.doc_stride}) must be below max_length ({self.max_length})")
         twice = [name for name in self.metrics or [] if (self.metrics or []).count(name) > 1]
         if twice:
             raise ValueError(f"metrics: {twice[0]} stands there twice")
         return self
+
+    @property
+    def overlap(self) -> int:
+        """Tokens that two windows of a sentence share."""
+        return self.max_length // 4 if self.doc_stride is None else self.doc_stride
 
     def same_head(self, other: TaskSection) -> bool:
         """Whether the other task has the same tags too."""

@@ -198,7 +198,7 @@ class TokenClassification(Task):
     ) -> Iterator[tuple[int, list[Window]]]:
         """Number of words, and windows, of each of some sentences, given by ascending numbers."""
         require_offsets(tokenizer, self.config.name)
-        maker = SentenceWindows(tokenizer, self.config.max_length, self.config.doc_stride)
+        maker = SentenceWindows(tokenizer, self.config.max_length, self.config.overlap)
         lengths = self.data.tags(role).lengths[numbers].tolist()
         yield from zip(lengths, maker.of(self.data.sentences(role, numbers)), strict=True)
 

@@ -64,8 +64,8 @@ class SentenceWindows:
         room = max_length - tokenizer.num_special_tokens_to_add()
         if stride >= room:
             raise UsageError(
-                f"task.doc_stride ({stride}) must be below the {room} tokens of a sentence for which task.max_length "
-                f"({max_length}) has room; lower the one or raise the other"
+                f"task.doc_stride ({stride}) must be below the {room} tokens of a sentence that task.max_length "
+                f"({max_length}) has room for; lower the one or raise the other"
             )
         self._tokenizer = tokenizer
         self._names = model_input_names(tokenizer)
