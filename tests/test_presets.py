@@ -39,6 +39,7 @@ OWN = [
     "smoke-glue-lora",
     "analog-foundation-models",
     "own-classification",
+    "own-token-classification",
 ]
 ENCODERS = [name for name in preset_names() if not load_config(preset=name).task.pretrained_head]
 """Presets of encoders; those of language models: test_language_presets."""
@@ -86,6 +87,9 @@ def data(tmp_path_factory: pytest.TempPathFactory, squad_files: tuple[Path, Path
     own = folder / "own.csv"
     own.write_text("text,label\n" + "".join(f"the tile,{kind}\n" for kind in ("good", "bad") * 8))
     made["classification"] = {"train_file": str(own)}
+    tagged = folder / "own.conll"
+    tagged.write_text("the O\ntile B-PART\n\n" * 8)
+    made["token_classification"] = {"train_file": str(tagged)}
     for name, task in TASKS.items():
         file = folder / f"{name}.csv"
         file.write_text(

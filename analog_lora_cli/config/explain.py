@@ -147,12 +147,11 @@ def _only_for(registry: SectionRegistry | None, name: str) -> str:
 
 
 def _special(registry: SectionRegistry | None, name: str, first: FieldInfo) -> tuple[str, ...]:
-    for item in first.metadata:
-        if isinstance(item, OneOf):
-            return tuple(f"{entry}: {item.registry[entry].description}" for entry in item.registry.names())
+    entries = [item.registry for item in first.metadata if isinstance(item, OneOf)]
+    described = tuple(f"{entry}: {known[entry].description}" for known in entries for entry in known.names())
     if registry is None or name == registry.key:
-        return ()
-    return tuple(
+        return described
+    return described + tuple(
         f"{', '.join(names)}: {_text(kind.model_fields[name].description)}"
         for kind, names in registry.kinds().items()
         if name in kind.model_fields and kind.model_fields[name].description != first.description

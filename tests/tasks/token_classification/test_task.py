@@ -173,13 +173,13 @@ def test_a_tag_of_the_validation_data_only(tokenizer: Any, tmp_path: Path) -> No
         ("metrics: [f2]", "expected one of f1, precision, recall, accuracy, got 'f2'"),
         ("metrics: [f1, f1]", "f1 stands there twice"),
         ("tags_column: tokens", "'tokens' is the tokens_column too"),
-        ("doc_stride: 32", "doc_stride (32) must be below max_length (32)"),
+        ("doc_stride: 320", "doc_stride (320) must be below max_length (320)"),
         ("label_column: tags", "label_column: unknown key for task token_classification"),
         ("tag_column: tags", "did you mean task.tags_column"),
     ],
 )
 def test_wrong_keys(keys: str, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    command = ["train", "--preset", "smoke-glue-lora", "--output", str(tmp_path / "run")]
+    command = ["train", "--preset", "squad-lora", "--output", str(tmp_path / "run")]
     assert main([*command, "--set", f"task={{name: token_classification, {keys}}}"]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()
