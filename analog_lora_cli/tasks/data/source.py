@@ -87,26 +87,6 @@ class DataSource:
             named = {column: _named(entry[column], own) for column, own in classes.items()}
             yield Row(f"row {number}", {**entry, **named})
 
-    def files(self) -> dict[str, Path]:
-        """The local files, by role; the training file is that of the validation too, if it is split.
-
-        A training file that is gone is left out where the validation data are their own: what it says about the model
-        is in the checkpoint.
-
-        Raises:
-            DataError: a file that is needed does not exist.
-            UsageError: a package that is needed is not installed.
-        """
-        roles = {"train": self.config.train_file, "validation": self.config.validation_file}
-        files: dict[str, Path] = {}
-        for role, name in roles.items():
-            needed = role == "validation" or self.splits_training_data
-            if name is not None and (needed or is_package_path(name) or Path(name).expanduser().is_file()):
-                files[role] = locate(name, f"task.{role}_file")
-        if self.splits_training_data and "train" in files:
-            files["validation"] = files["train"]
-        return files
-
     def share_of(self, role: str, count: int) -> npt.NDArray[np.intp]:
         """Indices of those of `count` rows that belong to `train` or `validation`, ascending.
 

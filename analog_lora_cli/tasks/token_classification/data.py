@@ -74,7 +74,7 @@ class TaggedSentences:
         Raises:
             DataError, HubError, UsageError: the data cannot be read, or are of another form.
         """
-        role = "train" if self.source.splits_training_data else role
+        role = self.source.file_role(role)
         if role not in self._scans:
             self._scans[role] = self._scan(role)
         return self._scans[role]

@@ -95,6 +95,15 @@ def test_a_long_sentence_loses_no_word(letter_tokenizer: Any, tmp_path: Path) ->
     assert len(logits) > 2 and found.score(logits).metrics == {"accuracy": 100.0}
 
 
+def test_an_objective_compares_the_words_that_count() -> None:
+    import torch
+
+    logits = torch.arange(24.0).reshape(2, 4, 3)
+    labels = torch.tensor([[-100, 1, -100, 0], [-100, 2, -100, -100]])
+    (choices,) = task(None).choices({"logits": logits}, {"labels": labels})
+    assert choices.tolist() == logits[[0, 0, 1], [1, 3, 1]].tolist()
+
+
 def test_tags_that_mark_no_entities(tokenizer: Any, tmp_path: Path) -> None:
     file = write(tmp_path / "data.json", [{"words": ["yes", "no", "no"], "ner": [2, 10, 2]}])
     chosen = task(file, file)
