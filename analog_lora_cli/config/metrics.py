@@ -12,7 +12,7 @@ from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.registry import OneOf, Registry
 from analog_lora_cli.config.section import Section
 
-Compared = Literal["classes", "sets of classes", "numbers"]
+Compared = Literal["classes", "sets of classes", "tags", "numbers"]
 """What the labels and the predictions of samples are."""
 
 
@@ -37,9 +37,9 @@ METRICS: Registry[BuiltInMetric] = Registry("metric")
 """Metrics by name; each is also a module of `evaluate` in this package's folder `data/metrics`."""
 
 METRICS.register(
-    ["accuracy", "f1", "f1_micro", "f1_macro", "f1_weighted", "precision", "recall"],
-    BuiltInMetric(),
+    ["accuracy", "f1", "precision", "recall"], BuiltInMetric(compares=("classes", "sets of classes", "tags"))
 )
+METRICS.register(["f1_micro", "f1_macro", "f1_weighted"], BuiltInMetric())
 METRICS.register(["matthews_correlation"], BuiltInMetric(compares=("classes",)))
 METRICS.register(["pearson", "spearman", "r2"], BuiltInMetric(compares=("numbers",)))
 METRICS.register(

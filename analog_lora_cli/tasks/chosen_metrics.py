@@ -1,4 +1,4 @@
-"""The metrics that `task.metrics` asks for, of predicted and true classes, sets of classes or numbers."""
+"""The metrics that `task.metrics` asks for, of predicted and true classes, sets of classes, tags or numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from analog_lora_cli.tasks.class_statistics import (
 )
 from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.tasks.sample_statistics import LABEL, Accuracy, Correlation, SampleStatistic
-from analog_lora_cli.tasks.scores import PREDICTION, Column, columns_of
+from analog_lora_cli.tasks.scores import PREDICTION, Column, Columns, columns_of
+from analog_lora_cli.tasks.tag_statistics import TAG_STATISTICS
 
 Statistic = Callable[[int], SampleStatistic]
 """Function from the number of classes to a metric's function of the samples."""
@@ -46,6 +47,12 @@ _CLASS_SETS: Mapping[str, Statistic] = {
     "f1_macro": lambda classes: ClassSetScore(classes, "f1", "macro"),
     "f1_weighted": lambda classes: ClassSetScore(classes, "f1", "weighted"),
 }
+_TAGS: Mapping[str, Statistic] = {
+    "accuracy": lambda classes: TAG_STATISTICS["accuracy"],
+    "f1": lambda classes: TAG_STATISTICS["f1"],
+    "precision": lambda classes: TAG_STATISTICS["precision"],
+    "recall": lambda classes: TAG_STATISTICS["recall"],
+}
 _NUMBERS: Mapping[str, Statistic] = {
     "pearson": lambda classes: Correlation(),
     "spearman": lambda classes: Correlation(ranks=True),
@@ -57,10 +64,13 @@ _NUMBERS: Mapping[str, Statistic] = {
 _STATISTICS: Mapping[Compared, Mapping[str, Statistic]] = {
     "classes": _CLASSES,
     "sets of classes": _CLASS_SETS,
+    "tags": _TAGS,
     "numbers": _NUMBERS,
 }
 MULTI_LABEL = "multilabel"
 """Configuration of modules of `evaluate` that compares sets of classes, as 0 or 1 for each class."""
+TAGS = "tags"
+"""Configuration of the modules that come along that compares tags, a list of names for each sentence."""
 
 
 def built_in(name: str, compared: Compared, classes: int) -> Metric:
@@ -94,13 +104,17 @@ def compute(name: str, compared: Compared, predicted: Column, gold: Column, clas
     """
     if classes is None:
         classes = gold.shape[1] if gold.ndim == 2 else max(2, int(max(predicted.max(), gold.max())) + 1)
-    return value_of(built_in(name, compared, classes), predicted, gold)
+    return value_of(built_in(name, compared, classes), compared_columns(predicted, gold))
 
 
-def value_of(metric: Metric, predicted: Column, gold: Column) -> float:
-    """A metric of all samples."""
+def compared_columns(predicted: Column, gold: Column) -> Columns:
+    """Predictions and labels as columns."""
+    return {**columns_of(PREDICTION, predicted), **columns_of(LABEL, gold)}
+
+
+def value_of(metric: Metric, columns: Columns) -> float:
+    """A metric of all samples of some columns."""
     assert metric.statistic is not None
-    columns = {**columns_of(PREDICTION, predicted), **columns_of(LABEL, gold)}
     return float(metric.statistic.value(metric.statistic.moments(columns).mean(axis=0)))
 
 
@@ -140,11 +154,24 @@ class ChosenMetrics:
             gold: labels.
 
         Raises:
+            UsageError, AnaloraError: as for `values_of`.
+        """
+        return self.values_of(compared_columns(predicted, gold), predicted.tolist(), gold.tolist())
+
+    def values_of(self, columns: Columns, predicted: Sequence[Any], gold: Sequence[Any]) -> dict[str, float]:
+        """The metrics by name, each in its unit.
+
+        Args:
+            columns: what the statistics of the metrics are functions of.
+            predicted: predictions as modules of `evaluate` take them, one entry for each sample.
+            gold: labels likewise.
+
+        Raises:
             UsageError: a module cannot be loaded.
             AnaloraError: a module failed, or gave no such number.
         """
         return {
-            metric.name: value_of(metric, predicted, gold)
+            metric.name: value_of(metric, columns)
             if isinstance(choice, str)
             else module_value(self._modules[choice.key], choice, predicted, gold)
             for choice, metric in zip(self.choices, self.metrics, strict=True)
@@ -177,14 +204,14 @@ def load_module(name: str, configuration: str | None = None) -> Any:
         raise UsageError(f"task.metrics: {name} cannot be loaded by evaluate: {reason}\n  {remedy}.") from error
 
 
-def module_value(module: Any, choice: ModuleMetric, predicted: Column, gold: Column) -> float:
+def module_value(module: Any, choice: ModuleMetric, predicted: Sequence[Any], gold: Sequence[Any]) -> float:
     """One entry of a module's result, scaled.
 
     Raises:
         AnaloraError: the module failed, or its result has no such number.
     """
     try:
-        result = module.compute(predictions=predicted.tolist(), references=gold.tolist(), **choice.options)
+        result = module.compute(predictions=predicted, references=gold, **choice.options)
     except Exception as error:  # As above.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise AnaloraError(f"task.metrics: {choice.name} failed: {type(error).__name__}: {reason}") from error

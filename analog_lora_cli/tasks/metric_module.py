@@ -10,14 +10,16 @@ import evaluate
 import numpy as np
 
 from analog_lora_cli.config.metrics import METRICS, Compared
-from analog_lora_cli.tasks.chosen_metrics import MULTI_LABEL, compute
+from analog_lora_cli.tasks.chosen_metrics import MULTI_LABEL, TAGS, compute
+from analog_lora_cli.tasks.token_classification.metrics import compute_of_tags
 
-Answers = Sequence[float] | Sequence[Sequence[int]]
 _FORMS: dict[Compared, tuple[Any, str]] = {
     "classes": (datasets.Value("int64"), "class numbers 0, 1, ..."),
     "sets of classes": (datasets.List(datasets.Value("int64")), "0 or 1 for each class"),
+    "tags": (datasets.List(datasets.Value("string")), "names of the tags of each sentence"),
     "numbers": (datasets.Value("float64"), "numbers"),
 }
+_CONFIGURATIONS: dict[str | None, Compared] = {MULTI_LABEL: "sets of classes", TAGS: "tags"}
 
 
 def metric_module(name: str, description: str | None) -> type[evaluate.Metric]:
@@ -41,9 +43,11 @@ def metric_module(name: str, description: str | None) -> type[evaluate.Metric]:
 
         @property
         def _compared(self) -> Compared:
-            return "sets of classes" if self.config_name == MULTI_LABEL else compares[0]
+            return _CONFIGURATIONS.get(self.config_name, compares[0])
 
-        def _compute(self, predictions: Answers, references: Answers) -> dict[str, float]:
+        def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+            if self._compared == "tags":
+                return {name: compute_of_tags(name, predictions, references)}
             return {name: compute(name, self._compared, np.asarray(predictions), np.asarray(references))}
 
     return BuiltIn

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from math import inf
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from analog_lora_cli.config.effects import Affects, Unit
-from analog_lora_cli.config.metrics import METRICS, Compared, Metrics, ModuleMetric, check_metrics
+from analog_lora_cli.config.metrics import METRICS, Compared, Metrics, ModuleMetric
 from analog_lora_cli.config.registry import TASKS, shown
+from analog_lora_cli.config.sections.measured import MeasuredSection
 from analog_lora_cli.config.sections.own_data import OwnDataSection
 from analog_lora_cli.config.sections.task import TaskSection
 
@@ -37,7 +37,7 @@ def _named_weights(value: object) -> object:
     return {str(name).lower() if isinstance(name, bool) else str(name): float(w) for name, w in value.items()}
 
 
-class LabelledTextSection(OwnDataSection):
+class LabelledTextSection(OwnDataSection, MeasuredSection):
     """Base of the tasks with one label for a text or a pair of texts, in columns of any name."""
 
     text_columns: Annotated[list[str], Affects("architecture", "score", "training")] = Field(
@@ -54,27 +54,13 @@ class LabelledTextSection(OwnDataSection):
     `scale`, `value` (an entry of its result) and `options` where need be; its code is run. null: accuracy and f1;
     f1_micro, f1_macro and accuracy with `multi_label`; pearson and spearman of numbers."""
 
-    @property
-    @abstractmethod
-    def compares(self) -> Compared:
-        """What labels and predictions are."""
-
     @model_validator(mode="after")
-    def _metrics_suit(self) -> LabelledTextSection:
+    def _columns_differ(self) -> LabelledTextSection:
         columns = [*self.text_columns, self.label_column]
         twice = [name for name in columns if columns.count(name) > 1]
         if twice:
             raise ValueError(f"the column {twice[0]!r} stands twice among text_columns and label_column")
-        if self.metrics is not None:
-            try:
-                check_metrics(self.metrics, self.compares)
-            except ValueError as error:
-                raise ValueError(f"metrics: {error}") from error
         return self
-
-    @property
-    def own_code(self) -> list[str]:
-        return [metric.name for metric in self.metrics or [] if isinstance(metric, ModuleMetric)]
 
 
 class ClassificationSection(LabelledTextSection):
@@ -107,7 +93,7 @@ class ClassificationSection(LabelledTextSection):
 
     @property
     def compares(self) -> Compared:
-        """See `LabelledTextSection`."""
+        """See `MeasuredSection`."""
         return "sets of classes" if self.multi_label else "classes"
 
     @model_validator(mode="after")
@@ -142,7 +128,7 @@ class RegressionSection(LabelledTextSection):
 
     @property
     def compares(self) -> Compared:
-        """See `LabelledTextSection`."""
+        """See `MeasuredSection`."""
         return "numbers"
 
 

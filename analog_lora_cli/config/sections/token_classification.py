@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from analog_lora_cli.config.effects import Affects, Unit
+from analog_lora_cli.config.metrics import METRICS, Compared, Metrics, ModuleMetric
 from analog_lora_cli.config.registry import TASKS
+from analog_lora_cli.config.sections.measured import MeasuredSection
 from analog_lora_cli.config.sections.own_data import OwnDataSection
 from analog_lora_cli.config.sections.task import TaskSection
 
-TagMetric = Literal["f1", "precision", "recall", "accuracy"]
 
-
-class TokenClassificationSection(OwnDataSection):
+class TokenClassificationSection(OwnDataSection, MeasuredSection):
     """A tag for each word: named entities, parts of speech."""
 
     name: Annotated[Literal["token_classification"], Affects("architecture", "score", "training")] = (
@@ -36,9 +36,10 @@ class TokenClassificationSection(OwnDataSection):
     """Names of the tags, in the order of the model's outputs; null: those in the training data, sorted. A checkpoint
     holds them."""
 
-    metrics: Annotated[list[TagMetric] | None, Affects("score")] = Field(default=None, min_length=1)
-    """Metrics, the headline first: f1, precision and recall of whole entities, as seqeval counts them, and accuracy of
-    words. null: all of them, but only accuracy where tags mark no entities as B-PER and I-PER do."""
+    metrics: Annotated[list[str | ModuleMetric] | None, Field(min_length=1), Metrics(METRICS), Affects("score")] = None
+    """Metrics, the headline first: f1, precision and recall are those of whole entities, as seqeval counts them,
+    accuracy that of words. Any other module of `evaluate` gets a list of names for each sentence. null: the four, but
+    accuracy alone where tags mark no entities as B-PER and I-PER do."""
 
     doc_stride: Annotated[int | None, Affects("architecture", "read", "training"), Unit("tokens")] = Field(
         default=None, ge=0
@@ -47,15 +48,17 @@ class TokenClassificationSection(OwnDataSection):
     one window, where it stands farthest from the edges."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> TokenClassificationSection:
+    def _columns_and_windows_suit(self) -> TokenClassificationSection:
         if self.tokens_column == self.tags_column:
             raise ValueError(f"tags_column: {self.tags_column!r} is the tokens_column too")
         if self.doc_stride is not None and self.doc_stride >= self.max_length:
             raise ValueError(f"doc_stride ({self.doc_stride}) must be below max_length ({self.max_length})")
-        twice = [name for name in self.metrics or [] if (self.metrics or []).count(name) > 1]
-        if twice:
-            raise ValueError(f"metrics: {twice[0]} stands there twice")
         return self
+
+    @property
+    def compares(self) -> Compared:
+        """See `MeasuredSection`."""
+        return "tags"
 
     @property
     def overlap(self) -> int:

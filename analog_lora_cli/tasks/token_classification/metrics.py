@@ -1,48 +1,26 @@
-"""Metrics of tagged sentences, as quotients of counts over sentences."""
+"""Scores of tagged sentences."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import get_args
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from analog_lora_cli.config.sections.token_classification import TagMetric
-from analog_lora_cli.tasks.metric import Metric
-from analog_lora_cli.tasks.sample_statistics import PERCENT, Array, SampleStatistic, ratio
+from analog_lora_cli.tasks.chosen_metrics import ChosenMetrics
 from analog_lora_cli.tasks.scores import Columns, Scores
+from analog_lora_cli.tasks.tag_statistics import (
+    ENTITIES,
+    PREDICTED_ENTITIES,
+    RIGHT_ENTITIES,
+    RIGHT_WORDS,
+    TAG_STATISTICS,
+    WORDS,
+)
 from analog_lora_cli.tasks.token_classification.entities import Codes, Spans, TagSet
 
-WORDS, RIGHT_WORDS = "words", "right_words"
-ENTITIES, PREDICTED_ENTITIES, RIGHT_ENTITIES = "entities", "predicted_entities", "right_entities"
-
-
-@dataclass(frozen=True)
-class Quotient(SampleStatistic):
-    """Sum of one column by the sum of others; 0 where nothing is counted."""
-
-    above: str
-    below: tuple[str, ...]
-    scale: float = PERCENT
-
-    def moments(self, columns: Columns) -> Array:
-        below = np.sum([columns[name] for name in self.below], axis=0, dtype=np.float64)
-        return np.stack([columns[self.above].astype(np.float64), below], axis=-1)
-
-    def value(self, means: Array) -> Array:
-        return self.scale * ratio(means[..., 0], means[..., 1])
-
-
-METRICS: dict[TagMetric, Metric] = {
-    "f1": Metric("f1", statistic=Quotient(RIGHT_ENTITIES, (PREDICTED_ENTITIES, ENTITIES), 2 * PERCENT)),
-    "precision": Metric("precision", statistic=Quotient(RIGHT_ENTITIES, (PREDICTED_ENTITIES,))),
-    "recall": Metric("recall", statistic=Quotient(RIGHT_ENTITIES, (ENTITIES,))),
-    "accuracy": Metric("accuracy", statistic=Quotient(RIGHT_WORDS, (WORDS,))),
-}
-OF_WORDS: tuple[TagMetric, ...] = ("accuracy",)
-"""Those that need no entities."""
-ALL: tuple[TagMetric, ...] = get_args(TagMetric)
+Names = Sequence[Sequence[str]]
+"""Names of the tags of each sentence."""
 
 
 class TagScorer:
@@ -52,15 +30,14 @@ class TagScorer:
         tags: the tags.
         gold: (words,) numbers of the true tags, of all sentences one after another.
         lengths: (sentences,) numbers of words, none of them 0.
-        metrics: the metrics that are measured.
+        chosen: the metrics that are measured.
     """
 
-    def __init__(
-        self, tags: TagSet, gold: Codes, lengths: npt.NDArray[np.integer], metrics: tuple[Metric, ...]
-    ) -> None:
-        self._tags, self._gold, self._metrics = tags, gold, metrics
+    def __init__(self, tags: TagSet, gold: Codes, lengths: npt.NDArray[np.integer], chosen: ChosenMetrics) -> None:
+        self._tags, self._gold, self._chosen = tags, gold, chosen
         self._firsts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.intp)
         self._spans = self._spans_of(gold)
+        self._gold_names = self._names(gold)
         self.truth: Columns = {WORDS: np.asarray(lengths)}
         """Columns that all evaluations share, one number for each sentence."""
         if self._spans is not None:
@@ -77,19 +54,54 @@ class TagScorer:
         if spans is not None and self._spans is not None:
             samples[PREDICTED_ENTITIES] = self._by_sentence(spans.ends_W)
             samples[RIGHT_ENTITIES] = self._by_sentence(spans.common(self._spans))
-        columns = self.truth | samples
-        values = {metric.name: _value(metric, columns) for metric in self._metrics}
+        values = self._chosen.values_of(self.truth | samples, self._names(predicted), self._gold_names)
         return Scores(values, samples)
 
     def _spans_of(self, tags: Codes) -> Spans | None:
         """The entities; None if the tags mark none."""
         return self._tags.spans(tags, self._firsts) if self._tags.marks_entities else None
 
+    def _names(self, tags: Codes) -> list[list[str]]:
+        names = np.array(self._tags.names)[tags]
+        return [sentence.tolist() for sentence in np.split(names, self._firsts[1:])]
+
     def _by_sentence(self, counted: npt.NDArray[np.bool_]) -> npt.NDArray[np.integer]:
         counts: npt.NDArray[np.integer] = np.add.reduceat(counted.astype(np.int64), self._firsts)
         return counts
 
 
-def _value(metric: Metric, columns: Columns) -> float:
-    assert metric.statistic is not None
-    return float(metric.statistic.value(metric.statistic.moments(columns).mean(axis=0)))
+def check_tags(tags: TagSet, metric: str) -> None:
+    """Check that a metric that comes along can be computed of some tags.
+
+    Raises:
+        ValueError: it counts entities, and the tags mark none.
+    """
+    if TAG_STATISTICS[metric].of_entities and not tags.marks_entities:
+        such = "O alone" if tags.unmarked is None else repr(tags.unmarked)
+        raise ValueError(
+            f"{metric} counts entities, which tags such as B-PER, I-PER and O mark; these data have {such}: use "
+            "accuracy"
+        )
+
+
+def compute_of_tags(name: str, predicted: Names, gold: Names) -> float:
+    """A metric that comes along, of some sentences, in its unit.
+
+    Args:
+        name: one of `TAG_STATISTICS`.
+        predicted: predicted tags.
+        gold: true tags, as many in each sentence, and at least one.
+
+    Raises:
+        ValueError: sentences of other lengths; the metric counts entities, and the tags mark none.
+    """
+    lengths = [len(sentence) for sentence in gold]
+    if lengths != [len(sentence) for sentence in predicted] or not all(lengths):
+        raise ValueError("predictions and references need as many tags in each sentence, and at least one")
+    flat = [[tag for sentence in sentences for tag in sentence] for sentences in (predicted, gold)]
+    names = sorted({*flat[0], *flat[1]})
+    tags = TagSet(names)
+    check_tags(tags, name)
+    codes = [np.array([names.index(tag) for tag in one], dtype=np.int32) for one in flat]
+    scorer = TagScorer(tags, codes[1], np.array(lengths), ChosenMetrics([name], "tags", len(names)))
+    return scorer.score(codes[0]).metrics[name]

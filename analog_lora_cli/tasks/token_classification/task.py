@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from analog_lora_cli.config.metrics import ModuleMetric
 from analog_lora_cli.config.sections.task import TaskSection
-from analog_lora_cli.config.sections.token_classification import TagMetric, TokenClassificationSection
+from analog_lora_cli.config.sections.token_classification import TokenClassificationSection
 from analog_lora_cli.errors import DataError, UsageError
 from analog_lora_cli.tasks.base import EvalSet, Example, FloatArray, Task
+from analog_lora_cli.tasks.chosen_metrics import ChosenMetrics
 from analog_lora_cli.tasks.classification.labels import MOST_CLASSES, in_order, unknown_class
 from analog_lora_cli.tasks.data.collator import IGNORED
 from analog_lora_cli.tasks.data.features import FeatureValue, mapped_features
@@ -21,9 +23,10 @@ from analog_lora_cli.tasks.data.files import shorten
 from analog_lora_cli.tasks.data.texts import require_offsets
 from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.tasks.scores import Scores
+from analog_lora_cli.tasks.tag_statistics import TAG_STATISTICS
 from analog_lora_cli.tasks.token_classification.data import Numbers, TaggedSentences
 from analog_lora_cli.tasks.token_classification.entities import Codes, TagSet
-from analog_lora_cli.tasks.token_classification.metrics import ALL, METRICS, OF_WORDS, TagScorer
+from analog_lora_cli.tasks.token_classification.metrics import TagScorer, check_tags
 from analog_lora_cli.tasks.token_classification.windows import SentenceWindows, Window
 
 if TYPE_CHECKING:
@@ -70,24 +73,28 @@ class TokenClassification(Task):
         return TagSet(names)
 
     @cached_property
-    def metrics(self) -> tuple[Metric, ...]:  # type: ignore[override]
-        """The metrics, the headline first.
+    def chosen(self) -> ChosenMetrics:
+        """The metrics that are measured.
 
         Raises:
             UsageError: metrics of entities are asked for, and the tags mark none.
         """
-        unmarked = self.tags.unmarked
-        chosen: Sequence[TagMetric] | None = self.config.metrics
-        if chosen is None:
-            chosen = ALL if self.tags.marks_entities else OF_WORDS
-        of_entities = [name for name in chosen if name not in OF_WORDS]
-        if of_entities and not self.tags.marks_entities:
-            such = "O alone" if unmarked is None else repr(unmarked)
-            raise UsageError(
-                f"task.metrics: {of_entities[0]} counts entities, which tags such as B-PER, I-PER and O mark; these "
-                f"data have {such}: use accuracy"
-            )
-        return tuple(METRICS[name] for name in chosen)
+        choices: Sequence[str | ModuleMetric] | None = self.config.metrics
+        if choices is None:
+            of_words = [name for name, one in TAG_STATISTICS.items() if not one.of_entities]
+            choices = list(TAG_STATISTICS) if self.tags.marks_entities else of_words
+        try:
+            for name in choices:
+                if isinstance(name, str):
+                    check_tags(self.tags, name)
+        except ValueError as error:
+            raise UsageError(f"task.metrics: {error}") from error
+        return ChosenMetrics(choices, self.config.compares, len(self.tags.names))
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:  # type: ignore[override]
+        """The metrics, the headline first."""
+        return self.chosen.metrics
 
     @property
     def example(self) -> Example:
@@ -110,7 +117,7 @@ class TokenClassification(Task):
 
     def train_features(self, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
         """One row a window; `labels` is -100 for all tokens but the first of each word that counts there."""
-        _ = self.metrics  # What cannot be measured is known before the training.
+        self.chosen.load()
         sentences = self.data.numbers("train")
         chosen = sentences[np.array(self.training_subset(len(sentences)), dtype=np.intp)]
         codes = self._codes("train", chosen)
@@ -169,7 +176,7 @@ class TokenClassification(Task):
     @cached_property
     def _scorer(self) -> TagScorer:
         lengths = self.data.tags("validation").lengths[self._measured]
-        return TagScorer(self.tags, self._codes("validation", self._measured), lengths, self.metrics)
+        return TagScorer(self.tags, self._codes("validation", self._measured), lengths, self.chosen)
 
     @property
     def _measured(self) -> Numbers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import analog_lora_cli
+from analog_lora_cli.tasks.chosen_metrics import TAGS as TAGS_CONFIGURATION
+from analog_lora_cli.tasks.chosen_metrics import ChosenMetrics, load_module
+from analog_lora_cli.tasks.tag_statistics import TAG_STATISTICS
 from analog_lora_cli.tasks.token_classification.entities import TagSet
-from analog_lora_cli.tasks.token_classification.metrics import ALL, METRICS, TagScorer
+from analog_lora_cli.tasks.token_classification.metrics import TagScorer
 
+MODULES = Path(analog_lora_cli.__file__).parent / "data" / "metrics"
 TAGS = ["B-LOC", "B-PER", "E-PER", "I-LOC", "I-PER", "O", "S-LOC", "B", "I", "B-a-b", "I-a-b"]
 Sentences = list[list[str]]
 
@@ -58,7 +64,7 @@ def reference(gold: Sentences, predicted: Sentences) -> dict[str, float]:
 
 def scorer(gold: Sentences) -> TagScorer:
     codes, lengths = numbers(gold), np.array([len(sentence) for sentence in gold])
-    return TagScorer(TagSet(TAGS), codes, lengths, tuple(METRICS[name] for name in ALL))
+    return TagScorer(TagSet(TAGS), codes, lengths, ChosenMetrics(list(TAG_STATISTICS), "tags", len(TAGS)))
 
 
 def numbers(sentences: Sentences) -> Any:
@@ -110,10 +116,21 @@ def test_resampled_sentences_give_the_metrics_of_those_sentences(both: tuple[Sen
     whole = scorer(gold)
     columns = whole.truth | whole.score(numbers(predicted)).samples
     expected = reference([gold[i] for i in chosen], [predicted[i] for i in chosen])
-    for name in ALL:
-        statistic = METRICS[name].statistic
-        assert statistic is not None
+    for name, statistic in TAG_STATISTICS.items():
         assert statistic.value(statistic.moments(columns)[chosen].mean(axis=0)) == pytest.approx(expected[name])
+
+
+@pytest.mark.parametrize("name", TAG_STATISTICS)
+def test_a_module_of_evaluate(name: str) -> None:
+    gold, predicted = [["B-PER", "I-PER", "O"], ["B-LOC"]], [["B-PER", "O", "O"], ["B-LOC"]]
+    module = load_module(str(MODULES / name), TAGS_CONFIGURATION)
+    scores = module.compute(predictions=predicted, references=gold)
+    assert scores == {name: pytest.approx(reference(gold, predicted)[name], abs=1e-9)}
+    with pytest.raises(ValueError, match="as many tags in each sentence"):
+        module.compute(predictions=[["O"], ["O"]], references=gold)
+    if name != "accuracy":
+        with pytest.raises(ValueError, match=f"{name} counts entities.*these data have 'NOUN'"):
+            module.compute(predictions=[["NOUN"]], references=[["O"]])
 
 
 @pytest.mark.parametrize(

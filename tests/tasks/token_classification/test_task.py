@@ -104,6 +104,27 @@ def test_an_objective_compares_the_words_that_count() -> None:
     assert choices.tolist() == logits[[0, 0, 1], [1, 3, 1]].tolist()
 
 
+def test_a_module_of_the_user(tokenizer: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "sentences"
+    folder.mkdir()
+    folder.joinpath("sentences.py").write_text(
+        "import datasets\nimport evaluate\n\n\n"
+        "class Sentences(evaluate.Metric):\n"
+        "    def _info(self):\n"
+        "        kind = datasets.List(datasets.Value('string'))\n"
+        "        kinds = datasets.Features({'predictions': kind, 'references': kind})\n"
+        "        return evaluate.MetricInfo(description='', citation='', inputs_description='', features=kinds)\n\n"
+        "    def _compute(self, predictions, references):\n"
+        "        return {'whole': sum(p == r for p, r in zip(predictions, references))}\n"
+    )
+    file = write(tmp_path / "data.json", ROWS)
+    chosen = task(file, file, metrics=["accuracy", {"name": str(folder), "higher_is_better": True, "scale": 10}])
+    assert chosen.config.own_code == [str(folder)]
+    (found,) = chosen.eval_sets(tokenizer)
+    metrics = found.score(outputs(found, [2, 0, 1, 2, 0, 0])).metrics
+    assert metrics == {"accuracy": pytest.approx(500 / 6), "sentences": 20.0}
+
+
 def test_tags_that_mark_no_entities(tokenizer: Any, tmp_path: Path) -> None:
     file = write(tmp_path / "data.json", [{"words": ["yes", "no", "no"], "ner": [2, 10, 2]}])
     chosen = task(file, file)
@@ -179,7 +200,8 @@ def test_a_tag_of_the_validation_data_only(tokenizer: Any, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ("metrics: [f2]", "expected one of f1, precision, recall, accuracy, got 'f2'"),
+        ("metrics: [f2]", "got 'f2'; did you mean f1?"),
+        ("metrics: [f1_macro]", "f1_macro compares classes or sets of classes, this task has tags: use one of"),
         ("metrics: [f1, f1]", "f1 stands there twice"),
         ("tags_column: tokens", "'tokens' is the tokens_column too"),
         ("doc_stride: 320", "doc_stride (320) must be below max_length (320)"),
