@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from analog_lora_cli.tasks.base import EvalSet, FloatArray, Task
-from analog_lora_cli.tasks.data.collator import PaddingCollator
+from analog_lora_cli.tasks.base import Collator, EvalSet, FloatArray, Processor, Task
 from analog_lora_cli.tasks.data.features import MODEL_INPUTS
 from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.tasks.scores import Column, Columns, Scores
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    pass
 
 MOST_TOKENS_ON_CPU = 4096
 """Tokens of one batch on a CPU: with more, each layer's activations leave its caches, and a token takes longer."""
@@ -36,12 +35,12 @@ class Evaluator:
 
     Args:
         task: source of the data, which scores the outputs.
-        tokenizer: tokenizer of the model.
+        tokenizer: tokenizer of the model, or its image processor.
         batch_size: most features of one batch; on a CPU also no more than MOST_TOKENS_ON_CPU allows.
         device: device of the model.
     """
 
-    def __init__(self, task: Task, tokenizer: PreTrainedTokenizerBase, batch_size: int, device: torch.device) -> None:
+    def __init__(self, task: Task, tokenizer: Processor, batch_size: int, device: torch.device) -> None:
         self.device = device
         self._task = task
         self._sets: list[tuple[EvalSet, list[_Batch]]] = []
@@ -149,7 +148,7 @@ def _tokens(batch: _Batch) -> int:
     return len(batch.lengths) * max(batch.lengths)
 
 
-def _batches(eval_set: EvalSet, collate: PaddingCollator, batch_size: int, most_tokens: int | None) -> list[_Batch]:
+def _batches(eval_set: EvalSet, collate: Collator, batch_size: int, most_tokens: int | None) -> list[_Batch]:
     lengths = np.asarray(eval_set.features["length"])
     order = np.argsort(-lengths, kind="stable")
     batches: list[_Batch] = []

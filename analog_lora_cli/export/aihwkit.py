@@ -13,7 +13,7 @@ from analog_lora_cli.hardware.physics.aihwkit_tiles import rpu_description
 from analog_lora_cli.models.conv1d import save_original
 from analog_lora_cli.models.input_ranges import set_input_ranges
 from analog_lora_cli.models.tiling import put_on_tiles
-from analog_lora_cli.storage.checkpoint import write_tokenizer
+from analog_lora_cli.storage.checkpoint import write_processor
 from analog_lora_cli.storage.files import write_json
 
 ADAPTER = "adapter"
@@ -31,7 +31,7 @@ def write_aihwkit(source: Source, folder: Path) -> Description:
     set_input_ranges(analog)
     ranges = analog.input_ranges()
     layers = [layer.name for layer in plain_layers(analog).analog]
-    write_tokenizer(folder, loaded.tokenizer)
+    write_processor(folder, loaded.tokenizer)
     save_original(without_adapter(loaded), loaded.conv1d, folder / BASE)
     if source.has_adapter:
         copy_adapter(source, folder / ADAPTER, BASE, bool(loaded.conv1d))
@@ -58,11 +58,11 @@ def write_aihwkit(source: Source, folder: Path) -> Description:
 import torch
 from aihwkit.inference import drift_analog_weights
 from load import load_model
-from transformers import AutoTokenizer
+from transformers import {source.task.example.processor_class}
 
 folder = "."
 model = load_model(folder)
-tokenizer = AutoTokenizer.from_pretrained(folder)
+{source.task.example.loading()}
 {source.task.example.code(program)}""",
         notes=_notes(hardware.bound_management == "iterative"),
     )

@@ -20,7 +20,7 @@ from analog_lora_cli.models.conv1d import replace_conv1d
 from analog_lora_cli.models.input_ranges import set_input_ranges
 from analog_lora_cli.models.modules import replace_layer
 from analog_lora_cli.models.tiling import put_on_tiles
-from analog_lora_cli.storage.checkpoint import write_tokenizer
+from analog_lora_cli.storage.checkpoint import write_processor
 from analog_lora_cli.storage.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def write_conductances(source: Source, folder: Path, chip: tuple[int, float] | N
         copy_adapter(source, folder / ADAPTERS / source.adapter, source.base_name)
     adapter = source.adapter if source.has_adapter else None
     write_json(folder / DIGITAL / MODEL, {"auto_class": auto_class(source), "adapter": adapter})
-    write_tokenizer(folder, loaded.tokenizer)
+    write_processor(folder, loaded.tokenizer)
     return _describe(source, moment)
 
 
@@ -191,11 +191,11 @@ def _describe(source: Source, moment: ChipMoment | None) -> Description:
         code=f"""\
 import torch
 from analog_lora_cli import load_conductances
-from transformers import AutoTokenizer
+from transformers import {source.task.example.processor_class}
 
 folder = "."
 model = load_conductances(folder)
-tokenizer = AutoTokenizer.from_pretrained(folder)
+{source.task.example.loading()}
 {source.task.example.code()}""",
         notes=f"""\
 Tensors are named `LAYER/ROW.COLUMN/WHAT`: tile (ROW, COLUMN) of a layer, ROW counted along the inputs.

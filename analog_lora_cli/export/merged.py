@@ -8,7 +8,7 @@ from pathlib import Path
 from analog_lora_cli.export.description import Description, auto_class, clipping_note
 from analog_lora_cli.export.source import Source, build_digital
 from analog_lora_cli.models.conv1d import save_original
-from analog_lora_cli.storage.checkpoint import write_tokenizer
+from analog_lora_cli.storage.checkpoint import write_processor
 
 
 def write_merged(source: Source, folder: Path) -> Description:
@@ -20,7 +20,7 @@ def write_merged(source: Source, folder: Path) -> Description:
     loaded, placement = build_digital(source)
     model = loaded.module.merge_and_unload(safe_merge=True) if source.has_adapter else loaded.plain
     save_original(model, loaded.conv1d, folder)
-    write_tokenizer(folder, loaded.tokenizer)
+    write_processor(folder, loaded.tokenizer)
     kind = auto_class(source)
     how = "with its adapter merged into the weights" if source.has_adapter else "trained for analog tiles"
     return Description(
@@ -30,11 +30,11 @@ def write_merged(source: Source, folder: Path) -> Description:
         f"rounding of {source.config.model.dtype}.",
         code=f"""\
 import torch
-from transformers import {kind}, AutoTokenizer
+from transformers import {kind}, {source.task.example.processor_class}
 
 folder = "."
 model = {kind}.from_pretrained(folder).eval()
-tokenizer = AutoTokenizer.from_pretrained(folder)
+{source.task.example.loading()}
 {source.task.example.code()}""",
         notes=" ".join(_notes(source, clipping_note(placement))),
     )

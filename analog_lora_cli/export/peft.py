@@ -12,7 +12,7 @@ from analog_lora_cli.models.conv1d import save_original
 from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.modules import is_inside
 from analog_lora_cli.models.placement import Placement
-from analog_lora_cli.storage.checkpoint import write_tokenizer
+from analog_lora_cli.storage.checkpoint import write_processor
 from analog_lora_cli.storage.layout import FROZEN_HEAD_FILE, INPUT_RANGES_FILE
 
 BASE = "base"
@@ -29,7 +29,7 @@ def write_peft(source: Source, folder: Path) -> Description:
         CheckpointError: the base is another one than at the training.
     """
     loaded, placement = build_digital(source)
-    write_tokenizer(folder, loaded.tokenizer)
+    write_processor(folder, loaded.tokenizer)
     base = _base_reference(source, loaded, placement)
     copy_adapter(source, folder, base or BASE, bool(loaded.conv1d))
     if base is not None:
@@ -103,12 +103,12 @@ def _describe(source: Source, base: str, arguments: str, notes: str = "") -> Des
         code=f"""\
 import torch
 from peft import PeftModel
-from transformers import {kind}, AutoTokenizer
+from transformers import {kind}, {source.task.example.processor_class}
 
 folder = "."
 base = {kind}.from_pretrained({arguments})
 model = PeftModel.from_pretrained(base, folder).eval()
-tokenizer = AutoTokenizer.from_pretrained(folder)
+{source.task.example.loading()}
 {source.task.example.code()}""",
         notes=notes,
     )

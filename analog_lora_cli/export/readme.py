@@ -16,7 +16,7 @@ from analog_lora_cli.tasks import Metric
 
 BROKEN_TORCHVISION = (
     "If this fails with `operator torchvision::nms does not exist`, the installed torchvision belongs to another build "
-    "of torch: install the one that belongs to yours, or `pip uninstall torchvision`; no image is involved here."
+    "of torch: install the one that belongs to yours, or `pip uninstall torchvision`, which nothing here needs."
 )
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "aihwkit")
 

@@ -11,6 +11,7 @@ from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.models.tiling import AnalogModel
+from analog_lora_cli.models.training_inputs import token_mask
 
 SEQUENCES = 8
 """Validation sequences that are run to record inputs: the longest of the first few samples."""
@@ -40,13 +41,11 @@ def recorded_inputs(model: AnalogModel, tokens: int) -> dict[str, Tensor]:
     """
     evaluator = Evaluator(model.loaded.task, model.loaded.tokenizer, SEQUENCES, torch.device("cpu"))
     batch = next(evaluator.batches())
-    positions = batch["attention_mask"].bool().reshape(-1).nonzero()[:, 0]
+    mask = token_mask(batch)
     inputs: dict[str, Tensor] = {}
 
     def record(name: str, x: Tensor) -> None:
-        rows = x.reshape(-1, x.shape[-1])
-        if x.dim() == 3:
-            rows = rows[positions]
+        rows = (x if mask is None or x.dim() != 3 else x[mask]).reshape(-1, x.shape[-1])
         spaced = torch.linspace(0, len(rows) - 1, min(tokens, len(rows))).round().long()
         inputs[name] = model.layers[name].at_tiles(rows[spaced].float()).clone()
 

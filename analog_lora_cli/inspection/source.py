@@ -16,8 +16,9 @@ from analog_lora_cli.models.build import build_from, load_plain
 from analog_lora_cli.models.conv1d import replace_conv1d
 from analog_lora_cli.models.families import family_of
 from analog_lora_cli.models.loaded import LoadedModel, plain_model
-from analog_lora_cli.models.loading import load_shapes, load_tokenizer, model_source
+from analog_lora_cli.models.loading import load_shapes, model_source
 from analog_lora_cli.models.modules import ModuleFacts, module_facts
+from analog_lora_cli.models.processors import load_processor
 from analog_lora_cli.runtime.libraries import prepare_libraries
 from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage import layout
@@ -81,7 +82,7 @@ def _shapes(source: Source) -> Shapes:
     prepare_libraries()
     config, checkpoint = source.config, source.checkpoint
     if checkpoint is not None and config.has_adapter and _pruned_by_rank(source):
-        loaded = weights_of(source, with_tokenizer=False)
+        loaded = weights_of(source, with_processor=False)
         return Shapes(module_facts(loaded.plain), loaded.digital_heads, attention_shape(loaded.plain.config))
     task = make_task(config.task, config.train.seed)
     if checkpoint is not None and config.trains_base:
@@ -96,12 +97,12 @@ def _shapes(source: Source) -> Shapes:
     return Shapes(module_facts(plain), family.digital_heads(config, heads), attention_shape(model.config))
 
 
-def weights_of(source: Source, with_tokenizer: bool) -> LoadedModel:
+def weights_of(source: Source, with_processor: bool) -> LoadedModel:
     """The model with its weights and adapters, nothing on tiles: that of a checkpoint, or as a training would start.
 
     Args:
         source: the model.
-        with_tokenizer: load the tokenizer too, which data need; a model's folder need not have one otherwise.
+        with_processor: load the processor too, which data need; a model's folder need not have one otherwise.
 
     Raises:
         HubError, UsageError, CheckpointError: as `load_base`, `build` and `build_from`.
@@ -111,8 +112,8 @@ def weights_of(source: Source, with_tokenizer: bool) -> LoadedModel:
     if checkpoint is not None:
         return build_from(checkpoint, source.adapter, config)
     folder, revision = model_source(config.model), config.model.revision
-    tokenizer = load_tokenizer(folder, revision) if with_tokenizer else None
-    loaded = load_plain(config, folder, revision, tokenizer)
+    processor = load_processor(config, folder, revision) if with_processor else None
+    loaded = load_plain(config, folder, revision, processor)
     if config.has_adapter:
         module = _with_adapter(source, loaded.plain, loaded.task, loaded.head.modules)
         loaded = replace(loaded, module=module)

@@ -20,9 +20,10 @@ from analog_lora_cli.models.families import family_of
 from analog_lora_cli.models.fingerprints import fingerprint
 from analog_lora_cli.models.input_ranges import set_input_ranges
 from analog_lora_cli.models.loaded import Head, LoadedModel, ParameterCounts, Programmed
-from analog_lora_cli.models.loading import load_model, load_tokenizer, model_source
+from analog_lora_cli.models.loading import load_model, model_source
 from analog_lora_cli.models.modules import module_facts
 from analog_lora_cli.models.placement import require_tiles
+from analog_lora_cli.models.processors import load_processor, processors_of
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.runtime.ranks import rank
 from analog_lora_cli.storage.checkpoint import Checkpoint
@@ -31,7 +32,8 @@ from analog_lora_cli.tasks import make_task
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from analog_lora_cli.tasks.base import Processor
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def load_base(config: Config, base_checkpoint: Checkpoint | None = None) -> Load
 
     Raises:
         UsageError: the configuration does not fit the model.
-        HubError: model or tokenizer cannot be fetched.
+        HubError: model or processor cannot be fetched.
         CheckpointError: the pretrained weights are not those of `base_checkpoint`.
     """
     if config.trains_base and config.hardware.simulator == "aihwkit":
@@ -69,11 +71,11 @@ def load_base(config: Config, base_checkpoint: Checkpoint | None = None) -> Load
         )
     source, revision = model_source(config.model), config.model.revision
     if base_checkpoint is None:
-        loaded = load_plain(config, source, revision, load_tokenizer(source, revision))
+        loaded = load_plain(config, source, revision, load_processor(config, source, revision))
         if config.on_tiles:
             require_tiles(module_facts(loaded.plain), config.hardware)
         return loaded
-    loaded = load_plain(config, source, revision, load_tokenizer(str(base_checkpoint.folder)))
+    loaded = load_plain(config, source, revision, load_processor(config, str(base_checkpoint.folder)))
     expected = str(base_checkpoint.manifest["body_sha256"])
     _require_hash(loaded.fingerprint.body_sha256, expected, config.model.name, base_checkpoint)
     _require_same_config(loaded, base_checkpoint)
@@ -145,27 +147,23 @@ def build_from(checkpoint: Checkpoint, adapter: str, config: Config) -> LoadedMo
     Raises:
         CheckpointError: the pretrained weights are others than those of the training, or the adapter is damaged.
     """
-    tokenizer = load_tokenizer(str(checkpoint.folder))
-    loaded = (_trained_base if config.trains_base else _adapted_base)(checkpoint, adapter, config, tokenizer)
+    processor = load_processor(config, str(checkpoint.folder))
+    loaded = (_trained_base if config.trains_base else _adapted_base)(checkpoint, adapter, config, processor)
     loaded.module.eval()
     return loaded
 
 
-def _trained_base(
-    checkpoint: Checkpoint, adapter: str, config: Config, tokenizer: PreTrainedTokenizerBase
-) -> LoadedModel:
+def _trained_base(checkpoint: Checkpoint, adapter: str, config: Config, processor: Processor) -> LoadedModel:
     folder = str(checkpoint.folder / MODEL)
     # The stored weights are clipped already; clipping them again would change them.
     config = config.model_copy(update={"hardware": config.hardware.model_copy(update={"clip_sigma": 0.0})})
-    loaded = load_plain(config, folder, None, tokenizer)
+    loaded = load_plain(config, folder, None, processor)
     _require_hash(loaded.fingerprint.base_sha256, checkpoint.manifest["model_sha256"], folder, checkpoint)
     return replace(loaded, input_ranges=checkpoint.input_ranges(adapter, config.hardware))
 
 
-def _adapted_base(
-    checkpoint: Checkpoint, adapter: str, config: Config, tokenizer: PreTrainedTokenizerBase
-) -> LoadedModel:
-    loaded = load_plain(config, model_source(config.model), config.model.revision, tokenizer)
+def _adapted_base(checkpoint: Checkpoint, adapter: str, config: Config, processor: Processor) -> LoadedModel:
+    loaded = load_plain(config, model_source(config.model), config.model.revision, processor)
     expected = checkpoint.entry(adapter)["base_sha256"]
     _require_hash(loaded.fingerprint.base_sha256, expected, config.model.name, checkpoint)
     _require_same_config(loaded, checkpoint)
@@ -177,20 +175,18 @@ def _adapted_base(
     return replace(loaded, module=module, programmed=programmed, input_ranges=ranges)
 
 
-def load_plain(
-    config: Config, source: str, revision: str | None, tokenizer: PreTrainedTokenizerBase | None
-) -> LoadedModel:
+def load_plain(config: Config, source: str, revision: str | None, processor: Processor | None) -> LoadedModel:
     """Load pretrained weights with the task's head, drawn from `train.seed` where it is new.
 
     Args:
         config: configuration of the model and its task.
         source: folder or hub id of the weights.
         revision: revision of a repository on the hub.
-        tokenizer: tokenizer of the model; None where only the weights are asked for.
+        processor: result of `load_processor`; None where only the weights are asked for.
 
     Raises:
         HubError: the model cannot be fetched.
-        UsageError: the weights do not fit the architecture, or tokenizer or `task.max_length` the model.
+        UsageError: the weights do not fit the architecture, or processor or `task.max_length` the model.
     """
     from transformers import set_seed
 
@@ -199,14 +195,13 @@ def load_plain(
     model, new_parameters = load_model(task, source, revision, getattr(torch, config.model.dtype))
     conv1d = replace_conv1d(model)
     family = family_of(model.config)
-    if tokenizer is not None:
-        _check_lengths(config, source, model, tokenizer)
-        family.prepare_tokenizer(tokenizer)
+    if processor is not None:
+        processors_of(config).prepare(processor, config, source, model)
     heads = family.head_modules(model)
     return LoadedModel(
         config=config,
         task=task,
-        tokenizer=tokenizer,
+        tokenizer=processor,
         module=model,
         family=family,
         head=Head(heads, new_parameters),
@@ -217,19 +212,6 @@ def load_plain(
         ),
         conv1d=conv1d,
     )
-
-
-def _check_lengths(config: Config, source: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    longest = getattr(model.config, "max_position_embeddings", None)
-    if longest is not None and config.task.max_length > longest:
-        raise UsageError(
-            f"task.max_length: {config.task.max_length} is more than the {longest} tokens that the model takes"
-        )
-    vocabulary = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > vocabulary:
-        raise UsageError(
-            f"model.name: {source}: the tokenizer has {len(tokenizer)} tokens, the model only {vocabulary}"
-        )
 
 
 def _require_hash(actual: str, expected: str, where: str, checkpoint: Checkpoint) -> None:

@@ -113,7 +113,7 @@ class _Measurement:
     """Adds to the score of one layer in one pass."""
 
     def __init__(
-        self, name: str, layer: nn.Linear, copy: AnalogLinear, mask_BT: Tensor, scores: dict[str, float]
+        self, name: str, layer: nn.Linear, copy: AnalogLinear, mask_BT: Tensor | None, scores: dict[str, float]
     ) -> None:
         self.name, self.layer, self.copy, self.mask_BT, self.scores = name, layer, copy, mask_BT, scores
 
@@ -132,6 +132,6 @@ class _Measurement:
         x = x.to(dtype)
         error = functional.linear(x, self.layer.weight.to(dtype)) - self.copy(x)
         change = (gradient.to(dtype) * error).sum(dim=-1)
-        if change.shape == self.mask_BT.shape:
+        if self.mask_BT is not None and change.shape == self.mask_BT.shape:
             change = change * self.mask_BT
         self.scores[self.name] += float(change.reshape(len(change), -1).sum(dim=1).double().square().sum())

@@ -15,7 +15,9 @@ from analog_lora_cli.tasks.base import Task
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
+
+    from analog_lora_cli.tasks.base import Processor
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,13 @@ class Programmed:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with its task and tokenizer, all layers digital."""
+    """A model with its task and processor, all layers digital."""
 
     config: Config
     task: Task
-    tokenizer: PreTrainedTokenizerBase | None
-    """None where only shapes and weights were asked for: a model folder need not have one."""
+    tokenizer: Processor | None
+    """The tokenizer; for images the image processor in its place. None where only shapes and weights were asked for: a
+    model folder need not have one."""
     module: PeftModel | PreTrainedModel
     """PEFT's wrapper around the model; the plain model before it has an adapter, and with `method: full`."""
     family: Family

@@ -16,7 +16,7 @@ from analog_lora_cli.runtime.package_files import is_package_path, resolve_packa
 from analog_lora_cli.tasks.base import Task
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BaseImageProcessor, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def model_source(config: ModelConfig) -> str:
@@ -62,6 +62,21 @@ def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokeni
             "vocab.txt beside config.json"
         )
     return tokenizer
+
+
+def load_image_processor(source: str, revision: str | None = None) -> BaseImageProcessor:
+    """The image processor of a model, which computes with Pillow.
+
+    Raises:
+        HubError: it cannot be fetched.
+        UsageError: the folder or the repository holds none.
+    """
+    from transformers import AutoImageProcessor
+
+    try:
+        return AutoImageProcessor.from_pretrained(source, revision=revision, backend="pil")
+    except Exception as error:  # As above.
+        raise _not_loadable("image processor", source, error) from error
 
 
 def load_model(

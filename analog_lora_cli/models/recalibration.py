@@ -106,7 +106,7 @@ class Recalibrator:
     @property
     def sequences(self) -> int:
         """Number of the training sequences that are read."""
-        return sum(len(batch["input_ids"]) for batch in self.batches)
+        return sum(len(next(iter(batch.values()))) for batch in self.batches)
 
     def calibrate(self, seed: int, seconds: float) -> Calibration:
         """Measure a chip at a time, and correct its layers; the chip's state is taken from the layers afterwards.

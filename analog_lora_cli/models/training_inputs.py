@@ -97,14 +97,18 @@ def layer_inputs(
         batch = {name: tensor.to(device) for name, tensor in one.items()}
         mask = token_mask(batch)
 
-        def without_padding(name: str, x: Tensor, mask: Tensor = mask) -> None:
-            receive(name, x[mask] if x.shape[:2] == mask.shape else x)
+        def without_padding(name: str, x: Tensor, mask: Tensor | None = mask) -> None:
+            receive(name, x[mask] if mask is not None and x.shape[:2] == mask.shape else x)
 
         with inputs_to(layers, without_padding):
             module(**batch)
     module.train(training)
 
 
-def token_mask(batch: Batch) -> Tensor:
-    """(sequences, tokens): whether a token is none of the padding."""
-    return batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()
+def token_mask(batch: Batch) -> Tensor | None:
+    """(sequences, tokens): whether a token is none of the padding; None where there is none.
+
+    The choices of a question are sequences too.
+    """
+    mask = batch.get("attention_mask")
+    return None if mask is None else mask.bool().flatten(0, -2)

@@ -39,7 +39,7 @@ from analog_lora_cli.storage.workspace import is_workspace, put_in_place, worksp
 if TYPE_CHECKING:
     from peft import PeftModel
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def check_modes(resume: bool, overwrite: bool) -> None:
@@ -204,12 +204,12 @@ def write_full_model(
     return [f"{MODEL}/{path.name}" for path in sorted([*target.glob("*.json"), *target.glob(INPUT_RANGES_FILE)])]
 
 
-def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Store the tokenizer's files in the checkpoint folder itself; returns their names."""
-    target = folder / "tokenizer"
+def write_processor(folder: Path, processor: PreTrainedTokenizerBase | BaseImageProcessor) -> list[str]:
+    """Store the files of a tokenizer or image processor in the checkpoint folder itself; returns their names."""
+    target = folder / "processor"
     with saving(target), workspace(target) as beside:
         new = beside / target.name
-        tokenizer.save_pretrained(str(new))
+        processor.save_pretrained(str(new))
         names = sorted(file.name for file in new.iterdir())
         for name in names:
             put_in_place(new / name, folder / name)

@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from analog_lora_cli.config.sections.task import TaskSection
 from analog_lora_cli.errors import AnaloraError
+from analog_lora_cli.storage.files import file_sha256
 from analog_lora_cli.tasks.data.collator import PaddingCollator
+from analog_lora_cli.tasks.data.features import FeatureValue
 from analog_lora_cli.tasks.data.files import locate
 from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.tasks.scores import Columns, Scores
@@ -22,12 +24,16 @@ from analog_lora_cli.tasks.scores import Columns, Scores
 if TYPE_CHECKING:
     import datasets
     from torch import Tensor, nn
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BaseImageProcessor, PreTrainedTokenizerBase
     from transformers.models.auto.auto_factory import _BaseAutoModelClass
     from transformers.utils import ModelOutput
 
 FloatArray = npt.NDArray[np.floating]
 Scorer = Callable[[Sequence[FloatArray]], Scores]
+Processor: TypeAlias = "PreTrainedTokenizerBase | BaseImageProcessor"
+"""What turns samples into inputs: the tokenizer, or for images the image processor in its place."""
+Collator: TypeAlias = "Callable[[Sequence[Mapping[str, FeatureValue]]], dict[str, Tensor]]"
+"""Function from features to a batch."""
 BatchOutputs: TypeAlias = "Callable[[nn.Module, dict[str, Tensor], Sequence[int]], list[FloatArray]]"
 """Function from a model, a batch of R rows on its device, and their (R,) numbers of tokens without padding, to one
 array for each row."""
@@ -86,12 +92,19 @@ class EvalSet:
 class Example:
     """An example input of a model, for the code in a README."""
 
+    processor_class: ClassVar[str] = "AutoTokenizer"
+    """Class of transformers that loads what makes the inputs."""
+
     texts: tuple[str, ...]
     """Positional arguments of the tokenizer."""
     outputs: str
     """Python expression for the model's outputs, with `outputs` for its result."""
     call: str = "model(**inputs)"
     """Python expression for that result."""
+
+    def loading(self) -> str:
+        """Python line that makes `tokenizer`, from a folder `folder`."""
+        return f"tokenizer = {self.processor_class}.from_pretrained(folder)"
 
     def inputs(self) -> str:
         """Python lines that make `inputs` with `tokenizer`."""
@@ -175,7 +188,7 @@ class Task(ABC):
         """Entries for the model's configuration: number and names of the labels, kind of problem."""
 
     @abstractmethod
-    def train_features(self, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
+    def train_features(self, tokenizer: Processor) -> datasets.Dataset:
         """Model inputs, unpadded, with `labels`, or `start_positions` and `end_positions`, and `length`.
 
         Raises:
@@ -197,7 +210,7 @@ class Task(ABC):
         raise NotImplementedError(f"task {self.config.name} has no prompts")
 
     @abstractmethod
-    def eval_sets(self, tokenizer: PreTrainedTokenizerBase) -> list[EvalSet]:
+    def eval_sets(self, tokenizer: Processor) -> list[EvalSet]:
         """The validation data; together the sets report all metrics, each under its own name.
 
         Raises:
@@ -253,7 +266,16 @@ class Task(ABC):
         roles = {"train": self.config.train_file, "validation": self.config.validation_file}
         return {role: locate(name, f"task.{role}_file") for role, name in roles.items() if name is not None}
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase) -> PaddingCollator:
+    def content_sha256(self, role: str, path: Path) -> str:
+        """Hash of the data of a role, by which they are known.
+
+        Args:
+            role: key of `data_files`.
+            path: its value.
+        """
+        return file_sha256(path)
+
+    def collator(self, tokenizer: Processor) -> Collator:
         """Collator that makes batches of features, padded to the longest in the batch.
 
         Raises:

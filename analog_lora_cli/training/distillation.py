@@ -14,6 +14,7 @@ from analog_lora_cli.config.sections.distillation import PRETRAINED, SELF, Disti
 from analog_lora_cli.config.sections.objective import ObjectiveSection
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.hardware.tile.training_noise import NoiseScope
+from analog_lora_cli.models.training_inputs import token_mask
 from analog_lora_cli.runtime.ranks import world_size
 from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint, verify_adapter
 from analog_lora_cli.storage.layout import FIRST_ADAPTER
@@ -115,9 +116,10 @@ class Distillation(BatchLoss):
                 "objective.hidden_weight: the teacher has other layers than this model: use 0, or a teacher of the "
                 "same architecture"
             )
-        mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))[..., None].bool()
+        mask = token_mask(inputs)
+        tokens = torch.ones(()) if mask is None else mask[..., None]
         parts = [
-            ((a - b).float().square() * mask).sum() / (b.float().square() * mask).sum().clamp(min=1e-12)
+            ((a - b).float().square() * tokens).sum() / (b.float().square() * tokens).sum().clamp(min=1e-12)
             for a, b in zip(own, other, strict=True)
         ]
         mean = torch.stack(parts).mean()

@@ -24,9 +24,11 @@ def explaining_out_of_memory(config: Config) -> Iterator[None]:
         # On a CPU torch has no class of its own for it.
         if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
             raise
+        size = f"train.per_device_train_batch_size {config.train.per_device_train_batch_size}"
+        if config.task.longest is not None:
+            size += f" and task.max_length {config.task.longest}"
         raise AnaloraError(
-            f"out of memory with train.per_device_train_batch_size {config.train.per_device_train_batch_size} and "
-            f"task.max_length {config.task.max_length}: {str(error).splitlines()[0]}\n"
+            f"out of memory with {size}: {str(error).splitlines()[0]}\n"
             "Halve the batch and double train.gradient_accumulation_steps: the result is the same. "
             "train.gradient_checkpointing=true saves more, for time"
         ) from None

@@ -13,7 +13,6 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.storage import layout
 from analog_lora_cli.storage.checkpoint import Checkpoint
-from analog_lora_cli.storage.files import file_sha256
 
 if TYPE_CHECKING:
     from analog_lora_cli.evaluation.log import Metrics
@@ -79,7 +78,11 @@ class Subject:
     @cached_property
     def _data_sha256(self) -> dict[str, str]:
         files = self.task.data_files()
-        return {role: file_sha256(path) for role, path in files.items() if role != "train" or self.calibrates}
+        return {
+            role: self.task.content_sha256(role, path)
+            for role, path in files.items()
+            if role != "train" or self.calibrates
+        }
 
     def check_training_data(self) -> None:
         """Check that the training data are there, and those that the adapter was trained with.
@@ -92,7 +95,7 @@ class Subject:
         own = manifest if self.adapter == layout.FIRST_ADAPTER else self.checkpoint.entry(self.adapter)
         known = own.get("data", {}).get("train")
         path = self.task.data_files().get("train")
-        if known is not None and path is not None and file_sha256(path) != known["sha256"]:
+        if known is not None and path is not None and self.task.content_sha256("train", path) != known["sha256"]:
             raise UsageError(
                 f"{path}: has changed since the training of {self.name}, so that a recalibration would read other "
                 "text: restore the file, or leave --recalibrate out"

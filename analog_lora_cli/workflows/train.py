@@ -209,7 +209,7 @@ def _store(model: TrainingModel, folder: Path, training: TrainingResult) -> None
         manifest["model_sha256"] = weights_sha256(loaded.module, leave_out=set())
     else:
         manifest |= _stored_adapter(model, folder)
-    files += store.write_tokenizer(folder, loaded.tokenizer)
+    files += store.write_processor(folder, loaded.tokenizer)
     manifest |= {
         "files": {name: file_sha256(folder / name) for name in files},
         "data": data_hashes(loaded),
@@ -251,7 +251,10 @@ def unchanged_layers(model: TrainingModel) -> dict[str, str]:
 
 def data_hashes(loaded: LoadedModel) -> dict[str, dict[str, str]]:
     """The local data files by role, with the sha256 of each."""
-    return {role: {"file": str(path), "sha256": file_sha256(path)} for role, path in loaded.task.data_files().items()}
+    task = loaded.task
+    return {
+        role: {"file": str(path), "sha256": task.content_sha256(role, path)} for role, path in task.data_files().items()
+    }
 
 
 def parameter_counts(model: TrainingModel) -> dict[str, int]:

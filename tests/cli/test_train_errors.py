@@ -305,7 +305,7 @@ def test_a_disk_that_fills_up_while_the_checkpoint_is_written(
     run = tmp_path / "run"
     command = ["train", "--config", str(settings()), "--output", str(run), "--no-drift", "--quiet"]
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_tokenizer", full)
+        patch.setattr(checkpoint, "write_processor", full)
         assert cli.main(command) == EXIT_FAILED
     message = capsys.readouterr().err
     assert "error: No space left on device (tokenizer.json); what is finished is kept" in message

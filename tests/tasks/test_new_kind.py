@@ -16,7 +16,7 @@ from analog_lora_cli.cli import main
 from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.registry import TASKS
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.config.sections.task import GlueSection, TaskSection
+from analog_lora_cli.config.sections.task import GlueSection, TokenSection
 from analog_lora_cli.tasks import EvalSet, Metric, Scores, Task, make_task, register, registry
 from analog_lora_cli.tasks.base import Example, FloatArray
 from analog_lora_cli.tasks.data.features import mapped_features
@@ -32,7 +32,7 @@ COLUMNS = ("query", "passage", "relevance")
 ERROR = Metric("squared_error", unit="", higher_is_better=False, statistic=Mean("squared_error", scale=1.0))
 
 
-class RankingSection(TaskSection):
+class RankingSection(TokenSection):
     """Passages ranked by their relevance to a query."""
 
     name: Annotated[Literal["ranking"], Affects("architecture", "score", "training")] = "ranking"

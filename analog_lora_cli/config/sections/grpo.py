@@ -128,10 +128,10 @@ class GrpoSection(ObjectiveSection):
             yield f"objective.kind: grpo has the model answer prompts, and task {task.name} has none; use reasoning"
         if getattr(task, "packing", False):
             yield "task.packing: true has no effect with objective grpo, which has no answers to pack; leave it out"
-        if self.max_completion_length >= task.max_length:
+        if task.longest is not None and self.max_completion_length >= task.longest:
             yield (
                 f"objective.max_completion_length: {self.max_completion_length} leaves no room for a prompt within "
-                f"task.max_length ({task.max_length}): use less, or a larger task.max_length"
+                f"task.max_length ({task.longest}): use less, or a larger task.max_length"
             )
         if config.has_adapter and adapter.dropout:
             yield (

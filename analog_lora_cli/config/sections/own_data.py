@@ -7,11 +7,21 @@ from typing import Annotated
 from pydantic import Field
 
 from analog_lora_cli.config.effects import Affects, Unit
-from analog_lora_cli.config.sections.task import TaskSection
+from analog_lora_cli.config.sections.task import TaskSection, TokenSection
 
 
-class OwnDataSection(TaskSection):
-    """Base of the tasks without a data set of their own."""
+class SplitSection(TaskSection):
+    """Base of the tasks whose validation data may be a share of the training data."""
+
+    validation_share: Annotated[float, Affects("training", "score"), Unit("share of the training samples")] = Field(
+        default=0.1, gt=0, lt=1
+    )
+    """Share of the training data that is kept apart for validation where no validation data are given. The same
+    samples for every `train.seed`."""
+
+
+class OwnDataSection(SplitSection, TokenSection):
+    """Base of the tasks of text without a data set of their own."""
 
     dataset: Annotated[str | None, Affects("training", "score")] = None
     """Data set on the hub, for the files that are null: `REPOSITORY/NAME`."""
@@ -24,9 +34,3 @@ class OwnDataSection(TaskSection):
 
     validation_split: Annotated[str | None, Affects("score")] = None
     """Split of the hub's data set to validate on; null: a share of the training data, see `validation_share`."""
-
-    validation_share: Annotated[float, Affects("training", "score"), Unit("share of the training samples")] = Field(
-        default=0.1, gt=0, lt=1
-    )
-    """Share of the training data that is kept apart for validation where no validation data are given. The same
-    samples for every `train.seed`."""

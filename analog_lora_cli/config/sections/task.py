@@ -13,11 +13,16 @@ from analog_lora_cli.config.section import Section
 if TYPE_CHECKING:
     from analog_lora_cli.config.schema import Config
 
+Modality = Literal["text", "image"]
+"""What a model's inputs are made of."""
+
 GlueName = Literal["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
 
 
 class TaskSection(Section):
-    """The task, its data and how text becomes features."""
+    """The task and its data."""
+
+    modality: ClassVar[Modality] = "text"
 
     pretrained_head: ClassVar[bool] = False
     """Whether the head belongs to the pretrained model; else the task brings a new one."""
@@ -35,14 +40,16 @@ class TaskSection(Section):
     validation_file: Annotated[str | None, Affects("data")] = None
     """Validation data; as `train_file`."""
 
-    max_length: Annotated[int, Affects("architecture", "read", "training"), Unit("tokens")] = Field(default=320, ge=8)
-    """Longest input."""
-
     max_train_samples: Annotated[int | None, Affects("training")] = Field(default=None, ge=1)
     """Use only this many training samples, drawn with `train.seed`; null: all."""
 
     max_eval_samples: Annotated[int | None, Affects("score")] = Field(default=None, ge=1)
     """Use only the first validation samples (SQuAD: questions); null: all."""
+
+    @property
+    def longest(self) -> int | None:
+        """`max_length`; None where the model alone decides the size of its inputs."""
+        return None
 
     @property
     def own_code(self) -> list[str]:
@@ -62,7 +69,18 @@ class TaskSection(Section):
         return self.name == other.name
 
 
-class SquadSection(TaskSection):
+class TokenSection(TaskSection):
+    """Base of the tasks whose inputs are sequences of tokens."""
+
+    max_length: Annotated[int, Affects("architecture", "read", "training"), Unit("tokens")] = Field(default=320, ge=8)
+    """Longest input."""
+
+    @property
+    def longest(self) -> int | None:
+        return self.max_length
+
+
+class SquadSection(TokenSection):
     """Questions about a passage, answered with a span of it: SQuAD v1.1."""
 
     name: Annotated[Literal["squad"], Affects("architecture", "score", "training")] = "squad"
@@ -94,7 +112,7 @@ class Squad2Section(SquadSection):
     """The empty answer is given when its score exceeds the best answer's by more than this."""
 
 
-class GlueSection(TaskSection):
+class GlueSection(TokenSection):
     """Classification or regression of a sentence or a pair of sentences: the tasks of GLUE."""
 
     name: Annotated[GlueName, Affects("architecture", "score", "training")]

@@ -86,7 +86,7 @@ class Instructions(CausalTask):
         Raises:
             DataError, HubError, UsageError: as `train_features`.
         """
-        samples = self._all_samples["train" if self.source.splits_training_data else role]
+        samples = self._all_samples[self.source.file_role(role)]
         return [samples[index] for index in self.source.share_of(role, len(samples))]
 
     @property

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from analog_lora_cli.config.sections.classification import ClassWeights
+from analog_lora_cli.config.sections.labelled import ClassWeights
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.runtime import console
 from analog_lora_cli.tasks.classification.answers import Counts, Weights

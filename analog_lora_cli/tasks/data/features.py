@@ -13,20 +13,21 @@ if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
 
-FeatureValue: TypeAlias = list[int] | list[float] | int | float
-"""Token ids, masks or positions of a sequence; or a label, of sets of classes 0 or 1 for each class."""
+FeatureValue: TypeAlias = list[int] | list[float] | int | float | str
+"""Token ids, masks or positions of a sequence; a label, of sets of classes 0 or 1 for each class; an image's path."""
 
-MODEL_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
+TOKEN_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
+MODEL_INPUTS = (*TOKEN_INPUTS, "pixel_values")
 CHUNK_ROWS = 2000
 
 
 def model_input_names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Names of a tokenizer's outputs that are model inputs: `input_ids`, `attention_mask`, perhaps `token_type_ids`."""
-    return [name for name in MODEL_INPUTS if name in (*tokenizer.model_input_names, "attention_mask")]
+    return [name for name in TOKEN_INPUTS if name in (*tokenizer.model_input_names, "attention_mask")]
 
 
 def mapped_features(rows: Iterable[Mapping[str, FeatureValue]]) -> datasets.Dataset:
-    """A data set of `rows`, with the column `length` added: the number of tokens in `input_ids`.
+    """A data set of `rows`, with the column `length` added where it is missing: the number of tokens in `input_ids`.
 
     More rows than `CHUNK_ROWS` are written to a temporary file as they come, and read from there through a memory map:
     a training set may be larger than the memory. The file has no name any more when this returns, so that nothing is
@@ -60,7 +61,8 @@ def _chunks(rows: Iterable[Mapping[str, FeatureValue]]) -> Iterator[dict[str, li
     iterator = iter(rows)
     while chunk := list(islice(iterator, CHUNK_ROWS)):
         columns: dict[str, list[FeatureValue]] = {name: [row[name] for row in chunk] for name in chunk[0]}
-        columns["length"] = [len(tokens) for tokens in columns["input_ids"] if isinstance(tokens, list)]
+        if "length" not in columns:
+            columns["length"] = [len(tokens) for tokens in columns["input_ids"] if isinstance(tokens, list)]
         yield columns
 
 
@@ -79,6 +81,8 @@ def _column_type(values: list[FeatureValue]) -> datasets.List | datasets.Value:
     from datasets import List, Value
 
     first = values[0]
+    if isinstance(first, str):
+        return Value("string")
     if isinstance(first, list):
         return List(Value("float32" if isinstance(first[0], float) else "int32"))
     return Value("float32" if isinstance(first, float) else "int64")

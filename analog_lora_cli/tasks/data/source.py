@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analog_lora_cli.config.sections.own_data import OwnDataSection
+from analog_lora_cli.config.sections.own_data import OwnDataSection, SplitSection
 from analog_lora_cli.errors import DataError, UsageError
 from analog_lora_cli.runtime.package_files import is_package_path
 from analog_lora_cli.tasks.data.files import Row, locate, read_table, require_columns
@@ -18,17 +19,36 @@ from analog_lora_cli.tasks.data.hub import load_hub_split
 
 
 @dataclass(frozen=True)
-class DataSource:
-    """Rows for training and validation."""
+class SplitSource(ABC):
+    """Rows for training and validation, the latter perhaps a share of the former."""
 
-    config: OwnDataSection
-    read: Callable[[Path, Sequence[str]], Iterator[Row]] = read_table
-    """Reader of a file, given the columns that must be there."""
+    config: SplitSection
 
     @property
     def splits_training_data(self) -> bool:
         """Whether a share of the training data is the validation data."""
-        return self.config.validation_file is None and self.config.validation_split is None
+        return self.config.validation_file is None
+
+    @abstractmethod
+    def name(self, role: str) -> str:
+        """Name of the file or data set of `train` or `validation`, for messages.
+
+        Raises:
+            DataError: the file does not exist.
+            UsageError: neither file nor data set is named.
+        """
+
+    @abstractmethod
+    def rows(self, role: str, columns: Sequence[str]) -> Iterator[Row]:
+        """The rows of `train` or `validation`; both are all of the training data where no validation data are given.
+
+        Raises:
+            DataError, HubError, UsageError: the data cannot be read.
+        """
+
+    def locate(self, name: str, key: str) -> Path:
+        """The local file that a configuration names; arguments and errors as for `files.locate`."""
+        return locate(name, key)
 
     def file_role(self, role: str) -> str:
         """Role whose file or data set holds the rows of `train` or `validation`."""
@@ -48,44 +68,11 @@ class DataSource:
         files: dict[str, Path] = {}
         for role, name in roles.items():
             needed = role == "validation" or self.splits_training_data
-            if name is not None and (needed or is_package_path(name) or Path(name).expanduser().is_file()):
-                files[role] = locate(name, f"task.{role}_file")
+            if name is not None and (needed or is_package_path(name) or Path(name).expanduser().exists()):
+                files[role] = self.locate(name, f"task.{role}_file")
         if self.splits_training_data and "train" in files:
             files["validation"] = files["train"]
         return files
-
-    def name(self, role: str) -> str:
-        """Name of the file or data set of `train` or `validation`, for messages.
-
-        Raises:
-            DataError: the file does not exist.
-            UsageError: neither file nor data set is named.
-        """
-        file, split = self.place(role)
-        if file is not None:
-            return str(locate(file, f"task.{role}_file"))
-        return f"{self.config.dataset} ({split})"
-
-    def rows(self, role: str, columns: Sequence[str]) -> Iterator[Row]:
-        """The rows of `train` or `validation`; both are all of the training data where no validation data are given.
-
-        Classes that the hub numbers and names are given by name, also in lists.
-
-        Raises:
-            DataError, HubError, UsageError: the data cannot be read.
-        """
-        file, split = self.place(role)
-        if file is not None:
-            yield from self.read(locate(file, f"task.{role}_file"), columns)
-            return
-        assert self.config.dataset is not None and split is not None
-        entries = load_hub_split(self.config.dataset, self.config.dataset_config, split)
-        require_columns(self.name(role), entries.column_names, columns)
-        names = {column: _class_names(entries.features[column]) for column in columns}
-        classes = {column: own for column, own in names.items() if own is not None}
-        for number, entry in enumerate(entries, start=1):
-            named = {column: _named(entry[column], own) for column, own in classes.items()}
-            yield Row(f"row {number}", {**entry, **named})
 
     def share_of(self, role: str, count: int) -> npt.NDArray[np.intp]:
         """Indices of those of `count` rows that belong to `train` or `validation`, ascending.
@@ -104,6 +91,40 @@ class DataSource:
         # The same samples whatever `train.seed` is, so that trainings can be compared.
         order = np.random.PCG64(0).random_raw(count).argsort(kind="stable")
         return np.sort(order[:kept] if role == "validation" else order[kept:])
+
+
+@dataclass(frozen=True)
+class DataSource(SplitSource):
+    """Rows of files, or of a data set of the hub."""
+
+    config: OwnDataSection
+    read: Callable[[Path, Sequence[str]], Iterator[Row]] = read_table
+    """Reader of a file, given the columns that must be there."""
+
+    @property
+    def splits_training_data(self) -> bool:
+        return super().splits_training_data and self.config.validation_split is None
+
+    def name(self, role: str) -> str:
+        file, split = self.place(role)
+        if file is not None:
+            return str(self.locate(file, f"task.{role}_file"))
+        return f"{self.config.dataset} ({split})"
+
+    def rows(self, role: str, columns: Sequence[str]) -> Iterator[Row]:
+        """The rows, as `SplitSource.rows`. Classes that the hub numbers and names are given by name, also in lists."""
+        file, split = self.place(role)
+        if file is not None:
+            yield from self.read(self.locate(file, f"task.{role}_file"), columns)
+            return
+        assert self.config.dataset is not None and split is not None
+        entries = load_hub_split(self.config.dataset, self.config.dataset_config, split)
+        require_columns(self.name(role), entries.column_names, columns)
+        names = {column: _class_names(entries.features[column]) for column in columns}
+        classes = {column: own for column, own in names.items() if own is not None}
+        for number, entry in enumerate(entries, start=1):
+            named = {column: _named(entry[column], own) for column, own in classes.items()}
+            yield Row(f"row {number}", {**entry, **named})
 
     def place(self, role: str) -> tuple[str | None, str | None]:
         """File of `train` or `validation` as the configuration names it, or else split of the hub's data set.

@@ -11,7 +11,8 @@ import numpy as np
 from analog_lora_cli.config.sections.task import GlueSection
 from analog_lora_cli.tasks.chosen_metrics import ChosenMetrics
 from analog_lora_cli.tasks.classification.answers import Answers, Number, OneClass
-from analog_lora_cli.tasks.classification.labelled_texts import LabelledTexts, Rows, at_rows
+from analog_lora_cli.tasks.classification.labelled import Rows, at_rows
+from analog_lora_cli.tasks.classification.labelled_texts import LabelledTexts
 from analog_lora_cli.tasks.data.files import locate
 from analog_lora_cli.tasks.data.hub import load_hub_split
 from analog_lora_cli.tasks.glue.data import GLUE, GlueSample, glue_from_hub, read_glue
