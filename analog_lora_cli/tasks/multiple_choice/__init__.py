@@ -1,0 +1,1 @@
+"""Questions with several choices, in columns of any name."""
