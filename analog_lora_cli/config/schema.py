@@ -17,6 +17,7 @@ from analog_lora_cli.config.sections import causal as _causal  # noqa: F401  (re
 from analog_lora_cli.config.sections import classification as _classification  # noqa: F401  (registers its tasks)
 from analog_lora_cli.config.sections import distillation as _distillation  # noqa: F401  (registers its objective)
 from analog_lora_cli.config.sections import grpo as _grpo  # noqa: F401  (registers its objective)
+from analog_lora_cli.config.sections import image_classification as _images  # noqa: F401  (registers its task)
 from analog_lora_cli.config.sections import multiple_choice as _multiple_choice  # noqa: F401  (registers its task)
 from analog_lora_cli.config.sections import reasoning as _reasoning  # noqa: F401  (registers its task)
 from analog_lora_cli.config.sections import token_classification as _token_classification  # noqa: F401  (registers its task)

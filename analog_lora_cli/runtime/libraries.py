@@ -51,7 +51,7 @@ def prepare_libraries() -> str | None:
     """Make the libraries quiet, independent of an unreachable hub, and safe from a broken torchvision.
 
     transformers probes for torchvision when it imports its models. Where torch is a CPU build and torchvision a CUDA
-    build, that import fails and takes every model with it; this tool needs no images, so torchvision is hidden then.
+    build, that import fails and takes every model with it; images are read with Pillow, so torchvision is hidden then.
 
     Returns:
         why torchvision was hidden, or None if it works or is not installed.

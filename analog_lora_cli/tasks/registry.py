@@ -10,6 +10,7 @@ from analog_lora_cli.tasks.causal.reasoning import Reasoning
 from analog_lora_cli.tasks.causal.text import NextToken
 from analog_lora_cli.tasks.classification.task import TextClassification, TextRegression
 from analog_lora_cli.tasks.glue.task import Classification
+from analog_lora_cli.tasks.image_classification.task import ImageClassification
 from analog_lora_cli.tasks.multiple_choice.task import MultipleChoice
 from analog_lora_cli.tasks.squad.task import QuestionAnswering, QuestionAnsweringV2
 from analog_lora_cli.tasks.token_classification.task import TokenClassification
@@ -44,6 +45,7 @@ register(Classification)
 register(TextClassification)
 register(TextRegression)
 register(TokenClassification)
+register(ImageClassification)
 register(MultipleChoice)
 register(Instructions)
 register(Reasoning)

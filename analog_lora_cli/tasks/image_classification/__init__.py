@@ -1,0 +1,1 @@
+"""Classification of images in folders, or named in tables."""
