@@ -117,7 +117,7 @@ def module_facts(model: nn.Module) -> list[ModuleFacts]:
                 shape=list(largest.shape),
                 parameters=sum(own.values()),
                 unsupported_reason=item.unsupported_reason,
-                multiplies=any(p.dim() > 1 for p in parameters) and not isinstance(item.module, nn.Embedding),
+                multiplies=any(map(_multiplies, parameters)) and not isinstance(item.module, nn.Embedding),
                 shared=id(weight) in tied,
                 adapter_parameters=item.adapter_parameters,
                 rank=item.rank,
@@ -144,9 +144,15 @@ def unsupported_reason(module: nn.Module) -> str | None:
         return "look-up table"
     if "Norm" in kind:
         return "normalisation"
-    if any(parameter.dim() == 3 for parameter in module.parameters(recurse=False)):
+    stacks = [parameter for parameter in module.parameters(recurse=False) if parameter.dim() == 3]
+    if any(map(_multiplies, stacks)):
         return f"{kind}: matrices of experts in one 3-D parameter, no linear layers"
-    return f"{kind}: not a linear layer"
+    return f"{kind}: tokens and positions, added to the inputs" if stacks else f"{kind}: not a linear layer"
+
+
+def _multiplies(parameter: Tensor) -> bool:
+    """Whether a parameter holds matrices. Positions of all tokens, (1, tokens, width), are added to each input."""
+    return parameter.dim() == 2 or (parameter.dim() > 2 and parameter.shape[0] > 1)
 
 
 def no_linear_layer(facts: list[ModuleFacts], heads: Iterable[str]) -> str | None:

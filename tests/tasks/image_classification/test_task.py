@@ -226,6 +226,8 @@ def test_the_layers_of_a_vision_transformer_lie_on_tiles(build: Callable[..., Co
     digital = {layer.name: layer.reason for layer in model.analog.placement.layers if not layer.analog}
     assert digital["classifier"] == "task head, trained"
     assert digital["vit.embeddings.patch_embeddings.projection"] == "Conv2d: not a linear layer"
+    assert digital["vit.embeddings"] == "ViTEmbeddings: tokens and positions, added to the inputs"
+    assert next(layer.macs for layer in model.analog.placement.layers if layer.name == "vit.embeddings") == 0
     # What calibration and recalibration read.
     batches = batches_with_tokens(model.loaded, 40)
     assert all(batch["pixel_values"].shape[1:] == (3, SIZE, SIZE) for batch in batches)
