@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.load import load_config
 from analog_lora_cli.config.presets import preset_folder, preset_names
 from analog_lora_cli.config.schema import Config
@@ -39,6 +40,7 @@ OWN = [
     "smoke-glue-lora",
     "analog-foundation-models",
     "own-classification",
+    *(f"glue-{t}-best" for t in GLUE if t != "wnli"),
 ]
 ENCODERS = [name for name in preset_names() if not load_config(preset=name).task.pretrained_head]
 """Presets of encoders; those of language models: test_language_presets."""
@@ -135,6 +137,15 @@ def test_presets_of_the_paper_evaluate_as_the_paper_does(name: str) -> None:
     if name != "glue-wnli-lora":
         assert config.reference is not None
         assert config.reference.source
+
+
+@pytest.mark.parametrize("task", [task for task in GLUE if task != "wnli"])
+def test_the_own_recipe_differs_from_the_papers_in_the_training_noise_only(task: str) -> None:
+    papers, own = (flatten(load_config(f"glue-{task}-{kind}").model_dump(mode="json")) for kind in ("lora", "best"))
+    differing = {key for key in papers if papers[key] != own[key]}
+    assert differing == {"description", "hardware.weight_noise", "hardware.weight_noise_ramp"}
+    quickstart = flatten(load_config("quickstart").model_dump(mode="json"))
+    assert all(own[key] == quickstart[key] for key in differing - {"description"}), "one recipe"
 
 
 @pytest.mark.parametrize(
