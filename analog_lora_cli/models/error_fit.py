@@ -120,11 +120,11 @@ class ErrorFit:
     def __init__(self, directions: Directions, layer: AnalogLinear, x: Tensor) -> None:
         self.directions = directions
         self.layer = layer
-        self._x_TI = _rows(x, layer)
-        weight_T1 = token_weights(self._x_TI, layer.grid).square()
-        self._fit_TK = (self._x_TI * weight_T1) @ directions.vectors_IK / directions.energy_K
-        """What an output times it, summed over the tokens, has along each direction."""
-        self._exact_OK = _exact(layer) @ (self._x_TI.T @ self._fit_TK)
+        x_TI = _rows(x, layer)
+        weight_T1 = token_weights(x_TI, layer.grid).square()
+        self._fit_TK = (x_TI * weight_T1) @ directions.vectors_IK / directions.energy_K
+        """Products with it are an output's part along each direction: w_t^2 (u_j . x_t) / l_j."""
+        self._exact_OK = _exact(layer) @ (x_TI.T @ self._fit_TK)
         if layer.bias is not None:
             self._exact_OK += torch.outer(layer.bias.detach().to(self._exact_OK), self._fit_TK.sum(dim=0))
         self._sum_OK = torch.zeros_like(self._exact_OK)
@@ -132,11 +132,15 @@ class ErrorFit:
         self._reads = 0
 
     @torch.no_grad()
-    def add_read(self) -> None:
-        """Read the layer in its present state for all inputs, and fit the errors."""
-        own_OK = self._exact_OK.clone()
-        for x_TI, fit_TK in zip(self._x_TI.split(TOKENS_AT_ONCE), self._fit_TK.split(TOKENS_AT_ONCE), strict=True):
-            own_OK.addmm_(_analog(self.layer, x_TI).T, fit_TK, alpha=-1)
+    def add_read(self, x: Tensor) -> None:
+        """Read the layer in its present state, and fit the errors.
+
+        Args:
+            x: the same inputs: they are large, and so not kept.
+        """
+        own_OK, x_TI = self._exact_OK.clone(), x.reshape(-1, x.shape[-1])
+        for part_TI, fit_TK in zip(x_TI.split(TOKENS_AT_ONCE), self._fit_TK.split(TOKENS_AT_ONCE), strict=True):
+            own_OK.addmm_(_analog(self.layer, _rows(part_TI, self.layer)).T, fit_TK, alpha=-1)
         self._sum_OK += own_OK
         self._squares_K += own_OK.square().sum(dim=0)
         self._reads += 1
@@ -176,10 +180,11 @@ def _exact(layer: AnalogLinear) -> Tensor:
 
 
 def _analog(layer: AnalogLinear, x_TI: Tensor) -> Tensor:
-    """The product as the tiles compute it, also in the middle of a digital forward pass."""
-    before, layer.analog = layer.analog, True
+    """The product as the tiles compute it, without training noise."""
+    training = layer.training
+    layer.eval()
     try:
-        product: Tensor = layer.forward(x_TI)  # Not a call of the layer: its hooks are what asks.
+        product: Tensor = layer(x_TI)
     finally:
-        layer.analog = before
+        layer.train(training)
     return product

@@ -24,7 +24,7 @@ as many parameters as `rank` directions in each layer would have.
 
 Cost of a chip and time: tokens * reads analog products of each layer, as many as an evaluation on N times as many
 tokens, and no backward pass. The inputs come from one forward pass of the digital model, kept for all chips and times
-where those of all layers fit `WORKSPACE`; else one for each group of layers whose inputs do, again for each chip and
+where those of all layers fit the workspace; else one for each group of layers whose inputs do, again for each chip and
 time. The directions are found once. The correction has two narrow digital matrices a layer, as a LoRA adapter of that
 rank.
 
@@ -47,11 +47,10 @@ from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.models.error_fit import Correction, Directions, ErrorFit, principal_directions
 from analog_lora_cli.models.tiling import AnalogModel
 from analog_lora_cli.models.training_inputs import batches_with_tokens, stored_inputs, token_mask
+from analog_lora_cli.models.workspace import in_groups
 
 CANDIDATES = 2
 """Candidate directions of a layer, relative to the rank that all layers would have alike."""
-WORKSPACE = 1 << 30
-"""Bytes for the inputs of some layers at a time."""
 FIRST_READ = 2_000_000
 """Number of a calibration's first read: those of an evaluation count from 0, those of a training from 1,000,000."""
 
@@ -125,7 +124,7 @@ class Recalibrator:
             inputs = self._inputs(names)
             part = {name: ErrorFit(directions[name], self.model.layers[name], inputs[name])
                     for name in names if name in directions}  # fmt: skip
-            self._read(part, seed, seconds)
+            self._read(part, inputs, seed, seconds)
             fits |= part
         gains = {name: fit.gain_K() for name, fit in fits.items()}
         chosen = _chosen(gains, self.model.layers, self.settings.rank)
@@ -133,7 +132,7 @@ class Recalibrator:
         explained = sum(float(gains[name][indices].sum()) for name, indices in chosen.items()) / max(len(fits), 1)
         return Calibration(corrections, explained, time.monotonic() - started)
 
-    def _read(self, fits: Mapping[str, ErrorFit], seed: int, seconds: float) -> None:
+    def _read(self, fits: Mapping[str, ErrorFit], inputs: Mapping[str, Tensor], seed: int, seconds: float) -> None:
         """Read some layers of a chip at a time, as often as the settings say."""
         part = replace(self.model, layers={name: fit.layer for name, fit in fits.items()})
         chip = part.program(seed)
@@ -142,7 +141,7 @@ class Recalibrator:
                 for name, fit in fits.items():
                     # By layer, so that the noise does not depend on the parts.
                     with seeded_globally("output noise", f"chip {seed} at {seconds:.17g} s read {read}", name):
-                        fit.add_read()
+                        fit.add_read(inputs[name])
 
     @cached_property
     def directions(self) -> dict[str, Directions]:
@@ -156,18 +155,11 @@ class Recalibrator:
 
     @cached_property
     def _parts(self) -> list[list[str]]:
-        """Names of the layers, in groups whose inputs fit the workspace together; a larger one by itself."""
+        """Names of the layers, in groups whose inputs fit the workspace together."""
         tokens = sum(int(token_mask(batch).sum()) for batch in self.batches)
-        parts: list[list[str]] = []
-        left = 0
-        for name, layer in self.model.layers.items():
-            size = tokens * layer.in_features * layer.weight.element_size()
-            if size > left:
-                parts.append([])
-                left = WORKSPACE
-            parts[-1].append(name)
-            left -= size
-        return parts
+        return in_groups(
+            {name: tokens * one.in_features * one.weight.element_size() for name, one in self.model.layers.items()}
+        )
 
     def _inputs(self, names: list[str]) -> dict[str, Tensor]:
         """Inputs of some layers without padding, (T, I) by name; the newest are kept."""
