@@ -121,7 +121,7 @@ class ErrorFit:
         self.directions = directions
         self.layer = layer
         x_TI = _rows(x, layer)
-        weight_T1 = token_weights(x_TI, layer.grid).square()
+        weight_T1 = token_weights(layer.at_tiles(x_TI), layer.grid).square()
         self._fit_TK = (x_TI * weight_T1) @ directions.vectors_IK / directions.energy_K
         """Products with it are an output's part along each direction: w_t^2 (u_j . x_t) / l_j."""
         self._exact_OK = _exact(layer) @ (x_TI.T @ self._fit_TK)
