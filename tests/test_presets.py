@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.load import load_config
 from analog_lora_cli.config.presets import preset_folder, preset_names
 from analog_lora_cli.config.schema import Config
@@ -40,6 +41,7 @@ OWN = [
     "analog-foundation-models",
     "own-classification",
     "own-token-classification",
+    *(f"glue-{t}-best" for t in GLUE if t != "wnli"),
 ]
 ENCODERS = [name for name in preset_names() if not load_config(preset=name).task.pretrained_head]
 """Presets of encoders; those of language models: test_language_presets."""
@@ -139,6 +141,21 @@ def test_presets_of_the_paper_evaluate_as_the_paper_does(name: str) -> None:
     if name != "glue-wnli-lora":
         assert config.reference is not None
         assert config.reference.source
+
+
+@pytest.mark.parametrize("task", [task for task in GLUE if task != "wnli"])
+def test_the_own_recipe_differs_from_the_papers_in_the_training_noise_only(task: str) -> None:
+    papers, own, quickstart = (load_config(name) for name in (f"glue-{task}-lora", f"glue-{task}-best", "quickstart"))
+    before, after = (
+        flatten(one.model_dump(mode="json", exclude={"description", "reference"})) for one in (papers, own)
+    )
+    assert {key for key in before if before[key] != after[key]} == {
+        "hardware.weight_noise",
+        "hardware.weight_noise_ramp",
+    }
+    noise = [(one.hardware.weight_noise, one.hardware.weight_noise_ramp) for one in (own, quickstart)]
+    assert noise[0] == noise[1], "one recipe"
+    assert papers.reference is not None and own.reference is None, "the paper's numbers are of another training"
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def _differences(first: SeedGroup, second: SeedGroup, times: Sequence[str]) -> d
     together = simultaneous(means, deviations) if deviations else None
     differences = {}
     for index, (label, mean) in enumerate(zip(times, means, strict=True)):
-        interval, p, df = _welch(*pairs[index])
+        interval, p, df = welch(*pairs[index])
         wide = None if deviations is None else wider(deviations[index].interval(mean), interval)
         differences[label] = SeedDifference(
             mean=mean,
@@ -230,8 +230,13 @@ def _differences(first: SeedGroup, second: SeedGroup, times: Sequence[str]) -> d
     return differences
 
 
-def _welch(second: Array, first: Array) -> tuple[list[float], float, float]:
-    """95 % interval, p value and degrees of freedom of the difference of two means, each of two values or more."""
+def welch(second: Array, first: Array) -> tuple[list[float], float, float]:
+    """95 % interval, p value and degrees of freedom of the difference of two means, each of two values or more.
+
+    Args:
+        second: one value for each training seed.
+        first: those that their mean is subtracted of.
+    """
     from scipy.stats import ttest_ind
 
     difference = float(second.mean() - first.mean())

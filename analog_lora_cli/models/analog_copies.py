@@ -16,9 +16,7 @@ from analog_lora_cli.models.loaded import LoadedModel
 from analog_lora_cli.models.modules import linear_modules, module_facts
 from analog_lora_cli.models.placement import decide
 from analog_lora_cli.models.training_inputs import Batch, layer_inputs
-
-WORKSPACE = 1 << 30
-"""Bytes that are used for the copies of some layers at a time, and what is measured on them."""
+from analog_lora_cli.models.workspace import in_groups
 
 
 def future_layers(loaded: LoadedModel, hardware: HardwareConfig) -> dict[str, nn.Linear]:
@@ -42,18 +40,12 @@ def in_parts(layers: Mapping[str, nn.Linear], squares: bool) -> Iterator[dict[st
         layers: the layers by name.
         squares: whether matrices of inputs by inputs are needed too, in float64.
     """
-    part: dict[str, nn.Linear] = {}
-    used = 0
+    sizes = {}
     for name, layer in layers.items():
         inputs, outputs = layer.in_features, layer.out_features
-        size = 4 * 3 * inputs * outputs + (8 * inputs * (inputs + outputs) if squares else 0)
-        if part and used + size > WORKSPACE:
-            yield part
-            part, used = {}, 0
-        part[name] = layer
-        used += size
-    if part:
-        yield part
+        sizes[name] = 4 * 3 * inputs * outputs + (8 * inputs * (inputs + outputs) if squares else 0)
+    for names in in_groups(sizes):
+        yield {name: layers[name] for name in names}
 
 
 def analog_copies(

@@ -18,6 +18,10 @@ from analog_lora_cli.hardware.tile.grid import TileGrid
 
 INPUTS_PER_DIRECTION = 4
 """Inputs of a layer for each direction at least: fewer say too little about it."""
+PASSES = 4
+"""Products with the inputs that find their directions, by subspace iteration."""
+TOKENS_AT_ONCE = 512
+"""Tokens that a layer is computed for at a time: few enough to stay in a processor's cache."""
 _SMALLEST = 1e-30
 
 
@@ -69,78 +73,76 @@ class Directions:
     """Energy of the exact product."""
 
 
-class DirectionSearch:
+@torch.no_grad()
+def principal_directions(layer: AnalogLinear, x: Tensor, count: int) -> Directions:
     """Principal directions of a layer's inputs by subspace iteration, which needs no matrix of inputs by inputs.
 
     Args:
-        name: the layer's name, which seeds the first directions.
-        layer: the layer.
-        count: number of directions.
+        layer: the layer, whose name seeds the first directions.
+        x: its inputs, (..., I).
+        count: number of directions; fewer are found where the inputs bear fewer.
     """
-
-    def __init__(self, name: str, layer: AnalogLinear, count: int) -> None:
-        generator = torch.Generator()
-        seed_generator(generator, derive_seed("directions", name))
-        first_IK = torch.randn(layer.in_features, count, generator=generator).to(layer.column_scale)
-        self.layer = layer
-        self._basis_IK: Tensor = torch.linalg.qr(first_IK)[0]
-        self._image_IK: Tensor | None = None
-
-    def begin_pass(self) -> None:
-        """Start from the directions that the pass before has found."""
-        if self._image_IK is not None:
-            self._basis_IK = torch.linalg.svd(self._image_IK, full_matrices=False)[0]
-        self._image_IK = torch.zeros_like(self._basis_IK)
-        self._inputs, self._output_energy = 0, 0.0
-
-    def add(self, x: Tensor) -> None:
-        """Count inputs (..., I)."""
-        assert self._image_IK is not None
-        x_TI = _rows(x, self.layer)
-        weight_T1 = token_weights(self.layer.at_tiles(x_TI), self.layer.grid)
-        x_TI = x_TI * weight_T1
-        self._image_IK += x_TI.T @ (x_TI @ self._basis_IK)
-        self._inputs += int((weight_T1 > 0).sum())
-        self._output_energy += float(functional.linear(x_TI, _exact(self.layer)).square().sum())
-
-    def directions(self) -> Directions:
-        """The directions after the last pass, as many as the inputs bear."""
-        assert self._image_IK is not None
-        inner_KK = self._basis_IK.T @ self._image_IK
-        energy_K, turn_KK = torch.linalg.eigh((inner_KK + inner_KK.T) / 2)
-        energy_K, vectors_IK = energy_K.flip(0), self._basis_IK @ turn_KK.flip(1)
-        # What rounding leaves of an energy of 0 would be divided by.
-        real = int((energy_K > energy_K[0] * 1e-6).sum()) if self._inputs else 0
-        count = min(real, self._inputs // INPUTS_PER_DIRECTION)
-        return Directions(vectors_IK[:, :count].contiguous(), energy_K[:count], self._output_energy)
+    x_TI = _rows(x, layer)
+    weight_T1 = token_weights(layer.at_tiles(x_TI), layer.grid)
+    x_TI = x_TI * weight_T1
+    generator = torch.Generator()
+    seed_generator(generator, derive_seed("directions", layer.name))
+    image_IK = torch.randn(layer.in_features, count, generator=generator).to(x_TI)
+    for _ in range(PASSES):
+        basis_IK = torch.linalg.qr(image_IK)[0]
+        image_IK = x_TI.T @ (x_TI @ basis_IK)
+    inner_KK = basis_IK.T @ image_IK
+    energy_K, turn_KK = torch.linalg.eigh((inner_KK + inner_KK.T) / 2)
+    energy_K, vectors_IK = energy_K.flip(0), basis_IK @ turn_KK.flip(1)
+    # What rounding leaves of an energy of 0 would be divided by.
+    inputs = int((weight_T1 > 0).sum())
+    real = int((energy_K > energy_K[0] * 1e-6).sum()) if inputs else 0
+    count = min(real, inputs // INPUTS_PER_DIRECTION)
+    output_energy = sum(
+        float(functional.linear(part_TI, _exact(layer)).square().sum()) for part_TI in x_TI.split(TOKENS_AT_ONCE)
+    )
+    return Directions(vectors_IK[:, :count].contiguous(), energy_K[:count], output_energy)
 
 
 class ErrorFit:
-    """The error of a layer along its directions, read by read."""
+    """The error of a layer along its directions, read by read.
 
-    def __init__(self, directions: Directions, layer: AnalogLinear) -> None:
+    The exact products do not change from read to read, so their fit is W U, and each read costs the analog products
+    and their fit alone.
+
+    Args:
+        directions: its directions.
+        layer: the layer, in any state.
+        x: the inputs that the directions were found on, (..., I).
+    """
+
+    @torch.no_grad()
+    def __init__(self, directions: Directions, layer: AnalogLinear, x: Tensor) -> None:
         self.directions = directions
         self.layer = layer
-        size = (layer.out_features, len(directions.energy_K))
-        self._products_OK = directions.vectors_IK.new_zeros(size)
-        self._sum_OK = torch.zeros_like(self._products_OK)
+        x_TI = _rows(x, layer)
+        weight_T1 = token_weights(layer.at_tiles(x_TI), layer.grid).square()
+        self._fit_TK = (x_TI * weight_T1) @ directions.vectors_IK / directions.energy_K
+        """Products with it are an output's part along each direction: w_t^2 (u_j . x_t) / l_j."""
+        self._exact_OK = _exact(layer) @ (x_TI.T @ self._fit_TK)
+        if layer.bias is not None:
+            self._exact_OK += torch.outer(layer.bias.detach().to(self._exact_OK), self._fit_TK.sum(dim=0))
+        self._sum_OK = torch.zeros_like(self._exact_OK)
         self._squares_K = torch.zeros_like(directions.energy_K)
         self._reads = 0
 
-    def add(self, x: Tensor) -> None:
-        """Read the layer for inputs (..., I)."""
-        x_TI = _rows(x, self.layer)
-        bias = None if self.layer.bias is None else self.layer.bias.to(x_TI.dtype)
-        error_TO = functional.linear(x_TI, _exact(self.layer), bias) - _analog(self.layer, x_TI)
-        weight_T1 = token_weights(self.layer.at_tiles(x_TI), self.layer.grid).square()
-        self._products_OK += error_TO.T @ ((x_TI * weight_T1) @ self.directions.vectors_IK)
+    @torch.no_grad()
+    def add_read(self, x: Tensor) -> None:
+        """Read the layer in its present state, and fit the errors.
 
-    def end_read(self) -> None:
-        """Fit what was added since the last read."""
-        own_OK = self._products_OK / self.directions.energy_K
+        Args:
+            x: the same inputs: they are large, and so not kept.
+        """
+        own_OK, x_TI = self._exact_OK.clone(), x.reshape(-1, x.shape[-1])
+        for part_TI, fit_TK in zip(x_TI.split(TOKENS_AT_ONCE), self._fit_TK.split(TOKENS_AT_ONCE), strict=True):
+            own_OK.addmm_(_analog(self.layer, _rows(part_TI, self.layer)).T, fit_TK, alpha=-1)
         self._sum_OK += own_OK
         self._squares_K += own_OK.square().sum(dim=0)
-        self._products_OK.zero_()
         self._reads += 1
 
     @cached_property
@@ -178,10 +180,11 @@ def _exact(layer: AnalogLinear) -> Tensor:
 
 
 def _analog(layer: AnalogLinear, x_TI: Tensor) -> Tensor:
-    """The product as the tiles compute it, also in the middle of a digital forward pass."""
-    before, layer.analog = layer.analog, True
+    """The product as the tiles compute it, without training noise."""
+    training = layer.training
+    layer.eval()
     try:
-        product: Tensor = layer.forward(x_TI)  # Not a call of the layer: its hooks are what asks.
+        product: Tensor = layer(x_TI)
     finally:
-        layer.analog = before
+        layer.train(training)
     return product

@@ -23,8 +23,10 @@ each parameter of theirs, |d_j|^2 l_j / sum_t w_t^2 |exact product|^2 / (inputs 
 as many parameters as `rank` directions in each layer would have.
 
 Cost of a chip and time: tokens * reads analog products of each layer, as many as an evaluation on N times as many
-tokens; `reads + PASSES` forward passes of the digital model, of which `PASSES` serve all chips and times; no backward
-pass. The correction has two narrow digital matrices a layer, as a LoRA adapter of that rank.
+tokens, and no backward pass. The inputs come from one forward pass of the digital model, kept for all chips and times
+where those of all layers fit the workspace; else one for each group of layers whose inputs do, again for each chip and
+time. The directions are found once. The correction has two narrow digital matrices a layer, as a LoRA adapter of that
+rank.
 
 Axes of tensors by suffix: T tokens, I inputs, O outputs, K candidates, 1 a length of one.
 """
@@ -34,7 +36,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torch import Tensor
@@ -42,14 +44,13 @@ from torch import Tensor
 from analog_lora_cli.config.recalibration import Recalibration
 from analog_lora_cli.hardware.seeds import seeded_globally
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
-from analog_lora_cli.models.error_fit import Correction, Directions, DirectionSearch, ErrorFit
+from analog_lora_cli.models.error_fit import Correction, Directions, ErrorFit, principal_directions
 from analog_lora_cli.models.tiling import AnalogModel
-from analog_lora_cli.models.training_inputs import batches_with_tokens, digital_inputs
+from analog_lora_cli.models.training_inputs import batches_with_tokens, stored_inputs, token_mask
+from analog_lora_cli.models.workspace import in_groups
 
 CANDIDATES = 2
 """Candidate directions of a layer, relative to the rank that all layers would have alike."""
-PASSES = 4
-"""Passes over the data that find the directions, by subspace iteration."""
 FIRST_READ = 2_000_000
 """Number of a calibration's first read: those of an evaluation count from 0, those of a training from 1,000,000."""
 
@@ -102,6 +103,8 @@ class Recalibrator:
         self.model = model
         self.settings = settings
         self.batches = batches_with_tokens(model.loaded, settings.tokens)
+        self._newest: tuple[list[str], dict[str, Tensor]] | None = None
+        """The newest inputs after the names of their layers."""
 
     @property
     def sequences(self) -> int:
@@ -116,39 +119,54 @@ class Recalibrator:
             seconds: time after programming.
         """
         directions, started = self.directions, time.monotonic()
-        fits = {name: ErrorFit(one, self.model.layers[name]) for name, one in directions.items()}
-
-        def add(name: str, x: Tensor) -> None:
-            if name in fits:
-                fits[name].add(x)
-
-        chip = self.model.program(seed)
-        for read in range(FIRST_READ, FIRST_READ + self.settings.reads):
-            with (
-                self.model.on_chip(chip, seconds, read),
-                seeded_globally("output noise", f"chip {seed} at {seconds:.17g} s read {read}"),
-            ):
-                digital_inputs(self.model, self.batches, add)
-            for fit in fits.values():
-                fit.end_read()
+        fits: dict[str, ErrorFit] = {}
+        for names in self._parts:
+            inputs = self._inputs(names)
+            part = {name: ErrorFit(directions[name], self.model.layers[name], inputs[name])
+                    for name in names if name in directions}  # fmt: skip
+            self._read(part, inputs, seed, seconds)
+            fits |= part
         gains = {name: fit.gain_K() for name, fit in fits.items()}
         chosen = _chosen(gains, self.model.layers, self.settings.rank)
         corrections = {name: fits[name].correction(indices) for name, indices in chosen.items()}
         explained = sum(float(gains[name][indices].sum()) for name, indices in chosen.items()) / max(len(fits), 1)
         return Calibration(corrections, explained, time.monotonic() - started)
 
+    def _read(self, fits: Mapping[str, ErrorFit], inputs: Mapping[str, Tensor], seed: int, seconds: float) -> None:
+        """Read some layers of a chip at a time, as often as the settings say."""
+        part = replace(self.model, layers={name: fit.layer for name, fit in fits.items()})
+        chip = part.program(seed)
+        for read in range(FIRST_READ, FIRST_READ + self.settings.reads):
+            with part.on_chip(chip, seconds, read):
+                for name, fit in fits.items():
+                    # By layer, so that the noise does not depend on the parts.
+                    with seeded_globally("output noise", f"chip {seed} at {seconds:.17g} s read {read}", name):
+                        fit.add_read(inputs[name])
+
     @cached_property
     def directions(self) -> dict[str, Directions]:
         """Candidate directions by layer; none for a layer that sees too few inputs."""
-        searches = {
-            name: DirectionSearch(name, layer, self._candidates(layer)) for name, layer in self.model.layers.items()
-        }
-        for _ in range(PASSES):
-            for search in searches.values():
-                search.begin_pass()
-            digital_inputs(self.model, self.batches, lambda name, x: searches[name].add(x))
-        found = {name: search.directions() for name, search in searches.items()}
+        found: dict[str, Directions] = {}
+        for names in self._parts:
+            for name, x in self._inputs(names).items():
+                layer = self.model.layers[name]
+                found[name] = principal_directions(layer, x, self._candidates(layer))
         return {name: one for name, one in found.items() if len(one.energy_K)}
+
+    @cached_property
+    def _parts(self) -> list[list[str]]:
+        """Names of the layers, in groups whose inputs fit the workspace together."""
+        tokens = sum(int(token_mask(batch).sum()) for batch in self.batches)
+        return in_groups(
+            {name: tokens * one.in_features * one.weight.element_size() for name, one in self.model.layers.items()}
+        )
+
+    def _inputs(self, names: list[str]) -> dict[str, Tensor]:
+        """Inputs of some layers without padding, (T, I) by name; the newest are kept."""
+        if self._newest is None or self._newest[0] != names:
+            self._newest = None  # Both would not fit.
+            self._newest = names, stored_inputs(self.model, names, self.batches)
+        return self._newest[1]
 
     def _candidates(self, layer: AnalogLinear) -> int:
         return min(CANDIDATES * self.settings.rank, layer.in_features, layer.out_features)

@@ -78,6 +78,27 @@ def digital_inputs(model: AnalogModel, batches: Sequence[Batch], receive: Callab
         layer_inputs(model.loaded.module, model.layers, batches, receive)
 
 
+def stored_inputs(model: AnalogModel, names: Sequence[str], batches: Sequence[Batch]) -> dict[str, Tensor]:
+    """Inputs of some layers while a model on tiles computes digitally, kept.
+
+    Args:
+        model: the model.
+        names: names of its layers; those that the model does not call are left out of the result.
+        batches: batches of training features.
+
+    Returns:
+        (T, in_features) by name: all calls one after another, without padding.
+    """
+    parts: dict[str, list[Tensor]] = {}
+
+    def keep(name: str, x: Tensor) -> None:
+        parts.setdefault(name, []).append(x.reshape(-1, x.shape[-1]))
+
+    with model.digital():
+        layer_inputs(model.loaded.module, {name: model.layers[name] for name in names}, batches, keep)
+    return {name: torch.cat(parts.pop(name)) for name in list(parts)}
+
+
 @torch.no_grad()
 def layer_inputs(
     module: nn.Module, layers: Mapping[str, nn.Module], batches: Sequence[Batch], receive: Callable[[str, Tensor], None]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from scipy import stats
 
 from tests.benchmarks.recipes import __main__ as command
 from tests.benchmarks.recipes.plan import Plan, read_plan
 from tests.benchmarks.recipes.runs import Outcome
-from tests.benchmarks.recipes.score import drop, level, over_log_time, share
-from tests.benchmarks.recipes.table import ranking
+from tests.benchmarks.recipes.score import difference, level, over_log_time, share
+from tests.benchmarks.recipes.table import COLUMNS, ranking, rows
 
 PLAN = {
     "extends": "smoke-glue-lora",
@@ -46,13 +48,32 @@ def test_mean_over_log_time() -> None:
     assert level(outcome(0.0, 10.0, 20.0, 40.0)) == pytest.approx(expected)
 
 
-def test_share_of_the_drop() -> None:
-    digital, baseline, own = [90.0, 92.0], [80.0, 82.0], [86.0, 86.0]
-    assert drop(digital, own).value == pytest.approx(5.0)
-    found = share(digital, baseline, own)
-    assert found.value == pytest.approx(0.5) and found.low < 0.5 < found.high
-    same = drop([90.0, 90.0], [80.0, 80.0])
-    assert (same.low, same.high) == (10.0, 10.0)
+def test_intervals_are_welchs_over_training_seeds() -> None:
+    digital, baseline, own = [90.0, 92.0, 91.0], [80.0, 82.0], [86.0, 86.5, 87.0]
+    found = difference(digital, own)
+    test = stats.ttest_ind(digital, own, equal_var=False).confidence_interval(0.95)
+    assert found.value == pytest.approx(4.5) and found.interval == pytest.approx((test.low, test.high))
+    assert share(digital, baseline, own) == pytest.approx(0.45)
+    assert math.isnan(share(digital, digital, own))
+    assert str(difference([90.0], [80.0, 81.0])) == "9.50", "one seed has no spread"
+    assert str(difference([90.0, 90.0], [80.0, 80.0])) == "10.00 [10.00, 10.00]"
+
+
+def test_rows_compare_with_the_digital_recipe_and_with_the_baseline() -> None:
+    own_runs = [replace(outcome(90.0, 84.0 + off), recalibrated={0.0: [88.0 - off]}) for off in (-0.5, 0.5)]
+    table = rows(
+        {
+            "digital": [outcome(90.0, 90.0), outcome(92.0, 92.0)],
+            "paper": [outcome(90.0, 79.0), outcome(90.0, 83.0)],
+            "own": own_runs,
+        },
+        "paper",
+    )
+    assert [len(row) for row in table] == [len(COLUMNS)] * 3
+    _, paper, own = table
+    assert paper[4].startswith("10.00 [") and paper[5:7] == ["", ""] and paper[10:13] == ["", "", ""]
+    assert own[4].startswith("7.00 [") and own[5].startswith("3.00 [") and own[6] == "0.70"
+    assert own[10].startswith("3.00 [") and own[11].startswith("7.00 [") and own[12] == "0.30"
 
 
 def test_ranking_by_the_drop() -> None:

@@ -8,7 +8,7 @@ from scipy import stats
 
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
-from analog_lora_cli.evaluation.training_seeds import SeedGroup, _welch, seed_differences
+from analog_lora_cli.evaluation.training_seeds import SeedGroup, seed_differences, welch
 from analog_lora_cli.tasks import Metric
 from analog_lora_cli.tasks.sample_statistics import Mean
 from analog_lora_cli.tasks.scores import Column
@@ -91,5 +91,5 @@ def test_one_training_says_nothing_about_its_method() -> None:
 
 def test_without_any_spread_the_difference_is_what_it_is() -> None:
     same = np.full(3, 1.0)
-    assert _welch(same, same) == ([0.0, 0.0], 1.0, 4.0)
-    assert _welch(same + 1, same) == ([1.0, 1.0], 0.0, 4.0)
+    assert welch(same, same) == ([0.0, 0.0], 1.0, 4.0)
+    assert welch(same + 1, same) == ([1.0, 1.0], 0.0, 4.0)

@@ -102,7 +102,7 @@ def test_it_is_the_same_each_time_and_whatever_layers_are_measured_together(
 ) -> None:
     config = make_config(adapter=AWARE, hardware=COARSE)
     first = build(load_base(config)).loaded.module.state_dict()
-    monkeypatch.setattr("analog_lora_cli.models.analog_copies.WORKSPACE", 1)
+    monkeypatch.setattr("analog_lora_cli.models.workspace.WORKSPACE", 1)
     base = load_base(config)
     assert all(len(part) == 1 for part in in_parts(future_layers(base, config.hardware), squares=True))
     torch.manual_seed(3)

@@ -44,7 +44,7 @@ def test_the_layer_with_the_largest_error_comes_first(task: str, name: str, make
 def test_layers_measured_apart_have_the_same_scores(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_config(hardware={"layers": "auto:3", "output_noise": 0.0})
     together = fragile_layers(load_base(config), 3)
-    monkeypatch.setattr("analog_lora_cli.models.analog_copies.WORKSPACE", 1)
+    monkeypatch.setattr("analog_lora_cli.models.workspace.WORKSPACE", 1)
     assert fragile_layers(load_base(config), 3) == pytest.approx(together)
 
 

@@ -15,12 +15,12 @@ from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.physics.chip import Chip
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.state import TileState
-from analog_lora_cli.models import error_fit
+from analog_lora_cli.models import error_fit, recalibration
 from analog_lora_cli.models.build import load_base, with_adapter
-from analog_lora_cli.models.error_fit import DirectionSearch, ErrorFit, token_weights
+from analog_lora_cli.models.error_fit import ErrorFit, principal_directions, token_weights
 from analog_lora_cli.models.recalibration import Recalibrator
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
-from analog_lora_cli.models.training_inputs import batches_with_tokens, digital_inputs
+from analog_lora_cli.models.training_inputs import Batch, batches_with_tokens, digital_inputs, stored_inputs
 
 YEAR = 31536000.0
 EXACT = HardwareConfig(dac_bits=0, adc_bits=0, output_noise=0.0, tile_rows=0, tile_columns=0)
@@ -40,14 +40,9 @@ def linear(weight: Tensor, hardware: HardwareConfig = EXACT) -> AnalogLinear:
 
 def fitted(layer: AnalogLinear, x: Tensor, rank: int, reads: int = 1) -> error_fit.Correction:
     """The correction of a layer in its present state, from these inputs."""
-    search = DirectionSearch("layer", layer, rank)
-    for _ in range(4):
-        search.begin_pass()
-        search.add(x)
-    fit = ErrorFit(search.directions(), layer)
+    fit = ErrorFit(principal_directions(layer, x, rank), layer, x)
     for _ in range(reads):
-        fit.add(x)
-        fit.end_read()
+        fit.add_read(x)
     return fit.correction(list(range(len(fit.gain_K()))))
 
 
@@ -156,6 +151,51 @@ def test_calibration_and_evaluation_never_share_a_read(model: AnalogModel, monke
     again = Recalibrator(model, Recalibration(rank=2, tokens=64, reads=3)).calibrate(0, YEAR)
     for name, correction in first.corrections.items():
         assert torch.equal(correction.after, again.corrections[name].after), "a function of chip, time and settings"
+
+
+def test_the_formulas_of_the_docstring_token_by_token(make_config: Callable[..., Config]) -> None:
+    config = make_config(hardware={"output_noise": 0.0, "tile_rows": 20})
+    model = put_on_tiles(with_adapter(load_base(config)), config.hardware)
+    recalibrator = Recalibrator(model, Recalibration(rank=64, tokens=300, reads=3))
+    name = "bert.encoder.layer.1.attention.output.dense"
+    layer, fitted = model.layers[name], recalibrator.calibrate(3, YEAR).corrections[name]
+    x_TI = stored_inputs(model, [name], recalibrator.batches)[name]
+    weight_T1 = token_weights(x_TI, layer.grid).double()
+    values_K, vectors_IK = torch.linalg.eigh((x_TI * weight_T1).T @ (x_TI * weight_T1))
+    fits = []
+    for read in range(3):
+        with model.on_chip(model.program(3), YEAR, recalibration.FIRST_READ + read), torch.no_grad():
+            error_TO = (x_TI @ layer.weight.T + layer.bias - layer(x_TI)).double()
+        each = [
+            w**2 * torch.outer(e, x @ vectors_IK) for w, e, x in zip(weight_T1, error_TO, x_TI.double(), strict=True)
+        ]
+        fits.append(torch.stack(each).sum(dim=0) / values_K)
+    mean_OK, variance_K = torch.stack(fits).mean(dim=0), torch.stack(fits).var(dim=0).sum(dim=0) / 3
+    expected_OK = mean_OK * (1 - variance_K / mean_OK.square().sum(dim=0)).clamp(min=0)
+    # Those with much energy, which float32 tells from each other.
+    own_OK = fitted.after.double() @ (fitted.before.double() @ vectors_IK)
+    assert torch.allclose(own_OK[:, -12:], expected_OK[:, -12:], atol=2e-5)
+    assert expected_OK[:, -12:].norm(dim=0).min() > 5e-3
+
+
+def test_a_small_workspace_changes_passes_only(model: AnalogModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+
+    def counted(model: AnalogModel, names: list[str], batches: list[Batch]) -> dict[str, Tensor]:
+        passes.append(len(names))
+        return stored_inputs(model, names, batches)
+
+    monkeypatch.setattr(recalibration, "stored_inputs", counted)
+    found = []
+    for workspace in (1 << 30, 64 * 32 * 4 * 3):
+        monkeypatch.setattr("analog_lora_cli.models.workspace.WORKSPACE", workspace)
+        recalibrator = Recalibrator(model, Recalibration(rank=4, tokens=64, reads=2))
+        found.append([recalibrator.calibrate(seed, YEAR) for seed in (0, 1)])
+    assert len(passes) > 7 and passes[0] == len(model.layers), "once in all; else for directions and for each chip"
+    assert sum(passes) == (1 + 3) * len(model.layers)
+    for whole, parts in zip(*found, strict=True):
+        assert whole.ranks == parts.ranks
+        assert all(torch.equal(one.after, parts.corrections[name].after) for name, one in whole.corrections.items())
 
 
 def test_an_error_of_full_rank_in_one_layer_gets_the_budget(

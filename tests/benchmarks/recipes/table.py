@@ -11,15 +11,19 @@ from rich.table import Table
 from analog_lora_cli.runtime import console
 from tests.benchmarks.recipes.plan import DIGITAL
 from tests.benchmarks.recipes.runs import Outcome, Run
-from tests.benchmarks.recipes.score import drop, last, level, share, worst
+from tests.benchmarks.recipes.score import difference, last, level, share, worst
 
 Outcomes = Mapping[str, Sequence[Outcome]]
 """Outcomes of a task's runs by recipe, one for each training seed."""
 
 COLUMNS = [
-    "recipe", "seeds", "digital", "last time", "drop over log time", "/ baseline", "drop at last", "/ baseline",
-    "recalibrated", "/ baseline", "worst chip", "s", "forwards",
+    "recipe", "seeds", "digital", "last time", "drop over log time", "gain", "share", "drop at last", "gain", "share",
+    "recalibrated", "gain", "share", "worst chip", "s", "forwards",
 ]  # fmt: skip
+CAPTION = (
+    "baseline: {}. drop: digital recipe minus this one; gain: this one minus the baseline; [Welch's 95 % interval over "
+    "training seeds]; share: of the baseline's drop"
+)
 
 
 def by_task(runs: Sequence[Run]) -> dict[str, dict[str, list[Outcome]]]:
@@ -32,32 +36,37 @@ def by_task(runs: Sequence[Run]) -> dict[str, dict[str, list[Outcome]]]:
 
 
 def rows(outcomes: Outcomes, baseline: str) -> list[list[str]]:
-    """Rows of a task's table under `COLUMNS`; drops are against the digital recipe, with 95 % intervals over seeds."""
+    """Rows of a task's table under `COLUMNS`, see `CAPTION`; cells of the baseline against itself are empty."""
     digital = [one.digital for one in outcomes[DIGITAL]]
     reference = outcomes.get(baseline, ())
-    return [_row(name, list(own), digital, list(reference)) for name, own in outcomes.items()]
-
-
-def _row(name: str, own: list[Outcome], digital: list[float], baseline: list[Outcome]) -> list[str]:
-    levels, lasts = [level(one) for one in own], [last(one) for one in own]
-    compared = bool(baseline)
-    recalibrated = [last(one, recalibrated=True) for one in own if one.recalibrated]
-    lasts_of_baseline = [last(one) for one in baseline]
+    levels, lasts = [level(one) for one in reference], [last(one) for one in reference]
     return [
-        name,
-        str(len(own)),
-        f"{np.mean([one.digital for one in own]):.2f}",
-        f"{np.mean(lasts):.2f}",
-        str(drop(digital, levels)),
-        str(share(digital, [level(one) for one in baseline], levels)) if compared else "",
-        str(drop(digital, lasts)),
-        str(share(digital, lasts_of_baseline, lasts)) if compared else "",
-        str(drop(digital, recalibrated)) if recalibrated else "",
-        str(share(digital, lasts_of_baseline, recalibrated)) if recalibrated and compared else "",
-        f"{worst(own):.2f}",
-        f"{np.mean([one.seconds for one in own]):.0f}",
-        f"{np.mean([one.forward_passes for one in own]):.0f}",
+        [
+            name,
+            str(len(own)),
+            f"{np.mean([one.digital for one in own]):.2f}",
+            f"{np.mean([last(one) for one in own]):.2f}",
+            *_compared(digital, () if name == baseline else levels, [level(one) for one in own]),
+            *_compared(digital, () if name == baseline else lasts, [last(one) for one in own]),
+            *_compared(digital, lasts, [last(one, recalibrated=True) for one in own if one.recalibrated]),
+            f"{worst(own):.2f}",
+            f"{np.mean([one.seconds for one in own]):.0f}",
+            f"{np.mean([one.forward_passes for one in own]):.0f}",
+        ]
+        for name, own in outcomes.items()
     ]
+
+
+def _compared(digital: Sequence[float], baseline: Sequence[float], own: Sequence[float]) -> list[str]:
+    """Drop, gain and share of a recipe; empty where one of both was not measured."""
+    if not own:
+        return [""] * 3
+    dropped = str(difference(digital, own))
+    return (
+        [dropped, str(difference(own, baseline)), f"{share(digital, baseline, own):.2f}"]
+        if baseline
+        else [dropped, "", ""]
+    )
 
 
 def ranking(tasks: Mapping[str, Outcomes], recipes: Sequence[str]) -> list[str]:
@@ -87,8 +96,9 @@ def show(tasks: Mapping[str, Outcomes], baseline: str, *, markdown: bool) -> Non
             print(f"\n**{task}**\n\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
             for row in rows(outcomes, baseline):
                 print(f"| {' | '.join(row)} |")
+            print(f"\n{CAPTION.format(baseline)}")
             continue
-        table: Table = console.table(task, *COLUMNS, caption=f"baseline: {baseline}; [95 % interval over seeds]")
+        table: Table = console.table(task, *COLUMNS, caption=CAPTION.format(baseline))
         for row in rows(outcomes, baseline):
             table.add_row(*row)
         console.results().print(table)
