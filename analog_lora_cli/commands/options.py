@@ -23,6 +23,11 @@ def _set_quiet(value: bool) -> bool:
     return value
 
 
+def examples(*lines: str) -> str:
+    """The end of a command's help, one line for each example."""
+    return "\n\n".join(["Examples:", *lines])
+
+
 class ExportFormat(str, Enum):
     """The forms that `export` writes."""
 

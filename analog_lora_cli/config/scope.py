@@ -88,7 +88,11 @@ def affects(key: str, *effect: Effect) -> bool:
 
 def keys(*effect: Effect) -> list[str]:
     """The dotted keys that have any of these effects."""
-    return list(dict.fromkeys(key for key, info in fields() if statement(info) is not None and affects(key, *effect)))
+    first: dict[str, FieldInfo] = {}
+    for key, info in fields():
+        first.setdefault(key, info)  # A key of several kinds counts by its first, as in `field`.
+    stated = {key: own for key, info in first.items() if (own := statement(info)) is not None}
+    return [key for key, own in stated.items() if not own.effects.isdisjoint(effect)]
 
 
 def sections(*effect: Effect) -> list[str]:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -155,7 +156,8 @@ def exports(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -
     torch.set_num_threads(1)
     try:
         for name, (task, changes) in RUNS.items():
-            config = make_config(task, **{"hardware": HARDWARE, **changes, "train": {"learning_rate": 1e-2}})
+            short = {"learning_rate": 1e-2, "max_steps": 4, "save_steps": 4}
+            config = make_config(task, **{"hardware": HARDWARE, **changes, "train": short})
             run_training(config, root / name / "checkpoint", SilentObserver(), drift=False)
             (root / name / "texts.json").write_text(json.dumps(texts_of(task)))
             for kind in FORMATS:
@@ -174,6 +176,7 @@ def loaded(exports: Path, name: str, kind: str) -> dict[str, Tensor]:
     return load_file(str(exports / name / f"{kind}.outputs"))
 
 
+@cache
 def digital(exports: Path, name: str) -> Tensor:
     """What the tool's digital evaluation computes."""
     checkpoint = exports / name / "checkpoint"
@@ -183,6 +186,14 @@ def digital(exports: Path, name: str) -> Tensor:
     model = on_tiles(checkpoint)
     with model.digital():
         return logits(model.loaded.module, inputs_of(model.loaded, RUNS[name][0]))
+
+
+@cache
+def without_noise(exports: Path, name: str) -> tuple[Any, Tensor]:
+    """Inputs, and what the tool computes of them on tiles without output noise."""
+    analog = on_tiles(exports / name / "checkpoint", output_noise=0.0)
+    inputs = inputs_of(analog.loaded, RUNS[name][0])
+    return inputs, logits(analog.loaded.module, inputs)
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if not name.startswith("full")])
@@ -217,9 +228,7 @@ def test_the_base_of_the_peft_export_is_what_the_adapter_was_trained_on(exports:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_conductances_reproduce_the_analog_outputs(name: str, exports: Path) -> None:
-    analog = on_tiles(exports / name / "checkpoint", output_noise=0.0)
-    inputs = inputs_of(analog.loaded, RUNS[name][0])
-    expected = logits(analog.loaded.module, inputs)
+    inputs, expected = without_noise(exports, name)
     model = load_model(exports / name / "conductances", output_noise=0.0)
     assert torch.equal(logits(model, inputs), expected)
     assert not any(parameter.requires_grad for parameter in model.parameters())
@@ -268,12 +277,11 @@ def test_a_chip_with_faults_and_references(make_config: MakeConfig, tmp_path: Pa
 def test_aihwkit_computes_the_analog_outputs(name: str, exports: Path) -> None:
     """To the bit what the tool's own `simulator: aihwkit` does, which `tests/parity` holds to the fast tile."""
     analog = on_tiles(exports / name / "checkpoint", output_noise=0.0, simulator="aihwkit")
-    inputs = inputs_of(analog.loaded, RUNS[name][0])
+    inputs, fast = without_noise(exports, name)
     results = loaded(exports, name, "aihwkit")
     assert torch.allclose(results["aihwkit"], logits(analog.loaded.module, inputs), atol=1e-6)
-    fast = on_tiles(exports / name / "checkpoint", output_noise=0.0)
-    quantized = (logits(fast.loaded.module, inputs) - digital(exports, name)).abs().max()
-    assert (results["aihwkit"] - logits(fast.loaded.module, inputs)).abs().max() < max(1e-4, 0.5 * float(quantized))
+    quantized = (fast - digital(exports, name)).abs().max()
+    assert (results["aihwkit"] - fast).abs().max() < max(1e-4, 0.5 * float(quantized))
 
 
 @pytest.mark.parametrize("name", RUNS)

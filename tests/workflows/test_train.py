@@ -37,8 +37,9 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("task", ["sst2", "squad"])
-@pytest.mark.parametrize("method", ["lora", "digital", "full"])
+@pytest.mark.parametrize(
+    ("task", "method"), [("sst2", "lora"), ("sst2", "digital"), ("sst2", "full"), ("squad", "lora")]
+)
 def test_each_method_writes_the_files_of_the_contract(
     task: str, method: str, make_config: MakeConfig, tmp_path: Path
 ) -> None:
@@ -106,15 +107,13 @@ def test_plain_peft_loads_the_adapter_with_its_head(make_config: MakeConfig, tmp
 def test_each_adapter_trains_resumes_and_loads(
     options: dict[str, Any], make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    config = make_config(adapter=options)
-    run_training(config, tmp_path / "whole", SilentObserver())
+    config = make_config(adapter=options, drift={"chips": 1, "times": ["1y"], "draws": 1})
+    run_training(config, tmp_path / "whole", SilentObserver(), drift=False)
     interrupt_after(config, tmp_path / "cut", steps=5)
     result = run_training(config, tmp_path / "cut", SilentObserver(), resume=True)
     assert result.metrics["train"]["resumed_from"] == 4
     assert same(adapter(tmp_path / "whole"), adapter(tmp_path / "cut"))
-    assert (tmp_path / "whole" / "drift/default/measurements.jsonl").read_text().splitlines()[1:] == (
-        tmp_path / "cut" / "drift/default/measurements.jsonl"
-    ).read_text().splitlines()[1:]
+    assert result.drift is not None and len(result.drift.measurements) == 2
 
 
 class Interrupted(Exception):
@@ -185,7 +184,7 @@ def test_a_run_killed_at_any_point_resumes_to_the_same_adapter(make_config: Make
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_ends_within_seconds(number: int, make_config: MakeConfig, tmp_path: Path) -> None:
-    config = make_config(train={"max_steps": 150, "save_steps": 20})
+    config = make_config(train={"max_steps": 100, "save_steps": 20})
     (tmp_path / "config.yaml").write_text(dump_config(config))
     command = [
         sys.executable,
@@ -214,7 +213,7 @@ def test_a_signal_saves_and_ends_within_seconds(number: int, make_config: MakeCo
     assert time.monotonic() - sent < 10
     assert "--resume" in said
     last = max(int(state.name.rpartition("-")[2]) for state in trainer.glob("checkpoint-*"))
-    assert 20 <= last < 150
+    assert 20 <= last < 100
     done = [run_training(config, tmp_path / "cut", SilentObserver(), resume=True, drift=False)]
     done.append(run_training(config, tmp_path / "whole", SilentObserver(), drift=False))
     assert done[0].metrics["train"]["resumed_from"] == last

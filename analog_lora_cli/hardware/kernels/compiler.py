@@ -35,12 +35,13 @@ def _use_widest_vectors() -> None:
 
 
 def _cache_by_content() -> None:
-    """Keep compiled loops in a folder of their own for each state of this package's loops.
+    """Keep compiled loops in a folder of their own for each state of this package's loops and each release of numba.
 
-    numba itself compiles a loop again when its own file changes, and not when a file that it is compiled from does.
+    numba itself compiles a loop again when its own file changes, and not when a file that it is compiled from does. Of
+    two environments with one source, each would replace what the other has compiled.
     """
     if not numba.config.CACHE_DIR:
-        folder, digest = Path(__file__).parent, hashlib.sha256()
+        folder, digest = Path(__file__).parent, hashlib.sha256(numba.__version__.encode())
         for path in sorted(folder.glob("*.py")):
             digest.update(path.read_bytes())
         # Where it cannot be written, numba takes a folder in the user's home.

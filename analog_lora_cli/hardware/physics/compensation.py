@@ -292,7 +292,7 @@ class ReadOutRatio(DriftCompensation):
             return None
         converters, unit = self.converters, self.converters.output_unit
         levels = 1.0 if converters.adc_step else 0.0
-        numbers = [1.0 / unit, converters.noise_steps, levels, converters.adc_bound / unit]
+        numbers = [1.0 / unit, converters.noise_steps, levels, converters.limit]
 
         def mean(magnitude_O: NDArray[np.float64]) -> NDArray[np.float64]:
             mean_O = magnitude_O if self.kind == "per-column" else magnitude_O.mean()

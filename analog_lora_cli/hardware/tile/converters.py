@@ -64,6 +64,12 @@ class Converters:
         return self.adc_step or 1.0
 
     @property
+    def limit(self) -> float:
+        """Largest output in steps of the ADC: its highest level, a whole number; infinite where nothing limits it."""
+        # The quotient may come out just below the highest level, which would then count as beyond the bound.
+        return float(round(self.adc_bound / self.adc_step)) if self.adc_step else self.adc_bound
+
+    @property
     def noise_steps(self) -> float:
         """Standard deviation of the noise before the ADC, in its steps."""
         return self.output_noise / self.output_unit
@@ -170,7 +176,7 @@ class Converters:
         Returns:
             mask, true where the ADC was beyond its bound; None without `with_mask`, or if that is known to be nowhere.
         """
-        limit = self.adc_bound / self.output_unit
+        limit = self.limit
         if limit == float("inf"):
             return None
         beyond = None

@@ -87,7 +87,7 @@ def _multiply_rows(
     y_TO = result.view(-1, result.shape[-1])
     normals = PooledNormal(tiles.noise.output_seed, result.device)
     bias_O = result.new_zeros(len(weight_OI)) if bias is None else bias.detach().to(torch.float32).contiguous()
-    limit = converters.adc_bound / converters.output_unit
+    limit = converters.limit
     shape = len(rows), len(y_TO), bytes_of(y_TO.shape[1])
     saturated_RTB = torch.empty(shape, dtype=torch.uint8) if needs.saturation and limit < float("inf") else None
     product_TO, sums, saturated_tokens = y_TO, _NO_SUM, 0

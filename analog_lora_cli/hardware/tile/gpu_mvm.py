@@ -58,7 +58,7 @@ class TritonBackend(TorchBackend):
             kernels.Conversion(
                 converters.dac_step,
                 converters.adc_step > 0,
-                converters.adc_bound / converters.output_unit,
+                converters.limit,
                 converters.noise_steps,
             ),
             bias,

@@ -84,9 +84,8 @@ class _Tile:
         levels_TI = converters.convert_input(x_TI, input_scale_T1)
         output_TO = self._multiply_once(levels_TI, normals)
         if converters.iterative:
-            limit = converters.adc_bound / converters.output_unit
             reduction = 1.0
-            pending = (output_TO.abs() > limit).any(dim=1).nonzero()[:, 0]
+            pending = (output_TO.abs() > converters.limit).any(dim=1).nonzero()[:, 0]
             while (
                 len(pending)
                 and reduction <= MAX_HALVINGS_FACTOR
@@ -96,7 +95,7 @@ class _Tile:
                 input_scale_T1[pending] *= 2.0
                 levels_TI[pending] = converters.convert_input(x_TI[pending], input_scale_T1[pending])
                 output_TO[pending] = repeat_TO = self._multiply_once(levels_TI[pending], normals)
-                pending = pending[(repeat_TO.abs() > limit).any(dim=1)]
+                pending = pending[(repeat_TO.abs() > converters.limit).any(dim=1)]
         return output_TO, input_scale_T1, levels_TI
 
     def _multiply_once(self, levels_TI: Tensor, normals: PooledNormal) -> Tensor:

@@ -88,8 +88,7 @@ class Case:
     def conversion(self) -> Conversion:
         """The converters for the kernel."""
         converters = self.converters
-        limit = converters.adc_bound / converters.output_unit
-        return Conversion(converters.dac_step, converters.adc_step > 0, limit, converters.noise_steps)
+        return Conversion(converters.dac_step, converters.adc_step > 0, converters.limit, converters.noise_steps)
 
     @property
     def tensors(self) -> TileTensors:

@@ -69,6 +69,19 @@ def test_saturation_by_hand() -> None:
     assert torch.allclose(compute(AnalogLinear(weight, None, again, "layer").eval(), x), x @ weight.T)
 
 
+@pytest.mark.parametrize("management", ["saturate", "iterative"])
+def test_the_highest_level_is_within_the_bound(management: str) -> None:
+    """The bound over the step of 5 bits comes out as 15 minus 2e-15: level 15 counts as saturated by rounding only."""
+    chosen = quiet(dac_bits=0, adc_bits=5, adc_bound=1.0123457, bound_management=management, kernels="torch")
+    x = normal(1, 1, seed=2, dtype=torch.float64).requires_grad_()
+    layer = AnalogLinear(normal(1, 1, seed=1, dtype=torch.float64), None, chosen, "layer")
+    y = layer(x)  # The tile's product is 1.
+    y.sum().backward()
+    assert y.item() == pytest.approx(1.0123457 * x.item() * layer.weight.item(), rel=1e-12)
+    assert x.grad is not None
+    assert x.grad.item() == pytest.approx(layer.weight.item()), "cut off, as beyond the bound"
+
+
 def test_only_the_saturated_token_is_read_again() -> None:
     """Reading again costs resolution: it must not touch the tokens beside. (aihwkit halves the whole batch.)"""
     weight = torch.ones(1, 8)
