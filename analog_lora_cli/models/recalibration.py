@@ -46,7 +46,7 @@ from analog_lora_cli.hardware.seeds import seeded_globally
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.models.error_fit import Correction, Directions, ErrorFit, principal_directions
 from analog_lora_cli.models.tiling import AnalogModel
-from analog_lora_cli.models.training_inputs import batches_with_tokens, stored_inputs, token_mask
+from analog_lora_cli.models.training_inputs import batches_with_tokens, stored_inputs
 from analog_lora_cli.models.workspace import in_groups
 
 CANDIDATES = 2
@@ -156,7 +156,7 @@ class Recalibrator:
     @cached_property
     def _parts(self) -> list[list[str]]:
         """Names of the layers, in groups whose inputs fit the workspace together."""
-        tokens = sum(int(token_mask(batch).sum()) for batch in self.batches)
+        tokens = self.settings.tokens  # The last sequence may bring a few more.
         return in_groups(
             {name: tokens * one.in_features * one.weight.element_size() for name, one in self.model.layers.items()}
         )
