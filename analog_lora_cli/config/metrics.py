@@ -36,10 +36,10 @@ class BuiltInMetric:
 METRICS: Registry[BuiltInMetric] = Registry("metric")
 """Metrics by name; each is also a module of `evaluate` in this package's folder `data/metrics`."""
 
-METRICS.register(
-    ["accuracy", "f1", "precision", "recall"], BuiltInMetric(compares=("classes", "sets of classes", "tags"))
-)
+_OF_TAGS_TOO = BuiltInMetric(compares=("classes", "sets of classes", "tags"))
+METRICS.register(["accuracy", "f1"], _OF_TAGS_TOO)
 METRICS.register(["f1_micro", "f1_macro", "f1_weighted"], BuiltInMetric())
+METRICS.register(["precision", "recall"], _OF_TAGS_TOO)
 METRICS.register(["matthews_correlation"], BuiltInMetric(compares=("classes",)))
 METRICS.register(["pearson", "spearman", "r2"], BuiltInMetric(compares=("numbers",)))
 METRICS.register(

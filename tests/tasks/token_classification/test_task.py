@@ -200,7 +200,7 @@ def test_a_tag_of_the_validation_data_only(tokenizer: Any, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ("metrics: [f2]", "got 'f2'; did you mean f1?"),
+        ("metrics: [acuracy]", "got 'acuracy'; did you mean accuracy?"),
         ("metrics: [f1_macro]", "f1_macro compares classes or sets of classes, this task has tags: use one of"),
         ("metrics: [f1, f1]", "f1 stands there twice"),
         ("tags_column: tokens", "'tokens' is the tokens_column too"),
