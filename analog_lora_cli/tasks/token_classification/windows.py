@@ -142,13 +142,16 @@ def _places(words: Sequence[str], encoded: BatchEncoding, windows: Sequence[int]
     for window in windows:
         offsets = encoded["offset_mapping"][window]
         parts = [token for token, sequence in enumerate(encoded.sequence_ids(window)) if sequence is not None]
+        # Asked of the text, not of the window's number: some tokenizers count windows from the end.
+        cut_before = bool(parts and text[: offsets[parts[0]][0]].strip())
+        cut_after = bool(parts and text[offsets[parts[-1]][1] :].strip())
         for token in parts:
             begin, end = offsets[token]
             # Some tokenizers let a token begin with the space before its word, or make one of that space alone.
             letters = text[begin:end].lstrip()
             if letters:
-                left = len(offsets) if window == windows[0] else token - parts[0]
-                right = len(offsets) if window == windows[-1] else parts[-1] - token
+                left = token - parts[0] if cut_before else len(offsets)
+                right = parts[-1] - token if cut_after else len(offsets)
                 place = _Place(end - len(letters), -min(left, right), window, token)
                 word = bisect_right(starts, place.start) - 1
                 best[word] = min(best.get(word, place), place)

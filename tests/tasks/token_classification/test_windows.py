@@ -33,6 +33,12 @@ def test_a_word_counts_where_it_stands_farthest_from_the_edges(letter_tokenizer:
     assert second.words.tolist() == [4, 5, 6, 7] and second.tokens.tolist() == [3, 4, 5, 6]
 
 
+def test_windows_may_be_counted_from_the_end(letter_tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(letter_tokenizer, "truncation_side", "left")
+    first, second = windows(letter_tokenizer, list("abcdefgh"), max_length=8, stride=4)
+    assert first.words.tolist() == [4, 5, 6, 7] and second.words.tolist() == [0, 1, 2, 3]
+
+
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     words=st.lists(st.text("abc,\u200b é"), min_size=1, max_size=12),
