@@ -59,9 +59,11 @@ class _Python(tuple[int, ...]):
     major, minor = 3, 10
 
 
-def test_trl_is_imported_only_for_it(make_config: Callable[..., Config], tmp_path: Path) -> None:
+def test_trl_is_imported_only_for_it(
+    make_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "trl"]:
-        del sys.modules[name]
+        monkeypatch.delitem(sys.modules, name)
     training_arguments(make_config(), tmp_path)
     assert "trl" not in sys.modules
 

@@ -111,7 +111,8 @@ def test_a_file_is_checked_before_it_is_run(name: str, message: str, rewards: Pa
 
 def test_checking_runs_nothing(tmp_path: Path) -> None:
     file = tmp_path / "loud.py"
-    file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef f(completions):\n    return [0.0]\n")
+    loud = f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
+    file.write_text(f"{loud}def f(completions):\n    return [0.0]\n")
     check_file(f"{file}:f")
     assert not (tmp_path / "ran").exists()
     load_reward(f"{file}:f")
