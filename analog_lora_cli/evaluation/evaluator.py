@@ -35,18 +35,18 @@ class Evaluator:
 
     Args:
         task: source of the data, which scores the outputs.
-        tokenizer: tokenizer of the model, or its image processor.
+        processor: tokenizer of the model, or its image processor.
         batch_size: most features of one batch; on a CPU also no more than MOST_TOKENS_ON_CPU allows.
         device: device of the model.
     """
 
-    def __init__(self, task: Task, tokenizer: Processor, batch_size: int, device: torch.device) -> None:
+    def __init__(self, task: Task, processor: Processor, batch_size: int, device: torch.device) -> None:
         self.device = device
         self._task = task
         self._sets: list[tuple[EvalSet, list[_Batch]]] = []
-        collate = task.collator(tokenizer)
+        collate = task.collator(processor)
         limit = MOST_TOKENS_ON_CPU if device.type == "cpu" else None
-        for eval_set in task.eval_sets(tokenizer):
+        for eval_set in task.eval_sets(processor):
             limits = [one for one in (limit, eval_set.most_tokens) if one is not None]
             self._sets.append((eval_set, _batches(eval_set, collate, batch_size, min(limits, default=None))))
 

@@ -31,7 +31,7 @@ def write_aihwkit(source: Source, folder: Path) -> Description:
     set_input_ranges(analog)
     ranges = analog.input_ranges()
     layers = [layer.name for layer in plain_layers(analog).analog]
-    write_processor(folder, loaded.tokenizer)
+    write_processor(folder, loaded.processor)
     save_original(without_adapter(loaded), loaded.conv1d, folder / BASE)
     if source.has_adapter:
         copy_adapter(source, folder / ADAPTER, BASE, bool(loaded.conv1d))

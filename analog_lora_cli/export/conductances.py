@@ -62,7 +62,7 @@ def write_conductances(source: Source, folder: Path, chip: tuple[int, float] | N
         copy_adapter(source, folder / ADAPTERS / source.adapter, source.base_name)
     adapter = source.adapter if source.has_adapter else None
     write_json(folder / DIGITAL / MODEL, {"auto_class": auto_class(source), "adapter": adapter})
-    write_processor(folder, loaded.tokenizer)
+    write_processor(folder, loaded.processor)
     return _describe(source, moment)
 
 

@@ -20,7 +20,7 @@ def write_merged(source: Source, folder: Path) -> Description:
     loaded, placement = build_digital(source)
     model = loaded.module.merge_and_unload(safe_merge=True) if source.has_adapter else loaded.plain
     save_original(model, loaded.conv1d, folder)
-    write_processor(folder, loaded.tokenizer)
+    write_processor(folder, loaded.processor)
     kind = auto_class(source)
     how = "with its adapter merged into the weights" if source.has_adapter else "trained for analog tiles"
     return Description(

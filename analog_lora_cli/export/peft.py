@@ -29,7 +29,7 @@ def write_peft(source: Source, folder: Path) -> Description:
         CheckpointError: the base is another one than at the training.
     """
     loaded, placement = build_digital(source)
-    write_processor(folder, loaded.tokenizer)
+    write_processor(folder, loaded.processor)
     base = _base_reference(source, loaded, placement)
     copy_adapter(source, folder, base or BASE, bool(loaded.conv1d))
     if base is not None:

@@ -32,14 +32,14 @@ def recorded_inputs(model: AnalogModel, tokens: int) -> dict[str, Tensor]:
     """Record the input of each analog layer while the model runs digitally on the first of the validation data.
 
     Args:
-        model: with its tokenizer; its task's `max_eval_samples` limits how many samples are read.
+        model: with its processor; its task's `max_eval_samples` limits how many samples are read.
         tokens: as many of the tokens that are not padding, evenly spaced over the sequences.
 
     Returns:
         (tokens, in_features) by layer, as they arrive at its DACs; fewer tokens where a layer sees only one in a
         sequence.
     """
-    evaluator = Evaluator(model.loaded.task, model.loaded.tokenizer, SEQUENCES, torch.device("cpu"))
+    evaluator = Evaluator(model.loaded.task, model.loaded.processor, SEQUENCES, torch.device("cpu"))
     batch = next(evaluator.batches())
     mask = token_mask(batch)
     inputs: dict[str, Tensor] = {}

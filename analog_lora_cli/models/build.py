@@ -201,7 +201,7 @@ def load_plain(config: Config, source: str, revision: str | None, processor: Pro
     return LoadedModel(
         config=config,
         task=task,
-        tokenizer=processor,
+        processor=processor,
         module=model,
         family=family,
         head=Head(heads, new_parameters),

@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.hardware.physics.chip import Chip
@@ -80,18 +79,18 @@ def _scores(loaded: LoadedModel, layers: Mapping[str, nn.Linear]) -> dict[str, f
             seed = derive_seed("fragile layers", number)
             Chip(seed, copies, config.hardware).age(age)
             with seeded_globally("output noise", f"fragile layers {number}"):
-                _add_scores(config, loaded.plain, part, copies, batches, scores)
+                _add_scores(loaded, part, copies, batches, scores)
     return scores
 
 
 def _add_scores(
-    config: Config,
-    model: nn.Module,
+    loaded: LoadedModel,
     layers: Mapping[str, nn.Linear],
     copies: Mapping[str, AnalogLinear],
     batches: Sequence[Batch],
     scores: dict[str, float],
 ) -> None:
+    model, task = loaded.plain, loaded.task
     device = next(model.parameters()).device
     model.requires_grad_(False).eval()
     for one in batches:
@@ -100,10 +99,12 @@ def _add_scores(
             for name, layer in layers.items():
                 measure = _Measurement(name, layer, copies[name], token_mask(batch), scores)
                 hooks.callback(layer.register_forward_hook(measure.watch).remove)
-            loss = model(**batch).get("loss")
+            result = model(**batch)
+            loss = task.batch_loss(result, batch)
+            loss = result.get("loss") if loss is None else loss
             if loss is None:
                 raise UsageError(
-                    f"hardware.layers: auto:N needs a loss of training data, and those of task {config.task.name} have "
+                    f"hardware.layers: auto:N needs a loss of training data, and those of task {task.config.name} have "
                     "none: name the layers that stay digital in hardware.digital_layers"
                 )
             loss.backward()

@@ -62,7 +62,7 @@ def calibrated_ranges(model: AnalogModel) -> dict[str, Tensor]:
     The samples are drawn by `train.seed`: the same in each process and at each call.
 
     Args:
-        model: the model, with its tokenizer.
+        model: the model, with its processor.
 
     Returns:
         (rows of tiles,) by layer, on the CPU.

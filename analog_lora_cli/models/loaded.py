@@ -69,8 +69,8 @@ class LoadedModel:
 
     config: Config
     task: Task
-    tokenizer: Processor | None
-    """The tokenizer; for images the image processor in its place. None where only shapes and weights were asked for: a
+    processor: Processor | None
+    """The tokenizer, or the image processor. None where only shapes and weights were asked for: a
     model folder need not have one."""
     module: PeftModel | PreTrainedModel
     """PEFT's wrapper around the model; the plain model before it has an adapter, and with `method: full`."""

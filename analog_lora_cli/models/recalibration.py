@@ -92,7 +92,7 @@ class Recalibrator:
     """Calibrates chips with a model on them.
 
     Args:
-        model: the model, with its tokenizer and input ranges.
+        model: the model, with its processor and input ranges.
         settings: size of the corrections, tokens and reads.
 
     Raises:

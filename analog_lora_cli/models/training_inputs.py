@@ -29,7 +29,7 @@ def training_sample(loaded: LoadedModel, samples: int) -> Dataset:
     """Features of some training samples: drawn by `train.seed`, the same in each process and at each call.
 
     Args:
-        loaded: the model, with its tokenizer.
+        loaded: the model, with its processor.
         samples: their number; fewer where `task.max_train_samples` allows fewer.
 
     Raises:
@@ -38,18 +38,18 @@ def training_sample(loaded: LoadedModel, samples: int) -> Dataset:
     config = loaded.config
     limit = min(samples, config.task.max_train_samples or samples)
     task = make_task(config.task.model_copy(update={"max_train_samples": limit}), config.train.seed)
-    return task.train_features(loaded.tokenizer)
+    return task.train_features(loaded.processor)
 
 
 def batches_of(loaded: LoadedModel, features: Dataset, rows: Sequence[int] | None = None) -> list[Batch]:
     """Batches of a few features each, padded.
 
     Args:
-        loaded: the model, with its tokenizer.
+        loaded: the model, with its processor.
         features: result of `training_sample`.
         rows: which of them, in their order; None: all.
     """
-    collate = loaded.task.collator(loaded.tokenizer)
+    collate = loaded.task.collator(loaded.processor)
     rows = range(len(features)) if rows is None else rows
     return [collate([features[row] for row in rows[start : start + _BATCH]]) for start in range(0, len(rows), _BATCH)]
 
@@ -58,7 +58,7 @@ def batches_with_tokens(loaded: LoadedModel, tokens: int) -> list[Batch]:
     """Batches of training sequences with at least so many tokens, fewer where there are no more; padding left out.
 
     Args:
-        loaded: the model, with its tokenizer.
+        loaded: the model, with its processor.
         tokens: their number.
 
     Raises:

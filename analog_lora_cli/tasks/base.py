@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.floating]
 Scorer = Callable[[Sequence[FloatArray]], Scores]
 Processor: TypeAlias = "PreTrainedTokenizerBase | BaseImageProcessor"
-"""What turns samples into inputs: the tokenizer, or for images the image processor in its place."""
+"""What turns samples into inputs: the tokenizer of texts, the image processor of images."""
 Collator: TypeAlias = "Callable[[Sequence[Mapping[str, FeatureValue]]], dict[str, Tensor]]"
 """Function from features to a batch."""
 BatchOutputs: TypeAlias = "Callable[[nn.Module, dict[str, Tensor], Sequence[int]], list[FloatArray]]"
@@ -188,13 +188,13 @@ class Task(ABC):
         """Entries for the model's configuration: number and names of the labels, kind of problem."""
 
     @abstractmethod
-    def train_features(self, tokenizer: Processor) -> datasets.Dataset:
+    def train_features(self, processor: Processor) -> datasets.Dataset:
         """Model inputs, unpadded, with `labels`, or `start_positions` and `end_positions`, and `length`.
 
         Raises:
             DataError: the training file is missing, malformed or of another form.
             HubError: the data set cannot be fetched.
-            UsageError: the tokenizer or `max_length` does not suit the task.
+            UsageError: the processor or `max_length` does not suit the task.
         """
 
     def prompts(self, tokenizer: PreTrainedTokenizerBase, room: int) -> datasets.Dataset:
@@ -210,7 +210,7 @@ class Task(ABC):
         raise NotImplementedError(f"task {self.config.name} has no prompts")
 
     @abstractmethod
-    def eval_sets(self, tokenizer: Processor) -> list[EvalSet]:
+    def eval_sets(self, processor: Processor) -> list[EvalSet]:
         """The validation data; together the sets report all metrics, each under its own name.
 
         Raises:
@@ -275,13 +275,13 @@ class Task(ABC):
         """
         return file_sha256(path)
 
-    def collator(self, tokenizer: Processor) -> Collator:
+    def collator(self, processor: Processor) -> Collator:
         """Collator that makes batches of features, padded to the longest in the batch.
 
         Raises:
             UsageError: the tokenizer has no padding token.
         """
-        return PaddingCollator(tokenizer)
+        return PaddingCollator(processor)
 
     def training_subset(self, count: int) -> list[int]:
         """Indices of the training samples among `count`: ascending; `max_train_samples` of them at random, or all."""

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor, nn
     from torch.optim import Optimizer
-    from transformers import PreTrainedTokenizerBase, TrainerCallback
+    from transformers import TrainerCallback
     from transformers.utils import ModelOutput
 
     from analog_lora_cli.models.build import TrainingModel
+    from analog_lora_cli.tasks.base import Processor
     from analog_lora_cli.training.resumable import ResumableTrainer
 
     Loss = tuple[Tensor, ModelOutput]
@@ -61,7 +62,7 @@ class Objective(ABC):
         """
 
     @abstractmethod
-    def training_data(self, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    def training_data(self, processor: Processor) -> Dataset:
         """What the trainer trains on.
 
         Raises:
@@ -118,8 +119,8 @@ class BatchLoss(Objective):
     def arguments(self, values: dict[str, Any]) -> TrainingArguments:
         return TrainingArguments(**values)
 
-    def training_data(self, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-        return self.task.train_features(tokenizer)
+    def training_data(self, processor: Processor) -> Dataset:
+        return self.task.train_features(processor)
 
     def trainer(
         self,
@@ -133,7 +134,7 @@ class BatchLoss(Objective):
             model=model.loaded.module,
             args=arguments,
             train_dataset=data,
-            data_collator=self.task.collator(model.loaded.tokenizer),
+            data_collator=self.task.collator(model.loaded.processor),
             callbacks=list(callbacks),
             optimizers=(optimizer, None),
             objective=self,

@@ -15,9 +15,10 @@ from analog_lora_cli.training.objective import Objective
 if TYPE_CHECKING:
     from datasets import Dataset
     from torch.optim import Optimizer
-    from transformers import PreTrainedTokenizerBase, TrainerCallback
+    from transformers import TrainerCallback
 
     from analog_lora_cli.models.build import TrainingModel
+    from analog_lora_cli.tasks.base import Processor
 
 
 class ClosedForm(Objective):
@@ -29,8 +30,8 @@ class ClosedForm(Objective):
     def arguments(self, values: dict[str, Any]) -> TrainingArguments:
         self._refuse()
 
-    def training_data(self, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-        return self.task.train_features(tokenizer)
+    def training_data(self, processor: Processor) -> Dataset:
+        return self.task.train_features(processor)
 
     def trainer(
         self,

@@ -252,7 +252,7 @@ def _measure(
     device = processes.own_device()
     loaded = build_from(subject.checkpoint, subject.adapter, subject.config)
     loaded.module.to(device)
-    evaluator = Evaluator(loaded.task, loaded.tokenizer, subject.config.train.per_device_eval_batch_size, device)
+    evaluator = Evaluator(loaded.task, loaded.processor, subject.config.train.per_device_eval_batch_size, device)
     evaluator.check(loaded.module)
     if not keep:
         return measure(loaded, evaluator, measurements, finished, None, observer.measured)

@@ -166,10 +166,10 @@ def prepare(
         UsageError, HubError, CheckpointError: as for `load_base` and `build`.
     """
     base = load_base(config, base_checkpoint)
-    features = make_objective(config.objective, base.task).training_data(base.tokenizer)
+    features = make_objective(config.objective, base.task).training_data(base.processor)
     # An error in the validation data must come before the training, not after it.
     device = processes.own_device()
-    evaluator = Evaluator(base.task, base.tokenizer, config.train.per_device_eval_batch_size, device)
+    evaluator = Evaluator(base.task, base.processor, config.train.per_device_eval_batch_size, device)
     evaluator.check(base.module)
     seconds = _evaluation_seconds(base, evaluator) if estimate else None
     return TrainingSetup(build(base, base_checkpoint, start), features, seconds)
@@ -209,7 +209,7 @@ def _store(model: TrainingModel, folder: Path, training: TrainingResult) -> None
         manifest["model_sha256"] = weights_sha256(loaded.module, leave_out=set())
     else:
         manifest |= _stored_adapter(model, folder)
-    files += store.write_processor(folder, loaded.tokenizer)
+    files += store.write_processor(folder, loaded.processor)
     manifest |= {
         "files": {name: file_sha256(folder / name) for name in files},
         "data": data_hashes(loaded),

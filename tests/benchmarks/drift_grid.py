@@ -76,7 +76,7 @@ def _analora(config: Config, count: int, times: int) -> tuple[float, list[float]
     model = _model(config).analog
     assert model is not None
     loaded = model.loaded
-    evaluator = Evaluator(loaded.task, loaded.tokenizer, config.train.per_device_eval_batch_size, torch.device("cpu"))
+    evaluator = Evaluator(loaded.task, loaded.processor, config.train.per_device_eval_batch_size, torch.device("cpu"))
     start = time.perf_counter() - begin
     begin = time.perf_counter()
     chip = model.program(0)

@@ -22,7 +22,7 @@ def test_batches_on_a_cpu_hold_few_tokens(make_config: Callable[..., Config]) ->
     sizes = {}
     for most in (1, 100, 10**6):
         with patch.object(evaluation, "MOST_TOKENS_ON_CPU", most):
-            evaluator = Evaluator(loaded.task, loaded.tokenizer, 24, torch.device("cpu"))
+            evaluator = Evaluator(loaded.task, loaded.processor, 24, torch.device("cpu"))
         shapes = [tuple(batch["input_ids"].shape) for batch in evaluator.batches()]
         assert sum(rows for rows, _ in shapes) == evaluator.features
         assert all(rows == 1 or (rows <= 24 and rows * length <= most) for rows, length in shapes)
@@ -46,7 +46,7 @@ class Clock(torch.nn.Module):
 
 def test_the_expected_time_is_that_of_all_tokens(make_config: Callable[..., Config]) -> None:
     loaded = load_base(make_config())
-    evaluator = Evaluator(loaded.task, loaded.tokenizer, 5, torch.device("cpu"))
+    evaluator = Evaluator(loaded.task, loaded.processor, 5, torch.device("cpu"))
     tokens = sum(batch["input_ids"].numel() for batch in evaluator.batches())
     model = Clock().train()
     with patch.object(evaluation, "time", model):
@@ -60,6 +60,6 @@ def test_a_digital_result_does_not_depend_on_the_batches(make_config: Callable[.
     loaded, found = model.loaded, []
     with model.digital():
         for size in (1, 5, 64):
-            found.append(Evaluator(loaded.task, loaded.tokenizer, size, torch.device("cpu")).run(loaded.module).metrics)
+            found.append(Evaluator(loaded.task, loaded.processor, size, torch.device("cpu")).run(loaded.module).metrics)
     assert found[1] == pytest.approx(found[0])
     assert found[2] == pytest.approx(found[0])

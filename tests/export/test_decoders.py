@@ -121,7 +121,7 @@ def run_and_export(runs: dict[str, tuple[str, dict[str, Any]]], root: Path) -> P
 def generated(exports: Path, name: str) -> dict[str, list[list[int]]]:
     """Tokens of the checkpoint's model, by whether its layers compute on tiles."""
     loaded = Source.open(exports / name / "checkpoint", "default").build()
-    tokenizer = loaded.tokenizer
+    tokenizer = loaded.processor
     assert tokenizer is not None
     inputs = tokenizer(PROMPTS, return_tensors="pt", padding=True)
     analog = put_on_tiles(loaded, loaded.config.hardware)

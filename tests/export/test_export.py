@@ -144,8 +144,8 @@ def on_tiles(checkpoint: Path, **changes: Any) -> AnalogModel:
 
 
 def inputs_of(loaded: LoadedModel, task: str) -> Any:
-    assert loaded.tokenizer is not None
-    return loaded.tokenizer(*texts_of(task)["columns"], return_tensors="pt", padding=True)
+    assert loaded.processor is not None
+    return loaded.processor(*texts_of(task)["columns"], return_tensors="pt", padding=True)
 
 
 @pytest.fixture(scope="session")

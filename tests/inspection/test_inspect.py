@@ -209,7 +209,7 @@ def test_errors_on_what_the_layers_really_see(trained: Path, monkeypatch: pytest
     assert "sst2's validation data" in found.inputs
     # The first layer sees the embeddings of all tokens that are no padding.
     model = built[0].plain
-    sets = built[0].task.eval_sets(built[0].tokenizer)[0].features
+    sets = built[0].task.eval_sets(built[0].processor)[0].features
     tokens = sum(sets[row]["length"] for row in range(8))
     query = seen["bert.encoder.layer.0.attention.self.query"]
     assert query.shape == (tokens, 32)

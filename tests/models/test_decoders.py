@@ -35,7 +35,7 @@ def on_tiles(folder: Path, **sections: Any) -> AnalogModel:
 
 
 def prompts(analog: AnalogModel) -> dict[str, Tensor]:
-    tokenizer = analog.loaded.tokenizer
+    tokenizer = analog.loaded.processor
     assert tokenizer is not None
     texts = ["the tile reads", "noise", "a good chip holds weight"]
     return dict(tokenizer(texts, return_tensors="pt", padding=True).data)

@@ -48,6 +48,12 @@ def test_layers_measured_apart_have_the_same_scores(make_config: MakeConfig, mon
     assert fragile_layers(load_base(config), 3) == pytest.approx(together)
 
 
+def test_the_loss_is_the_one_that_is_trained(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_base(make_config(hardware={"layers": "auto:2"}))
+    monkeypatch.setattr(type(loaded.task), "batch_loss", lambda task, result, inputs: 0 * result["loss"])
+    assert set(fragile_layers(loaded, 2).values()) == {0.0}
+
+
 @pytest.mark.parametrize("task", sorted(LAYERS))
 def test_they_stay_digital(task: str, make_config: MakeConfig) -> None:
     config = make_config(task, hardware={"layers": "auto:3"})

@@ -32,8 +32,8 @@ DISTILLED = {"kind": "distillation", "weight": 0.25, "temperature": 3.0}
 
 def batch_of(model: TrainingModel, config: Config) -> dict[str, Tensor]:
     loaded = model.loaded
-    features = loaded.task.train_features(loaded.tokenizer)
-    return loaded.task.collator(loaded.tokenizer)([features[row] for row in range(4)])
+    features = loaded.task.train_features(loaded.processor)
+    return loaded.task.collator(loaded.processor)([features[row] for row in range(4)])
 
 
 def set_apart(model: TrainingModel) -> None:

@@ -32,7 +32,7 @@ def held() -> int:
 def test_a_chip_is_forgotten_when_the_next_is_programmed(make_config: Callable[..., Config]) -> None:
     config = make_config()
     loaded = with_adapter(load_base(config))
-    evaluator = Evaluator(loaded.task, loaded.tokenizer, 24, torch.device("cpu"))
+    evaluator = Evaluator(loaded.task, loaded.processor, 24, torch.device("cpu"))
     bytes_held: list[int] = []
     drift = DriftConfig(times=["0s"], chips=8)
     measure(loaded, evaluator, drift_measurements(drift), progress=lambda *_: bytes_held.append(held()))

@@ -146,8 +146,8 @@ def test_plain_peft_loads_a_second_adapter_with_its_head(
     ours = build_from(opened, "sst2", opened.config_of("sst2"))
     plain = AutoModelForSequenceClassification.from_pretrained(str(tiny_model), num_labels=2)
     theirs = PeftModel.from_pretrained(plain, str(checkpoint / "adapters" / "sst2")).eval()
-    assert ours.tokenizer is not None
-    inputs = ours.tokenizer(["the tile is good"], return_tensors="pt")
+    assert ours.processor is not None
+    inputs = ours.processor(["the tile is good"], return_tensors="pt")
     with torch.no_grad():
         assert torch.allclose(ours.module(**inputs).logits, theirs(**inputs).logits, atol=1e-6)
 

@@ -106,8 +106,8 @@ def test_ranges_of_a_checkpoint_that_has_none_are_calibrated(dynamic: Path, tmp_
         loaded = build_from(checkpoint, "default", checkpoint.config.model_copy(update={"hardware": hardware}))
         model = put_on_tiles(loaded, hardware)
         set_input_ranges(model)
-        assert loaded.tokenizer is not None
-        inputs = loaded.tokenizer(["the tile is good"], return_tensors="pt")
+        assert loaded.processor is not None
+        inputs = loaded.processor(["the tile is good"], return_tensors="pt")
         with torch.no_grad():
             analog = loaded.module(**inputs).logits
             with model.digital():
@@ -132,10 +132,10 @@ def test_plain_peft_loads_a_folder_with_ranges(make_config: MakeConfig, tmp_path
     config = make_config(**ranged("learned", clip_sigma=0.0))
     run_training(config, tmp_path / "run", SilentObserver(), drift=False)
     ours = build_from(read_checkpoint(tmp_path / "run"), "default", config)
-    assert ours.input_ranges and ours.tokenizer is not None
+    assert ours.input_ranges and ours.processor is not None
     plain = AutoModelForSequenceClassification.from_pretrained(str(tiny_model), num_labels=2)
     theirs = PeftModel.from_pretrained(plain, str(tmp_path / "run" / "adapters" / "default")).eval()
-    inputs = ours.tokenizer(["the tile is good"], return_tensors="pt")
+    inputs = ours.processor(["the tile is good"], return_tensors="pt")
     with torch.no_grad():
         assert torch.allclose(ours.module(**inputs).logits, theirs(**inputs).logits, atol=1e-6)
 
@@ -186,14 +186,14 @@ def test_calibration_sees_the_digital_model_and_no_padding(make_config: MakeConf
     assert same(found, model.input_ranges) and same(found, calibrated_ranges(analog))
     task, name = model.loaded.task, next(iter(analog.layers))
     largest = torch.zeros(2)
-    features = task.train_features(model.loaded.tokenizer)
+    features = task.train_features(model.loaded.processor)
 
     def record(_: object, arguments: tuple[Tensor, ...]) -> None:
         for row, (start, stop) in enumerate(analog.layers[name].grid.rows):
             largest[row] = torch.maximum(largest[row], arguments[0][..., start:stop].abs().max())
 
     handle = analog.layers[name].register_forward_pre_hook(record)
-    collate = task.collator(model.loaded.tokenizer)
+    collate = task.collator(model.loaded.processor)
     model.loaded.module.eval()
     with torch.no_grad(), analog.digital():
         for feature in features:  # One by one there is no padding.

@@ -81,8 +81,8 @@ def test_plain_peft_loads_the_adapter_with_its_head(make_config: MakeConfig, tmp
 
     plain = AutoModelForSequenceClassification.from_pretrained(str(tiny_model), num_labels=2)
     theirs = PeftModel.from_pretrained(plain, str(tmp_path / "run" / "adapters" / "default")).eval()
-    assert ours.tokenizer is not None
-    inputs = ours.tokenizer(["the tile is good"], return_tensors="pt")
+    assert ours.processor is not None
+    inputs = ours.processor(["the tile is good"], return_tensors="pt")
     with torch.no_grad():
         assert torch.allclose(ours.module(**inputs).logits, theirs(**inputs).logits, atol=1e-6)
     head = [key for key in adapter(tmp_path / "run") if "classifier" in key]

@@ -63,5 +63,5 @@ class ImageClassification(OwnClasses):
         """Hash of the images and their labels."""
         return self.source.sha256(role)
 
-    def collator(self, tokenizer: Processor) -> ImageCollator:
-        return ImageCollator(tokenizer)
+    def collator(self, processor: Processor) -> ImageCollator:
+        return ImageCollator(processor)

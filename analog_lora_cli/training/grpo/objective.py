@@ -22,9 +22,10 @@ from analog_lora_cli.training.objective import Objective
 if TYPE_CHECKING:
     from datasets import Dataset
     from torch.optim import Optimizer
-    from transformers import PreTrainedTokenizerBase, TrainerCallback
+    from transformers import TrainerCallback
 
     from analog_lora_cli.models.build import TrainingModel
+    from analog_lora_cli.tasks.base import Processor
     from analog_lora_cli.training.resumable import ResumableTrainer
 
 LOWEST_PYTHON = (3, 11)
@@ -62,9 +63,9 @@ class Grpo(Objective):
         # another; that of the adapter is refused.
         return GRPOConfig(**{**defaults, **values, **own}, shuffle_dataset=shuffle, disable_dropout=True)
 
-    def training_data(self, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    def training_data(self, processor: Processor) -> Dataset:
         """The task's prompts."""
-        return self.task.prompts(tokenizer, self.config.max_completion_length)
+        return self.task.prompts(processor, self.config.max_completion_length)
 
     def trainer(
         self,
@@ -95,7 +96,7 @@ class Grpo(Objective):
             args=arguments,
             reward_funcs=rewards,
             train_dataset=data.remove_columns(["prompt_ids"]),
-            processing_class=model.loaded.tokenizer,
+            processing_class=model.loaded.processor,
             callbacks=list(callbacks),
             optimizers=(optimizer, None),
             rollout_noise=_rollout_noise(model),

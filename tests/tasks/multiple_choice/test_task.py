@@ -257,19 +257,19 @@ def test_one_choice_a_row_gives_what_all_choices_of_a_question_give(
     """transformers' model with all choices of a question at once is the reference."""
     model = prepare(configuration(make_config, tile_questions, method="digital")).model.loaded
     module = model.module.eval()
-    features = model.task.train_features(model.tokenizer)
-    collate = model.task.collator(model.tokenizer)
+    features = model.task.train_features(model.processor)
+    collate = model.task.collator(model.processor)
     batch = collate([features[row] for row in range(9)])
     labels = batch.pop("labels")
     with torch.no_grad():
         together = module(**batch).logits
-    (found,) = model.task.eval_sets(model.tokenizer)
+    (found,) = model.task.eval_sets(model.processor)
     rows = collate([found.features[row] for row in range(18)])
     with torch.no_grad():
         apart = model.task.outputs(module(**rows), [])
     assert torch.tensor(np.stack(apart)).reshape(9, 2).allclose(together, atol=1e-5)
     accuracy = 100 * (together.argmax(dim=1) == labels).double().mean().item()
-    evaluator = Evaluator(model.task, model.tokenizer, 4, torch.device("cpu"))
+    evaluator = Evaluator(model.task, model.processor, 4, torch.device("cpu"))
     assert evaluator.run(module).metrics["accuracy"] == pytest.approx(accuracy)
 
 
@@ -278,13 +278,13 @@ def test_padding_of_choices_is_left_out_of_a_layers_inputs(
 ) -> None:
     """As calibration and recalibration see them: (tokens, in_features)."""
     loaded = prepare(configuration(make_config, tile_questions, method="digital")).model.loaded
-    features = loaded.task.train_features(loaded.tokenizer)
+    features = loaded.task.train_features(loaded.processor)
     rows = [{**features[0]}, {**features[1]}]
     for name in ("input_ids", "attention_mask", "token_type_ids"):
         if name in rows[0]:
             rows[0][name] = [*rows[0][name], 1]
     rows[0]["choice_lengths"] = [rows[0]["choice_lengths"][0], rows[0]["choice_lengths"][1] + 1]
-    batch = loaded.task.collator(loaded.tokenizer)(rows)
+    batch = loaded.task.collator(loaded.processor)(rows)
     name, layer = next((name, one) for name, one in linear_modules(loaded.plain).items() if name.endswith("query"))
     seen: list[torch.Tensor] = []
     layer_inputs(loaded.plain, {name: layer}, [batch], lambda _, x: seen.append(x))
