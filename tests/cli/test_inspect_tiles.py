@@ -181,17 +181,18 @@ def test_bert_large_is_shown_at_once(tmp_path: Path) -> None:
 
     BertConfig(**BERT_LARGE).save_pretrained(tmp_path / "bert-large")
     command = [sys.executable, "-m", "analog_lora_cli", "inspect-tiles", "--model", str(tmp_path / "bert-large")]
-    taken = []
-    # Twice each, because other tests run beside it: the first two looks find no shapes, the others those of the first.
-    for tile_rows, cache in ((512, "one"), (512, "two"), (256, "one"), (128, "one")):
+
+    def look(tile_rows: int, cache: str) -> float:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / cache)}
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(
             [*command, "--set", f"hardware.tile_rows={tile_rows}"], capture_output=True, text=True, env=environment
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        taken.append(min(processor, time.perf_counter() - start))
         assert done.returncode == 0 and f"{1152 * 512 // tile_rows} tiles of {tile_rows}x512" in done.stdout
-    assert min(taken[:2]) < 8.0
-    assert min(taken[2:]) < 3.0
+        processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return min(processor, time.perf_counter() - start)
+
+    # Once more where it takes longer, because other tests run beside it. A cache of its own holds no shapes.
+    assert look(512, "one") < 8.0 or look(512, "two") < 8.0
+    assert look(256, "one") < 3.0 or look(128, "one") < 3.0

@@ -11,7 +11,7 @@ from analog_lora_cli.config.schema import Config
 HARDWARE = set(Config().hardware.model_dump())
 
 
-@pytest.mark.parametrize(("key", "field"), scope.fields())
+@pytest.mark.parametrize(("key", "field"), list(scope.fields()))
 def test_every_key_says_what_it_affects_and_what_it_means(key: str, field: object) -> None:
     statement = scope.statement(field)  # type: ignore[arg-type]
     assert statement is not None, f"{key}: annotate it with Affects(...)"
