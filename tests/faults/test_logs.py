@@ -84,6 +84,7 @@ def test_warnings_that_no_filter_silences_are_shown_in_one_line(capsys: Captured
 
     run_log.start(["train"])
     with warnings.catch_warnings():
+        warnings.simplefilter("default")  # As in a command; in tests they are errors.
         prepare_libraries()
         warnings.warn("something\nmatters", UserWarning, stacklevel=1)
         warnings.warn("nothing to the user", FutureWarning, stacklevel=1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analog_lora_cli.config.metrics import Compared
-from analog_lora_cli.tasks.chosen_metrics import built_in, value_of
+from analog_lora_cli.tasks.chosen_metrics import compute
 from analog_lora_cli.tasks.sample_statistics import Mean
 from analog_lora_cli.tasks.scores import Columns
 
@@ -19,7 +19,7 @@ def test_constant_answers_are_0(name: str, constant: float) -> None:
     label, same = np.arange(60) % 2, np.full(60, 0 if classes else constant)
     predicted, gold = (label, same) if name == "r2" else (same, label)
     compared: Compared = "classes" if classes else "numbers"
-    assert value_of(built_in(name, compared, classes), predicted, gold) == 0
+    assert compute(name, compared, predicted, gold, classes) == 0
 
 
 def test_among_some_samples() -> None:
