@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if not Path("/proc/driver/nvidia").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime.libraries import prepare_libraries
 
 prepare_libraries()
@@ -37,6 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "gpu" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def _not_quiet() -> None:
+    """A command with --quiet in one test does not silence the notes of the next."""
+    console.set_quiet(False)
 
 
 @pytest.fixture(scope="session")
