@@ -10,6 +10,7 @@ another trajectory in another method.
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -240,9 +241,12 @@ def welch(second: Array, first: Array) -> tuple[list[float], float, float]:
     from scipy.stats import ttest_ind
 
     difference = float(second.mean() - first.mean())
-    if np.ptp(second) == 0 and np.ptp(first) == 0:  # No spread: the difference is what it is.
-        return [difference, difference], float(difference == 0), float(len(first) + len(second) - 2)
-    test = ttest_ind(second, first, equal_var=False)
+    rounding = 1e-12 * max(np.abs(second).max(), np.abs(first).max())
+    if max(np.ptp(second), np.ptp(first)) <= rounding:  # No spread: the difference is what it is.
+        return [difference, difference], float(abs(difference) <= rounding), float(len(first) + len(second) - 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # Equal values on one side are no loss of precision.
+        test = ttest_ind(second, first, equal_var=False)
     low, high = test.confidence_interval(0.95)
     return [float(low), float(high)], float(test.pvalue), float(test.df)
 

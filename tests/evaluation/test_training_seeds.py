@@ -93,3 +93,7 @@ def test_without_any_spread_the_difference_is_what_it_is() -> None:
     same = np.full(3, 1.0)
     assert welch(same, same) == ([0.0, 0.0], 1.0, 4.0)
     assert welch(same + 1, same) == ([1.0, 1.0], 0.0, 4.0)
+    # A spread of rounding errors is none, and equal values on one side are no warning.
+    assert welch(same * (1 + 1e-15 * np.arange(len(same))), same)[1] == 1.0
+    interval, p, _ = welch(same + np.arange(len(same)), same)
+    assert interval[0] < np.arange(len(same)).mean() < interval[1] and 0 < p < 1
