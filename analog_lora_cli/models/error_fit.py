@@ -71,6 +71,10 @@ class Directions:
     """Energy of the inputs along each, positive."""
     output_energy: float
     """Energy of the exact product."""
+    fit_TK: Tensor
+    """w_t^2 (u_j . x_t) / l_j: products with it are an output's part along each direction."""
+    exact_OK: Tensor
+    """That part of the exact product, W U. The same for all chips, times and reads."""
 
 
 @torch.no_grad()
@@ -82,9 +86,9 @@ def principal_directions(layer: AnalogLinear, x: Tensor, count: int) -> Directio
         x: its inputs, (..., I).
         count: number of directions; fewer are found where the inputs bear fewer.
     """
-    x_TI = _rows(x, layer)
-    weight_T1 = token_weights(layer.at_tiles(x_TI), layer.grid)
-    x_TI = x_TI * weight_T1
+    rows_TI = _rows(x, layer)
+    weight_T1 = token_weights(layer.at_tiles(rows_TI), layer.grid)
+    x_TI = rows_TI * weight_T1
     generator = torch.Generator()
     seed_generator(generator, derive_seed("directions", layer.name))
     image_IK = torch.randn(layer.in_features, count, generator=generator).to(x_TI)
@@ -101,33 +105,26 @@ def principal_directions(layer: AnalogLinear, x: Tensor, count: int) -> Directio
     output_energy = sum(
         float(functional.linear(part_TI, _exact(layer)).square().sum()) for part_TI in x_TI.split(TOKENS_AT_ONCE)
     )
-    return Directions(vectors_IK[:, :count].contiguous(), energy_K[:count], output_energy)
+    vectors_IK, energy_K = vectors_IK[:, :count].contiguous(), energy_K[:count]
+    fit_TK = (rows_TI * weight_T1.square()) @ vectors_IK / energy_K
+    exact_OK = _exact(layer) @ (rows_TI.T @ fit_TK)
+    if layer.bias is not None:
+        exact_OK += torch.outer(layer.bias.detach().to(exact_OK), fit_TK.sum(dim=0))
+    return Directions(vectors_IK, energy_K, output_energy, fit_TK, exact_OK)
 
 
 class ErrorFit:
-    """The error of a layer along its directions, read by read.
-
-    The exact products do not change from read to read, so their fit is W U, and each read costs the analog products
-    and their fit alone.
+    """The error of a layer along its directions, read by read: each costs the analog products and their fit alone.
 
     Args:
         directions: its directions.
         layer: the layer, in any state.
-        x: the inputs that the directions were found on, (..., I).
     """
 
-    @torch.no_grad()
-    def __init__(self, directions: Directions, layer: AnalogLinear, x: Tensor) -> None:
+    def __init__(self, directions: Directions, layer: AnalogLinear) -> None:
         self.directions = directions
         self.layer = layer
-        x_TI = _rows(x, layer)
-        weight_T1 = token_weights(layer.at_tiles(x_TI), layer.grid).square()
-        self._fit_TK = (x_TI * weight_T1) @ directions.vectors_IK / directions.energy_K
-        """Products with it are an output's part along each direction: w_t^2 (u_j . x_t) / l_j."""
-        self._exact_OK = _exact(layer) @ (x_TI.T @ self._fit_TK)
-        if layer.bias is not None:
-            self._exact_OK += torch.outer(layer.bias.detach().to(self._exact_OK), self._fit_TK.sum(dim=0))
-        self._sum_OK = torch.zeros_like(self._exact_OK)
+        self._sum_OK = torch.zeros_like(directions.exact_OK)
         self._squares_K = torch.zeros_like(directions.energy_K)
         self._reads = 0
 
@@ -136,10 +133,11 @@ class ErrorFit:
         """Read the layer in its present state, and fit the errors.
 
         Args:
-            x: the same inputs: they are large, and so not kept.
+            x: the inputs that the directions were found on: they are large, and so not kept.
         """
-        own_OK, x_TI = self._exact_OK.clone(), x.reshape(-1, x.shape[-1])
-        for part_TI, fit_TK in zip(x_TI.split(TOKENS_AT_ONCE), self._fit_TK.split(TOKENS_AT_ONCE), strict=True):
+        own_OK, x_TI = self.directions.exact_OK.clone(), x.reshape(-1, x.shape[-1])
+        fits = self.directions.fit_TK.split(TOKENS_AT_ONCE)
+        for part_TI, fit_TK in zip(x_TI.split(TOKENS_AT_ONCE), fits, strict=True):
             own_OK.addmm_(_analog(self.layer, _rows(part_TI, self.layer)).T, fit_TK, alpha=-1)
         self._sum_OK += own_OK
         self._squares_K += own_OK.square().sum(dim=0)

@@ -122,8 +122,7 @@ class Recalibrator:
         fits: dict[str, ErrorFit] = {}
         for names in self._parts:
             inputs = self._inputs(names)
-            part = {name: ErrorFit(directions[name], self.model.layers[name], inputs[name])
-                    for name in names if name in directions}  # fmt: skip
+            part = {name: ErrorFit(directions[name], self.model.layers[name]) for name in names if name in directions}
             self._read(part, inputs, seed, seconds)
             fits |= part
         gains = {name: fit.gain_K() for name, fit in fits.items()}

@@ -40,7 +40,7 @@ def linear(weight: Tensor, hardware: HardwareConfig = EXACT) -> AnalogLinear:
 
 def fitted(layer: AnalogLinear, x: Tensor, rank: int, reads: int = 1) -> error_fit.Correction:
     """The correction of a layer in its present state, from these inputs."""
-    fit = ErrorFit(principal_directions(layer, x, rank), layer, x)
+    fit = ErrorFit(principal_directions(layer, x, rank), layer)
     for _ in range(reads):
         fit.add_read(x)
     return fit.correction(list(range(len(fit.gain_K()))))
