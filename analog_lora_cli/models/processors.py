@@ -11,6 +11,7 @@ from analog_lora_cli.config.sections.task import Modality
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.models.families import family_of
 from analog_lora_cli.models.loading import load_image_processor, load_tokenizer
+from analog_lora_cli.tasks.image_classification.pixels import size_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -70,10 +71,8 @@ class ImageProcessors(Processors):
         return load_image_processor(source, revision)
 
     def prepare(self, processor: Processor, config: Config, source: str, model: PreTrainedModel) -> None:
-        from PIL import Image
-
         size = getattr(model.config, "image_size", None)
-        height, width = processor(Image.new("RGB", (64, 48)), return_tensors="pt")["pixel_values"].shape[-2:]
+        height, width = size_of(processor)
         if size is not None and (height, width) != ((size, size) if isinstance(size, int) else tuple(size)):
             raise UsageError(
                 f"model.name: {source}: the image processor makes images of {height} x {width} pixels, the model takes "

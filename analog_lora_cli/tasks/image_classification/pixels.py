@@ -96,7 +96,13 @@ class ImageCollator:
 
 def tokens_of(processor: BaseImageProcessor) -> int:
     """About how many tokens an image is to a model, whatever its size in the file."""
+    height, width = size_of(processor)
+    return 1 + height * width // _PATCH**2
+
+
+def size_of(processor: BaseImageProcessor) -> tuple[int, int]:
+    """Height and width, in pixels, of what a processor makes of any image."""
     from PIL import Image
 
     height, width = processor(Image.new("RGB", (64, 48)), return_tensors="pt")["pixel_values"].shape[-2:]
-    return int(1 + height * width // _PATCH**2)
+    return int(height), int(width)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from analog_lora_cli.config.sections.image_classification import ImageClassificationSection
 from analog_lora_cli.tasks.base import Example, Processor
@@ -14,9 +14,6 @@ from analog_lora_cli.tasks.classification.own_labels import OwnClasses
 from analog_lora_cli.tasks.data.features import FeatureValue
 from analog_lora_cli.tasks.image_classification.pixels import IMAGE, ImageCollator, tokens_of
 from analog_lora_cli.tasks.image_classification.source import ImageSource
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
