@@ -158,7 +158,7 @@ class GrpoSection(ObjectiveSection):
                 "train.train_sampling_strategy: group_by_length is for samples of known length, objective grpo draws "
                 "prompts; use random or sequential"
             )
-        if (train.model_extra or {}).get("label_smoothing_factor"):
+        if train.label_smoothing:
             yield "train.label_smoothing_factor: objective grpo has no labels; leave the key out"
         batches = (self.steps_per_generation or train.gradient_accumulation_steps) * self.num_iterations
         kind = config.hardware.weight_noise_type

@@ -12,6 +12,7 @@ from analog_lora_cli.config.effects import Affects, Unit
 from analog_lora_cli.config.metrics import METRICS, Compared, Metrics, ModuleMetric
 from analog_lora_cli.config.registry import shown
 from analog_lora_cli.config.sections.measured import MeasuredSection
+from analog_lora_cli.config.sections.own_data import check_different
 from analog_lora_cli.config.sections.task import TaskSection
 
 if TYPE_CHECKING:
@@ -59,10 +60,7 @@ class LabelledSection(MeasuredSection):
 
     @model_validator(mode="after")
     def _columns_differ(self) -> LabelledSection:
-        columns = [*self.input_columns, self.label_column]
-        twice = [name for name in columns if columns.count(name) > 1]
-        if twice:
-            raise ValueError(f"the column {twice[0]!r} stands twice among {self.input_key} and label_column")
+        check_different([*self.input_columns, self.label_column], f"{self.input_key} and label_column")
         return self
 
 
@@ -105,7 +103,7 @@ class ClassesSection(LabelledSection):
 
     def conflict(self, config: Config) -> str | None:
         """See `TaskSection`."""
-        smoothing = (config.train.model_extra or {}).get("label_smoothing_factor")
+        smoothing = config.train.label_smoothing
         if smoothing and (self.multi_label or self.class_weights != "none"):
             key = "multi_label: true" if self.multi_label else "class_weights"
             return f"train.label_smoothing_factor: {smoothing} does not go with task.{key}; leave one of them out"

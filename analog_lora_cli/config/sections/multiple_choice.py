@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.registry import TASKS
-from analog_lora_cli.config.sections.own_data import OwnDataSection
+from analog_lora_cli.config.sections.own_data import OwnDataSection, check_different
 
 if TYPE_CHECKING:
     from analog_lora_cli.config.schema import Config
@@ -49,19 +49,14 @@ class MultipleChoiceSection(OwnDataSection):
 
     def conflict(self, config: Config) -> str | None:
         """See `TaskSection`."""
-        smoothing = (config.train.model_extra or {}).get("label_smoothing_factor")
+        smoothing = config.train.label_smoothing
         if smoothing:
             return f"train.label_smoothing_factor: {smoothing} does not go with task {self.name}; leave it out"
         return None
 
     @model_validator(mode="after")
     def _columns_differ(self) -> MultipleChoiceSection:
-        twice = [name for name in self.columns if self.columns.count(name) > 1]
-        if twice:
-            raise ValueError(
-                f"the column {twice[0]!r} stands twice among context_column, question_column, choice_columns and "
-                "label_column"
-            )
+        check_different(self.columns, "context_column, question_column, choice_columns and label_column")
         return self
 
 

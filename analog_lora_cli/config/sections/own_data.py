@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 
 from analog_lora_cli.config.effects import Affects, Unit
 from analog_lora_cli.config.sections.task import TaskSection, TokenSection
+
+
+def check_different(columns: Sequence[str], keys: str) -> None:
+    """Check that no column is named twice.
+
+    Args:
+        columns: names of columns.
+        keys: the keys that name them, for the message.
+
+    Raises:
+        ValueError: one is.
+    """
+    twice = [name for name in columns if columns.count(name) > 1]
+    if twice:
+        raise ValueError(f"the column {twice[0]!r} stands twice among {keys}")
 
 
 class SplitSection(TaskSection):

@@ -66,3 +66,8 @@ class TrainConfig(Section):
     report_to: Annotated[list[str], Affects("training")] = Field(default_factory=list)
     """`tensorboard` and `wandb`, if installed: the steps of the training, and the drift table and plot after it;
     nothing by default."""
+
+    @property
+    def label_smoothing(self) -> float:
+        """TrainingArguments' `label_smoothing_factor`, which has no default of our own; 0: none."""
+        return float((self.model_extra or {}).get("label_smoothing_factor") or 0.0)

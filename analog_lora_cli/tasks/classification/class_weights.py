@@ -11,7 +11,7 @@ from analog_lora_cli.config.sections.labelled import ClassWeights
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.runtime import console
 from analog_lora_cli.tasks.classification.answers import Counts, Weights
-from analog_lora_cli.tasks.classification.labels import LABELS_SHOWN
+from analog_lora_cli.tasks.classification.labels import LABELS_SHOWN, listed
 
 FEW_SAMPLES = 10
 """A class with fewer training samples is hardly learned."""
@@ -30,9 +30,9 @@ def check_weights(setting: ClassWeights, names: Sequence[str]) -> None:
     for name in setting:
         if name not in names:
             near = get_close_matches(name, names, n=1)
-            listed = ", ".join(names[:LABELS_SHOWN]) + (", ..." if names[LABELS_SHOWN:] else "")
+            some = ", ".join(names[:LABELS_SHOWN]) + (", ..." if names[LABELS_SHOWN:] else "")
             hint = f"; is {near[0]!r} meant?" if near else ""
-            raise UsageError(f"task.class_weights: there is no class {name!r}; the classes are {listed}{hint}")
+            raise UsageError(f"task.class_weights: there is no class {name!r}; the classes are {some}{hint}")
 
 
 def class_weights(setting: ClassWeights, names: Sequence[str], balanced: Callable[[], Weights]) -> Weights | None:
@@ -52,12 +52,11 @@ def class_weights(setting: ClassWeights, names: Sequence[str], balanced: Callabl
 
 def show_weights(names: Sequence[str], counts: Counts, weights: Weights) -> None:
     """Print a note with the samples and the weight of each class, the first ones of many."""
-    listed = [
+    entries = [
         f"{name} {weight:.3g} ({count} samples)"
         for name, count, weight in zip(names, counts.tolist(), weights.tolist(), strict=True)
     ]
-    more = f" and {len(listed) - LABELS_SHOWN} more" if listed[LABELS_SHOWN:] else ""
-    console.note(f"weights of the classes: {', '.join(listed[:LABELS_SHOWN])}{more}")
+    console.note(f"weights of the classes: {listed(entries)}")
 
 
 def warn_of_rare_classes(names: Sequence[str], counts: Counts, samples: int, weighted: bool) -> None:

@@ -115,6 +115,12 @@ def check_classes(names: Sequence[str], rows: int, source: str, column: str) -> 
         )
 
 
+def listed(entries: Sequence[str]) -> str:
+    """The first of some entries for a message, and how many more there are."""
+    more = f" and {len(entries) - LABELS_SHOWN} more" if entries[LABELS_SHOWN:] else ""
+    return ", ".join(entries[:LABELS_SHOWN]) + more
+
+
 def unknown_class(name: str, where: str, names: Sequence[str], role: str, stored: bool) -> DataError:
     """The error for a label that is none of the classes.
 
@@ -127,13 +133,10 @@ def unknown_class(name: str, where: str, names: Sequence[str], role: str, stored
     """
     near = get_close_matches(name, names, n=1)
     hint = f"; is {near[0]!r} meant?" if near else ""
-    listed = ", ".join(names[:LABELS_SHOWN]) + (
-        f" and {len(names) - LABELS_SHOWN} more" if names[LABELS_SHOWN:] else ""
-    )
     if stored:
-        problem = f"is none of task.labels ({listed}){hint}"
+        problem = f"is none of task.labels ({listed(names)}){hint}"
         remedy = "Correct the label, or set task.labels to null for a training that finds its classes anew."
     else:
-        problem = f"appears in the {role} data only; the training data have {listed}{hint}"
+        problem = f"appears in the {role} data only; the training data have {listed(names)}{hint}"
         remedy = "Correct the label, leave such rows out, or add rows with it to the training data."
     return DataError(f"{where}: the label {shorten(name)!r} {problem}\n  {remedy}")
