@@ -68,7 +68,7 @@ def analog_copies(
         weight = layer.weight.detach().clone() if rotation is None else rotation.of_weight(layer.weight)
         grid = TileGrid.of(weight.shape[0], weight.shape[1], hardware)
         clip_weight_(weight, grid, hardware.clip_sigma, hardware.clip_scope)
-        copies[name] = AnalogLinear(weight, None, hardware, name, rotation=rotation).to(weight.device)
+        copies[name] = AnalogLinear(weight, None, hardware, name, rotation=rotation)
     if hardware.input_range != "dynamic":
         ranges = loaded.input_ranges
         if not ranges.keys() >= layers.keys():

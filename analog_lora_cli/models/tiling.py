@@ -190,7 +190,6 @@ def _analog_layer(
     rotation = input_rotation(hardware, name, weight.shape[1])
     if rotation is not None:
         weight.copy_(rotation.of_weight(weight))
-        rotation.to(weight.device)
     clipping = clip_weight_(weight, grid, hardware.clip_sigma, hardware.clip_scope)
     bias = None if linear.bias is None else linear.bias.detach()
     build = AnalogLinear if hardware.simulator == "fast" else AihwkitLinear

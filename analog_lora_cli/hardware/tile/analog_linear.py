@@ -81,7 +81,7 @@ class AnalogLinear(nn.Linear):
             self.bias = nn.Parameter(bias, requires_grad=False)
         self.name = name
         self.noise = noise
-        self.rotation = rotation
+        self.rotation = None if rotation is None else rotation.to(weight.device)
         self.analog = True
         """False: compute digitally, as a plain linear layer with the same weights."""
         self.state: TileState | None = None

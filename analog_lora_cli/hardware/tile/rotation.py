@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
+from analog_lora_cli.hardware.tile.mapping import tile_dtype
 
 
 def input_rotation(hardware: HardwareConfig, name: str, inputs: int) -> HadamardRotation | None:
@@ -75,7 +76,7 @@ class HadamardRotation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """R x of each vector x of (..., inputs), in its type; computed in float32 at least."""
-        dtype = torch.promote_types(x.dtype, torch.float32)
+        dtype = tile_dtype(x.dtype)
         with without_autocast(x.device.type):
             blocks = (x.to(dtype) * self.signs.to(dtype)).unflatten(-1, (-1, len(self.first), len(self.second)))
             turned: Tensor = (self.first.to(dtype) @ (blocks @ self.second.to(dtype))).flatten(-3)
@@ -84,13 +85,13 @@ class HadamardRotation(nn.Module):
     @torch.no_grad()
     def of_weight(self, weight_OI: Tensor) -> Tensor:
         """W R^T, bit-identical on every machine: sums and differences of two numbers at a time, in a fixed order."""
-        dtype = torch.promote_types(weight_OI.dtype, torch.float32)
+        dtype = tile_dtype(weight_OI.dtype)
         return self._butterflies(weight_OI.to(dtype) * self._signs_like(weight_OI, dtype)).to(weight_OI.dtype)
 
     @torch.no_grad()
     def undone(self, weight_OI: Tensor) -> Tensor:
         """W of W R^T, up to rounding."""
-        dtype = torch.promote_types(weight_OI.dtype, torch.float32)
+        dtype = tile_dtype(weight_OI.dtype)
         return (self._butterflies(weight_OI.to(dtype)) * self._signs_like(weight_OI, dtype)).to(weight_OI.dtype)
 
     def _signs_like(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
