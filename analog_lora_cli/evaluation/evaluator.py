@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,9 +14,6 @@ from analog_lora_cli.tasks.base import Collator, EvalSet, FloatArray, Processor,
 from analog_lora_cli.tasks.data.features import MODEL_INPUTS
 from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.tasks.scores import Column, Columns, Scores
-
-if TYPE_CHECKING:
-    pass
 
 MOST_TOKENS_ON_CPU = 4096
 """Tokens of one batch on a CPU: with more, each layer's activations leave its caches, and a token takes longer."""

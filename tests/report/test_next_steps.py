@@ -52,4 +52,3 @@ def test_paths_can_be_pasted_whole(make_config: MakeConfig, capsys: pytest.Captu
         if not quiet:
             lines = [line.strip() for line in captured.err.splitlines()[1:]]
             assert len(lines) == 3 and all(str(folder) in shlex.split(line)[2] for line in lines)
-    console.set_quiet(False)

@@ -18,7 +18,6 @@ YEAR = Measurement("chip", 0, 31_536_000.0)
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that the observer reads, one after the other; consoles of this moment."""
     console.messages.cache_clear()
-    console.set_quiet(False)
     seconds: list[float] = []
     monkeypatch.setattr(progress, "time", type("Clock", (), {"monotonic": staticmethod(lambda: seconds.pop(0))}))
     return seconds
@@ -48,7 +47,6 @@ def test_short_work_needs_no_estimate(clock: list[float], capsys: pytest.Capture
 
 def test_before_a_training_it_says_how_long_the_measurements_will_take(capsys: pytest.CaptureFixture[str]) -> None:
     console.messages.cache_clear()
-    console.set_quiet(False)
     with ConsoleObserver() as observer:
         observer.expected(72, 10.0)
         assert capsys.readouterr().err == ""

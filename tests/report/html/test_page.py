@@ -29,7 +29,6 @@ VOID = {"meta", "br", "link", "img"}
 def fresh_console(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     console.messages.cache_clear()
     console.results.cache_clear()
-    console.set_quiet(False)
     monkeypatch.chdir(tmp_path)
 
 
