@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
-from analog_lora_cli.hardware.tile.grid import TileGrid
 
 INPUTS_PER_DIRECTION = 4
 """Inputs of a layer for each direction at least: fewer say too little about it."""
@@ -49,14 +48,15 @@ class Correction:
         return functional.linear(functional.linear(x.to(self.before.dtype), self.before), self.after)
 
 
-def token_weights(x_TI: Tensor, grid: TileGrid) -> Tensor:
+def token_weights(layer: AnalogLinear, x_TI: Tensor) -> Tensor:
     """(T, 1): w of each token, see the module; 0 for a token of zeros.
 
     Args:
-        x_TI: inputs of a layer.
-        grid: its tiles.
+        layer: a layer on tiles.
+        x_TI: its inputs.
     """
-    scales = [x_TI[:, start:stop].abs().amax(dim=1) for start, stop in grid.rows]
+    x_TI = layer.at_tiles(x_TI)
+    scales = [x_TI[:, start:stop].abs().amax(dim=1) for start, stop in layer.grid.rows]
     scale_T1 = torch.stack(scales).square().sum(dim=0).sqrt()[:, None]
     return torch.where(scale_T1 > 0, 1 / scale_T1, 0.0)
 
@@ -87,7 +87,7 @@ def principal_directions(layer: AnalogLinear, x: Tensor, count: int) -> Directio
         count: number of directions; fewer are found where the inputs bear fewer.
     """
     rows_TI = _rows(x, layer)
-    weight_T1 = token_weights(layer.at_tiles(rows_TI), layer.grid)
+    weight_T1 = token_weights(layer, rows_TI)
     x_TI = rows_TI * weight_T1
     generator = torch.Generator()
     seed_generator(generator, derive_seed("directions", layer.name))

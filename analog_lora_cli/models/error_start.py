@@ -75,7 +75,7 @@ class ErrorStatistics:
         """Count inputs (..., I)."""
         x_TI = x.reshape(-1, x.shape[-1]).to(self._weight_OI.dtype)
         exact_TO = functional.linear(x_TI, self._weight_OI)
-        weight_T1 = token_weights(self._tiles.at_tiles(x_TI), self._tiles.grid)
+        weight_T1 = token_weights(self._tiles, x_TI)
         error_TO = (exact_TO - self._tiles(x_TI)) * weight_T1
         x_TI = x_TI * weight_T1
         self._inner_II += x_TI.T @ x_TI

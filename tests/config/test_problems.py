@@ -38,7 +38,7 @@ def problems(*overrides: str) -> list[str]:
         ("train.zzzz=1", "train.zzzz: unknown key; transformers.TrainingArguments has no such field"),
         ("a.b.c=1", "a: unknown key; known here: description, model, task, method, adapter, objective, hardware"),
         ("adapter.zzz.y=1", "adapter.zzz: unknown key; known here: variant, rank, dropout"),
-        ("hardware=3", "hardware: is a section: expected keys below it, such as hardware.simulator, got 3"),
+        ("hardware=3", "hardware: is a section: expected keys below it, such as hardware.layers, got 3"),
         ("train=null", "train: is a section: expected keys below it, such as train.num_train_epochs, got null"),
         ("model=bert", "model: is a section: expected keys below it, such as model.name, got 'bert'"),
         ("task.name=", "--set task.name=: no value after the equals sign; write null to set nothing"),

@@ -66,7 +66,7 @@ def errors(loaded: Any, scales: tuple[float, ...]) -> list[dict[str, float]]:
     energies: list[dict[str, float]] = [dict.fromkeys(layers, 0.0) for _ in scales]
 
     def add(name: str, x: Tensor) -> None:
-        weight = token_weights(x, copies[name].grid)
+        weight = token_weights(copies[name], x)
         error = x @ layers[name].weight.T - copies[name](x)
         correction = x @ factors[name].before.T @ factors[name].after.T
         for energy, scale in zip(energies, scales, strict=True):

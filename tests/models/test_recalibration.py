@@ -79,7 +79,7 @@ def test_a_few_massive_tokens_do_not_decide_the_fit(monkeypatch: pytest.MonkeyPa
         return float(wrong.norm() / (usual @ (layer.weight - layer.state.weight).T).norm())
 
     weighted = remaining()
-    monkeypatch.setattr(error_fit, "token_weights", lambda x_TI, grid: x_TI.new_ones(len(x_TI), 1))
+    monkeypatch.setattr(error_fit, "token_weights", lambda layer, x_TI: x_TI.new_ones(len(x_TI), 1))
     unweighted = remaining()
     assert weighted < 0.6 and weighted < 0.7 * unweighted
 
@@ -87,7 +87,7 @@ def test_a_few_massive_tokens_do_not_decide_the_fit(monkeypatch: pytest.MonkeyPa
 def test_weights_of_tokens_follow_the_rows_of_tiles() -> None:
     layer = linear(torch.randn(3, 4), HardwareConfig(tile_rows=2))
     x = torch.tensor([[3.0, -1.0, 2.0, -4.0], [0.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0]])
-    assert token_weights(x, layer.grid).flatten().tolist() == pytest.approx([1 / 5, 0.0, 1 / 2])
+    assert token_weights(layer, x).flatten().tolist() == pytest.approx([1 / 5, 0.0, 1 / 2])
 
 
 def test_noise_is_shrunk_away() -> None:
@@ -160,7 +160,7 @@ def test_the_formulas_of_the_docstring_token_by_token(make_config: Callable[...,
     name = "bert.encoder.layer.1.attention.output.dense"
     layer, fitted = model.layers[name], recalibrator.calibrate(3, YEAR).corrections[name]
     x_TI = stored_inputs(model, [name], recalibrator.batches)[name]
-    weight_T1 = token_weights(x_TI, layer.grid).double()
+    weight_T1 = token_weights(layer, x_TI).double()
     values_K, vectors_IK = torch.linalg.eigh((x_TI * weight_T1).T @ (x_TI * weight_T1))
     fits = []
     for read in range(3):
