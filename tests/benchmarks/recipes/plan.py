@@ -28,6 +28,8 @@ class TaskPlan(Strict):
     train_file: str | None = None
     """File below `--data`; None: as the settings say."""
     validation_file: str | None = None
+    steps_factor: int = Field(default=1, ge=1)
+    """Factor on the steps of each round, for a task that learns nothing in fewer."""
 
 
 class Round(Strict):
@@ -89,7 +91,7 @@ class Plan(Strict):
                 *self.set,
                 *own.set,
                 *(f"task.{key}={data / name}" for key, name in named.items() if data is not None),
-                f"train.max_steps={round_.steps}",
+                f"train.max_steps={own.steps_factor * round_.steps}",
                 f"drift.chips={round_.chips}",
                 f"drift.times=[{', '.join(round_.times)}]",
                 *round_.set,
