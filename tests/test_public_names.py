@@ -17,7 +17,7 @@ import analog_lora_cli
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import ConfigError, UsageError
 from analog_lora_cli.workflows.adaptation import AdaptRequest
-from analog_lora_cli.workflows.drift import DriftRequest
+from analog_lora_cli.workflows.drift_request import DriftRequest
 from analog_lora_cli.workflows.inspect import InspectRequest
 from analog_lora_cli.workflows.request import Request
 

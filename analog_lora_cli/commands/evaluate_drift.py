@@ -6,7 +6,8 @@ from analog_lora_cli.errors import RequirementError
 from analog_lora_cli.report.progress.console import ConsoleObserver
 from analog_lora_cli.runtime import console
 from analog_lora_cli.runtime.ranks import is_main
-from analog_lora_cli.workflows.drift import DriftRequest, carry_out
+from analog_lora_cli.workflows.drift import carry_out
+from analog_lora_cli.workflows.drift_request import DriftRequest
 
 
 def run(request: DriftRequest) -> None:

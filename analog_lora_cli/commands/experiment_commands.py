@@ -83,7 +83,7 @@ def evaluate_drift(
 ) -> None:
     """Program simulated chips, age them through all times, and report the task's metrics."""
     from analog_lora_cli.commands import evaluate_drift as command
-    from analog_lora_cli.workflows.drift import DriftRequest
+    from analog_lora_cli.workflows.drift_request import DriftRequest
 
     command.run(
         DriftRequest(

@@ -80,7 +80,7 @@ class Config(Section):
                 "hardware.input_rotation with method full: the trained weights would be rotated ones, which no plain "
                 "model takes; use none, or method lora"
             )
-        if self.has_adapter and self.adapter.computes_with_weights and self.on_tiles:
+        if self.has_adapter and self.adapter.computes_with_weights:
             raise ValueError(
                 f"hardware.input_rotation with adapter.variant {self.adapter.variant}, which computes with the weights "
                 "themselves: use none, or a variant that only adds, such as lora"
@@ -99,6 +99,16 @@ class Config(Section):
         conflict = self.task.conflict(self) or self.objective.conflict(self)
         if conflict is not None:
             raise ValueError(conflict)
+        return self
+
+    @model_validator(mode="after")
+    def _fits_loss(self) -> Config:
+        other = "train.label_smoothing_factor" if self.train.label_smoothing else self.task.own_loss
+        if self.has_adapter and self.adapter.adds_to_loss and other is not None:
+            raise ValueError(
+                f"adapter.variant: {self.adapter.variant} needs a term in the model's own loss, which {other} "
+                "replaces; use lora, rslora, dora, vera or lora+"
+            )
         return self
 
     @model_validator(mode="after")

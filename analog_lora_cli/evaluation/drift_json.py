@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +22,7 @@ def drift_json(result: DriftResult) -> dict[str, object]:
         "metric": result.metric,
         "higher_is_better": result.headline.higher_is_better,
         "unit": result.headline.unit,
+        "sample_set": result.headline.sample_set,
         "adapter": result.adapter,
         "warnings": result.warnings,
         "samples": result.sizes(),
@@ -34,8 +35,7 @@ def drift_json(result: DriftResult) -> dict[str, object]:
         "chips": result.chips,
         "training_seeds": result.training_seeds,
         "times": [{"label": label, "seconds": seconds(label), **_row(result, label)} for label in result.times],
-        "recalibrated": _recalibrated(result, later=False),
-        "recalibrated_before": _recalibrated(result, later=True),
+        **recalibrated_rows(result, lambda label: _row(result, label)),
         "recalibration": _recalibration(result),
         "gaussian": [{"label": label, "level": noise_level(label), **_row(result, label)} for label in result.levels]
         or None,
@@ -43,22 +43,27 @@ def drift_json(result: DriftResult) -> dict[str, object]:
     }
 
 
-def _recalibrated(result: DriftResult, later: bool) -> list[dict[str, object]] | None:
-    """Rows of the times after a recalibration; None without any.
+def recalibrated_rows(
+    result: DriftResult, row: Callable[[str], Mapping[str, object]]
+) -> dict[str, list[dict[str, object]] | None]:
+    """Rows of the times after a recalibration, by key: of the same time, and of an earlier one; None without any.
 
     Args:
         result: the result.
-        later: those at which the recalibration was one of an earlier time, which they name; else of the same time.
+        row: the numbers under the label of a condition.
     """
     times = {seconds(label): label for label in result.times}
     examples = {label: one for one, label in result.labels.items()}
-    rows: list[dict[str, object]] = []
+    now: list[dict[str, object]] = []
+    before: list[dict[str, object]] = []
     for label in result.recalibrated:
         one = examples[label]
-        if (one.calibrated != one.seconds) == later:
-            calibrated = {"calibrated_seconds": one.calibrated} if later else {}
-            rows.append({"label": times[one.seconds], "seconds": one.seconds, **calibrated, **_row(result, label)})
-    return rows or None
+        head = {"label": times[one.seconds], "seconds": one.seconds}
+        if one.calibrated == one.seconds:
+            now.append({**head, **row(label)})
+        else:
+            before.append({**head, "calibrated_seconds": one.calibrated, **row(label)})
+    return {"recalibrated": now or None, "recalibrated_before": before or None}
 
 
 def _recalibration(result: DriftResult) -> dict[str, object] | None:

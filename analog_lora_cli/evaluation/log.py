@@ -57,17 +57,11 @@ class MeasurementLog:
         Raises:
             UsageError: the file holds measurements of another key.
         """
-        if not self.path.is_file():
-            return Measurements()
-        lines = self.path.read_bytes().split(b"\n")
-        key = _parse(lines[0])
-        if key != self.key:
-            raise UsageError(
-                f"{self.path.parent}: holds measurements of another configuration "
-                f"({_difference(key, self.key)}); use --overwrite or another folder"
-            )
+        self.check()
         results = Measurements()
-        for line in lines[1:]:
+        if not self.path.is_file():
+            return results
+        for line in self.path.read_bytes().split(b"\n")[1:]:
             entry = _parse(line)
             if not isinstance(entry, dict) or entry.pop(CHECK, None) != _checksum(entry):
                 continue
@@ -80,6 +74,22 @@ class MeasurementLog:
             else:
                 results.truth = samples
         return results
+
+    def check(self) -> None:
+        """Check that the file, if there is one, holds measurements of this key.
+
+        Raises:
+            UsageError: it holds those of another.
+        """
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            key = _parse(file.readline().rstrip(b"\n"))
+        if key != self.key:
+            raise UsageError(
+                f"{self.path.parent}: holds measurements of another configuration "
+                f"({_difference(key, self.key)}); use --overwrite or another folder"
+            )
 
     def start(self, truth: Columns) -> None:
         """Make the file ready for `append`: once, by one process, before any of them appends.

@@ -90,10 +90,7 @@ class Measurement:
         Args:
             label: label of its time or noise.
         """
-        if self.recalibration is None:
-            return label
-        at = "" if self.calibrated == self.seconds else f" at {shortest_label(self.calibrated)}"
-        return f"{label} recalibrated{at}"
+        return label if self.recalibration is None else recalibrated_label(label, self.seconds, self.calibrated)
 
     def label(self) -> str:
         """Name for a person: `digital`, `chip 3 at 1y, read 1`, `chip 3 with 6.7% noise`."""
@@ -101,15 +98,23 @@ class Measurement:
             return f"chip {self.chip} with {level_label(self.level)} noise"
         if not self.ages:
             return self.key()
-        label = f"chip {self.chip} at {shortest_label(self.seconds)}"
-        if self.recalibration is not None:
-            label += " recalibrated"
-            if self.calibrated != self.seconds:
-                label += f" at {shortest_label(self.calibrated)}"
+        label = self.condition(f"chip {self.chip} at {shortest_label(self.seconds)}")
         return f"{label}, read {self.read}" if self.read else label
 
 
 DIGITAL = Measurement("digital")
+
+
+def recalibrated_label(label: str, seconds: float, calibrated: float) -> str:
+    """Label of a time at which recalibrated chips were measured: `1y recalibrated`, `1y recalibrated at 1d`.
+
+    Args:
+        label: label of the time.
+        seconds: the time after programming.
+        calibrated: the time of the recalibration.
+    """
+    at = "" if calibrated == seconds else f" at {shortest_label(calibrated)}"
+    return f"{label} recalibrated{at}"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -9,6 +10,7 @@ from typing import Any
 
 from analog_lora_cli.errors import CheckpointError
 from analog_lora_cli.evaluation.drift_result import FORMAT
+from analog_lora_cli.evaluation.measurement import recalibrated_label
 from analog_lora_cli.storage.files import read_json
 from analog_lora_cli.storage.sealed import read_sealed
 from analog_lora_cli.tasks.metric import Metric
@@ -73,7 +75,7 @@ class StoredResult:
     def interval_covers(self) -> str:
         """What a 95 % interval is over, in words."""
         chips = f"{len(self.chips)} chip{'s' if len(self.chips) != 1 else ''}"
-        size = self.samples.get("validation", {})
+        size = self.samples.get(self.metric.sample_set, {})
         parts = [chips, f"{size['samples']} samples"] if size else [chips]
         if len(self.training_seeds) > 1:
             return ", ".join([f"{len(self.training_seeds)} training seeds", *parts])
@@ -107,15 +109,6 @@ def read_drift(file: Path, name: str) -> StoredResult:
     metric = _metric(content)
     own = metric.name
     draws = content["converters_only_draws"][own]
-    labels = [("times", "{}"), ("recalibrated", "{} recalibrated"), ("gaussian", "noise {}")]
-    tables = [
-        tuple(_row(one, own, text.format(one["label"]), tuple(one["chips"])) for one in content.get(key) or ())
-        for key, text in labels
-    ]
-    before = tuple(
-        _row(one, own, f"{one['label']} recalibrated at {one['calibrated_seconds']:g} s", tuple(one["chips"]))
-        for one in content.get("recalibrated_before") or ()
-    )
     digital = content["digital"]
     return StoredResult(
         name=name,
@@ -129,8 +122,8 @@ def read_drift(file: Path, name: str) -> StoredResult:
             "converters only", content["converters_only"][own], draws["ci95"] or draws["ci95_draws"], draws["std"],
             others=_without(content["converters_only"], own),
         ),
-        times=tables[0],
-        further=(*tables[1], *before, *tables[2]),
+        times=tuple(_row(one, own, one["label"], tuple(one["chips"])) for one in content["times"]),
+        further=tuple(_row(one, own, label, tuple(one["chips"])) for label, one in _further(content)),
         warnings=tuple(content["warnings"]),
         samples=content["samples"],
         baseline=content["baseline"].get(own),
@@ -160,7 +153,7 @@ def read_seeds(file: Path, name: str) -> StoredResult:
         digital=over_seeds("digital", "digital"),
         converters_only=over_seeds("converters_only", "converters only"),
         times=tuple(_row(one, own, one["label"], seeds) for one in content["times"]),
-        further=tuple(_row(one, own, f"noise {one['label']}", seeds) for one in content.get("gaussian") or ()),
+        further=tuple(_row(one, own, label, seeds) for label, one in _further(content)),
         warnings=tuple(text.removeprefix(f"{file.resolve().parent.name}: ") for text in content["warnings"]),
         samples=content["samples"],
         baseline=content["baseline"].get(own),
@@ -182,7 +175,17 @@ def check_format(file: Path, content: Any, known: int) -> None:
 
 
 def _metric(content: dict[str, Any]) -> Metric:
-    return Metric(content["metric"], content["unit"], content["higher_is_better"])
+    name = content.get("sample_set", "validation")  # Earlier results do not say it.
+    return Metric(content["metric"], content["unit"], content["higher_is_better"], sample_set=name)
+
+
+def _further(content: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The entries beside those of times, each with the label of its condition."""
+    for one in (*(content.get("recalibrated") or ()), *(content.get("recalibrated_before") or ())):
+        time = one["seconds"]
+        yield recalibrated_label(one["label"], time, one.get("calibrated_seconds", time)), one
+    for one in content.get("gaussian") or ():
+        yield f"noise {one['label']}", one
 
 
 def _row(entry: dict[str, Any], metric: str, label: str, members: tuple[int, ...]) -> Row:

@@ -20,14 +20,11 @@ from typing import TypedDict
 
 import numpy as np
 
-from analog_lora_cli.evaluation.bootstrap import (
-    Array,
-    Deviations,
-    over_members,
-    simultaneous,
-)
+from analog_lora_cli.config.recalibration import Recalibration
+from analog_lora_cli.evaluation.bootstrap import Array, Deviations, over_members, simultaneous
 from analog_lora_cli.evaluation.drift_result import DriftResult
 from analog_lora_cli.evaluation.log import Metrics
+from analog_lora_cli.evaluation.measurement import CalibrationCost
 from analog_lora_cli.evaluation.statistics import MetricOverChips, student, wider
 from analog_lora_cli.tasks.metric import Metric
 
@@ -107,6 +104,21 @@ class SeedGroup:
     def levels(self) -> list[str]:
         """Labels of the sizes of static Gaussian weight noise."""
         return self.first.levels
+
+    @property
+    def recalibrated(self) -> list[str]:
+        """Labels of the times after a recalibration."""
+        return self.first.recalibrated
+
+    @property
+    def recalibration(self) -> Recalibration | None:
+        """Settings of the recalibrations; None without any."""
+        return self.first.recalibration
+
+    @property
+    def calibrations(self) -> list[CalibrationCost]:
+        """Costs of the recalibrations of all trainings."""
+        return [cost for result in self.results for cost in result.calibrations]
 
     @property
     def conditions(self) -> list[str]:

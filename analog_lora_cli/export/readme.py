@@ -7,12 +7,12 @@ from typing import Any
 from analog_lora_cli.config import scope
 from analog_lora_cli.config.flat import flatten
 from analog_lora_cli.config.yaml_file import dump_yaml
+from analog_lora_cli.evaluation.stored_result import StoredResult, read_drift
 from analog_lora_cli.evaluation.text import interval_text, number_text
 from analog_lora_cli.export.description import Description
 from analog_lora_cli.export.source import Source
 from analog_lora_cli.models.gguf import is_gguf
 from analog_lora_cli.storage.sealed import read_sealed
-from analog_lora_cli.tasks import Metric
 
 BROKEN_TORCHVISION = (
     "If this fails with `operator torchvision::nms does not exist`, the installed torchvision belongs to another build "
@@ -60,43 +60,29 @@ def _drift(source: Source) -> str:
     """The results over drift as a table, if there are any."""
     if not source.drift_file.is_file():
         return ""
-    return _drift_table(source, read_sealed(source.drift_file))
+    return _drift_table(source, read_drift(source.drift_file, ""), read_sealed(source.drift_file)["hardware"])
 
 
-def _drift_table(source: Source, result: dict[str, Any]) -> str:
-    metric = result["metric"]
-    headline = Metric(metric, result["unit"], result["higher_is_better"])
-    plain = {"mean": result["converters_only"][metric], "std": None, "ci95": None}
-    draws = result.get("converters_only_draws", {}).get(metric, plain)
-    digital = interval_text(result.get("digital_ci95", {}).get(metric))
+def _drift_table(source: Source, result: StoredResult, measured_hardware: dict[str, Any]) -> str:
     rows = [
-        f"| digital | {result['digital'][metric]:.2f} | | {digital} | |",
-        f"| converters only | {draws['mean']:.2f} | {number_text(draws['std'])} | {interval_text(draws['ci95'])} | |",
+        f"| {row.label} | {row.mean:.2f} | {number_text(row.std)} | {interval_text(row.interval)} | "
+        f"{number_text(row.worst)} |"
+        for row in result.rows
     ]
-    for time in result["times"]:
-        one = time["metrics"][metric]
-        interval = interval_text(one["ci95"] or one.get("ci95_chips"))
-        rows.append(
-            f"| {time['label']} | {one['mean']:.2f} | {number_text(one['std'])} | {interval} | {one['worst']:.2f} |"
-        )
     hardware = flatten(scope.project(source.config.hardware, *scope.MEASUREMENT))
     measured = flatten(
-        {
-            key: value
-            for key, value in result["hardware"].items()
-            if scope.affects(f"hardware.{key}", *scope.MEASUREMENT)
-        }
+        {key: value for key, value in measured_hardware.items() if scope.affects(f"hardware.{key}", *scope.MEASUREMENT)}
     )
     other = [f"`{key}: {value}`" for key, value in measured.items() if hardware.get(key) != value]
     changed = f" Measured with other hardware than trained for: {', '.join(other)}." if other else ""
-    warnings = "".join(f"\n\n**Warning: {warning}.**" for warning in result.get("warnings", []))
+    warnings = "".join(f"\n\n**Warning: {warning}.**" for warning in result.warnings)
     return f"""\
 ## Over drift
 
-{headline.label} on {len(result["chips"])} simulated chips ({result["hardware"]["device"]}), by time after programming \
-({headline.direction}). digital: the same weights without analog hardware; converters only: on tiles, with exact \
-weights; std and worst: over the chips; interval: 95 %, over chips and samples where their scores are known, for one \
-training seed.{changed}{warnings}
+{result.metric.label} on {len(result.chips)} simulated chips ({measured_hardware["device"]}), by time after \
+programming ({result.metric.direction}). digital: the same weights without analog hardware; converters only: on \
+tiles, with exact weights; std and worst: over the chips; interval: 95 %, over chips and samples where their scores \
+are known, for one training seed.{changed}{warnings}
 
 | | mean | std | interval | worst |
 |---|---|---|---|---|

@@ -49,6 +49,20 @@ def add_adapter(model: PreTrainedModel, config: Config, task: Task, heads: list[
     return get_peft_model(model, VARIANTS[adapter.variant].peft_config(request))
 
 
+@torch.no_grad()
+def begin_at_weights(module: nn.Module) -> None:
+    """Let new adapters that hold the magnitudes of weights (DoRA) begin at those that lie on the tiles.
+
+    PEFT has taken them from the weights before they were clipped; with these the model would not begin as its base.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    for layer in module.modules():
+        if isinstance(layer, LoraLayer):
+            for magnitude in layer.lora_magnitude_vector.values():
+                magnitude.weight.copy_(layer.get_base_layer().weight.float().norm(dim=1))
+
+
 def load_adapter(model: PreTrainedModel, folder: Path, trainable: bool) -> PeftModel:
     """Wrap a plain model with a stored adapter, its head included.
 

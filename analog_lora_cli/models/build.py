@@ -13,7 +13,13 @@ from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import CheckpointError, UsageError
 from analog_lora_cli.hardware.kernels.dropout import install_fast_dropout
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
-from analog_lora_cli.models.adapters import add_adapter, load_adapter, load_frozen_head, read_frozen_head
+from analog_lora_cli.models.adapters import (
+    add_adapter,
+    begin_at_weights,
+    load_adapter,
+    load_frozen_head,
+    read_frozen_head,
+)
 from analog_lora_cli.models.conv1d import replace_conv1d
 from analog_lora_cli.models.error_start import begin_with_correction
 from analog_lora_cli.models.families import family_of
@@ -110,6 +116,8 @@ def build(base: LoadedModel, base_checkpoint: Checkpoint | None = None, start: s
         noise = TrainingNoise(config.train.seed, rank())
         analog = put_on_tiles(loaded, config.hardware, noise)
         set_input_ranges(analog, before_training=True)
+        if start is None:
+            begin_at_weights(loaded.module)
         if config.trains_base:
             for layer in analog.layers.values():
                 layer.requires_grad_(True)

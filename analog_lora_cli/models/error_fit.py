@@ -51,6 +51,8 @@ class Correction:
 def token_weights(layer: AnalogLinear, x_TI: Tensor) -> Tensor:
     """(T, 1): w of each token, see the module; 0 for a token of zeros.
 
+    Also where the DACs have fixed ranges: there it keeps a few tokens of large inputs from deciding alone.
+
     Args:
         layer: a layer on tiles.
         x_TI: its inputs.

@@ -107,7 +107,8 @@ def _add_scores(
                     f"hardware.layers: auto:N needs a loss of training data, and those of task {task.config.name} have "
                     "none: name the layers that stay digital in hardware.digital_layers"
                 )
-            loss.backward()
+            # A mean over the batch: times its sequences, so that a smaller last batch counts no more than the others.
+            (loss * len(next(iter(batch.values())))).backward()
 
 
 class _Measurement:

@@ -55,6 +55,8 @@ class RecalibratedAdapter:
         factors, module = adapter_factors(loaded, variant), loaded.module
         for name, correction in corrections.items():
             factors[name] = _joined(factors.get(name), correction)
+        # PEFT knows no rank of 0, which AdaLoRA leaves where it has cut a layer.
+        factors = {name: own for name, own in factors.items() if len(own.before)}
         ranks = {name: len(own.before) for name, own in sorted(factors.items())}
         old, largest = module.peft_config[module.active_adapter], max(ranks.values())
         config = LoraConfig(

@@ -239,6 +239,14 @@ class Task(ABC):
         """
         return [result["logits"]]
 
+    def note_training_data(self) -> None:
+        """Print what is worth knowing about the training data before a training, such as rare classes.
+
+        Raises:
+            DataError, HubError: as `train_features`.
+        """
+        return None
+
     def batch_loss(self, result: ModelOutput, inputs: Mapping[str, Tensor]) -> Tensor | None:
         """The loss of a training batch, scalar, where it is not the model's own; None: the model's own.
 

@@ -74,4 +74,12 @@ def _lora_plus(model: PeftModel, arguments: TrainingArguments, ratio: float) -> 
     cls, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
     options["weight_decay"] = arguments.weight_decay
     optimizer: Optimizer = create_loraplus_optimizer(model, cls, loraplus_lr_ratio=ratio, **options)
+    # PEFT counts every vector as a B, learned input ranges too.
+    ranges = [parameter for name, parameter in model.named_parameters() if name.endswith(".input_range")]
+    for group in list(optimizer.param_groups):
+        own = [parameter for parameter in group["params"] if any(parameter is one for one in ranges)]
+        if own:
+            group["params"] = [parameter for parameter in group["params"] if all(parameter is not one for one in own)]
+            settings = {name: value for name, value in group.items() if name != "params"}
+            optimizer.add_param_group({**settings, "params": own, "lr": arguments.learning_rate})
     return optimizer

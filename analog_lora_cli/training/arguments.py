@@ -12,8 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.errors import ConfigError
 from analog_lora_cli.hardware.physics.device_noise import DeviceNoise
+from analog_lora_cli.hardware.physics.devices import undefined_times
 from analog_lora_cli.runtime.ranks import world_size
 from analog_lora_cli.tasks import make_task
 from analog_lora_cli.training.objectives import make_objective
@@ -39,6 +41,8 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
         _refuse_reentrant(values)
         if config.hardware.weight_noise_type == "device-gaussian":
             DeviceNoise.of(config.hardware)
+        if config.hardware.weight_noise_type == "device":
+            _require_any_age(config.hardware)
     if values["report_to"]:
         _require_reporters(values["report_to"])
     else:
@@ -66,6 +70,17 @@ def training_arguments(config: Config, folder: Path) -> TrainingArguments:
         return make_objective(config.objective, task).arguments(values)
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError([f"train: {str(error).splitlines()[0]}"]) from None
+
+
+def _require_any_age(hardware: HardwareConfig) -> None:
+    _, times = undefined_times(hardware, [])
+    if times is not None:
+        raise ConfigError(
+            [
+                f"hardware.weight_noise_type: device draws devices of any age, and {hardware.device} is known at "
+                f"{', '.join(f'{time:g} s' for time in times)} only: use gaussian"
+            ]
+        )
 
 
 def _refuse_sharding(values: dict[str, object]) -> None:

@@ -8,23 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analog_lora_cli.config import scope
-from analog_lora_cli.config.adapt import refuse_unnamed_metrics
-from analog_lora_cli.config.flat import flatten
-from analog_lora_cli.config.load import load_config, parse_overrides
-from analog_lora_cli.config.options import option_layers
-from analog_lora_cli.errors import UsageError
 from analog_lora_cli.runtime import log as run_log
 from analog_lora_cli.runtime import processes
 from analog_lora_cli.runtime.libraries import imports_done, prepare_libraries
 from analog_lora_cli.runtime.ranks import is_main
-from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint, verify_adapter
-from analog_lora_cli.storage.layout import ALL, FIRST_ADAPTER
+from analog_lora_cli.storage.layout import ALL
 from analog_lora_cli.storage.locks import locked
-from analog_lora_cli.storage.seed_folders import seed_folders
-from analog_lora_cli.workflows.methods import check_methods, methods
+from analog_lora_cli.workflows.drift_request import DriftRequest
+from analog_lora_cli.workflows.methods import methods, with_what_is_stored
 from analog_lora_cli.workflows.observer import EvaluationObserver, SilentObserver
-from analog_lora_cli.workflows.request import Request
 from analog_lora_cli.workflows.subject import Subject, check_comparable
 
 if TYPE_CHECKING:
@@ -32,81 +24,6 @@ if TYPE_CHECKING:
     from analog_lora_cli.evaluation.thresholds import Requirement
     from analog_lora_cli.evaluation.training_seeds import SeedGroup
     from analog_lora_cli.workflows.evaluate import Evaluation
-
-
-@dataclass(frozen=True, kw_only=True)
-class DriftRequest(Request):
-    """The options of `analora evaluate-drift`; see `evaluate_drift` for what each means."""
-
-    PATHS = ("output",)
-    LISTS = ("checkpoints", "adapters")
-
-    checkpoints: Sequence[Path | str]
-    adapters: Sequence[str] = ()
-    times: str | Sequence[str] | None = None
-    chips: int | None = None
-    seed: int | None = None
-    reads: int | None = None
-    gaussian: str | Sequence[str | float] | None = None
-    recalibrate: int | None = None
-    limit: int | None = None
-    overrides: Sequence[str] = ()
-    requirements: Sequence[str] = ()
-    output: Path | None = None
-    overwrite: bool = False
-
-    @property
-    def writes(self) -> bool:
-        """Whether results are written: a check with requirements only reads, unless it is told where to write."""
-        return not self.requirements or self.output is not None
-
-    def plan(self) -> list[Subject]:
-        """Plan the measurement: adapters, each with its checkpoint and configuration; all with the first one's `drift`.
-
-        Raises:
-            UsageError, CheckpointError, ConfigError: a folder, an adapter, an option or a key is wrong.
-        """
-        if not self.checkpoints:
-            raise UsageError("give at least one checkpoint folder")
-        _check_overrides(self.overrides)
-        options = option_layers(
-            self.overrides,
-            times=self.times,
-            chips=self.chips,
-            seed=self.seed,
-            reads=self.reads,
-            limit=self.limit,
-            gaussian=self.gaussian,
-            recalibrate=self.recalibrate,
-        )
-        plan: list[Subject] = []
-        for folder, group in self._folders():
-            checkpoint = read_checkpoint(folder)
-            for name in _adapters(checkpoint, self.adapters):
-                verify_adapter(checkpoint, name)
-                base = checkpoint.config_of(name).model_dump(mode="json")
-                config = load_config(base=base, overrides=self.overrides, options=options)
-                refuse_unnamed_metrics(config, parse_overrides(self.overrides))
-                drift = plan[0].config.drift if plan else config.drift
-                plan.append(Subject(checkpoint, config.model_copy(update={"drift": drift}), name, group=group))
-        check_methods(plan)
-        return plan
-
-    def _folders(self) -> list[tuple[Path, Path | None]]:
-        """The checkpoint folders, each with the folder of `train --seeds` that it is in, if that was given."""
-        folders: list[tuple[Path, Path | None]] = []
-        for folder in map(Path, self.checkpoints):
-            own = seed_folders(folder)
-            folders += [(each, folder) for each in own] or [(folder, None)]
-        kinds = {group is None for _, group in folders}
-        if len(kinds) > 1:
-            raise UsageError(
-                "some folders hold one checkpoint, others several of train --seeds: one training cannot stand for its "
-                "method; give folders of one kind"
-            )
-        if False in kinds and (len(set(self.adapters)) > 1 or ALL in self.adapters):
-            raise UsageError("--adapter: folders of train --seeds are compared by one adapter; give one name")
-        return folders
 
 
 @dataclass(frozen=True)
@@ -213,7 +130,7 @@ def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None)
     from analog_lora_cli.evaluation.drift_grid import check_times
     from analog_lora_cli.evaluation.thresholds import parse_requirement
     from analog_lora_cli.tasks import make_task
-    from analog_lora_cli.workflows.evaluate import evaluate
+    from analog_lora_cli.workflows.evaluate import check_evaluation, evaluate
 
     imports_done()
     with processes.together():
@@ -227,6 +144,11 @@ def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None)
         if len(subjects) > 1 and not deployment:
             check_comparable(subjects)
         folders = [_folder(subject, request.output, len(subjects) > 1) for subject in subjects]
+        # All of them, before hours of measurements of the first.
+        for subject, folder in zip(subjects, folders, strict=True):
+            if subject.config.drift.recalibrate is not None:
+                subject.check_training_data()
+            check_evaluation(subject, folder, request.writes, request.overwrite)
         measured = [
             evaluate(subject, folder, observer, overwrite=request.overwrite, keep=request.writes)
             for subject, folder in zip(subjects, folders, strict=True)
@@ -255,26 +177,6 @@ def _is_deployment(subjects: Sequence[Subject], all_adapters: bool) -> bool:
     return one_checkpoint and len(subjects) > 1 and (all_adapters or several_tasks)
 
 
-def _check_overrides(overrides: Sequence[str]) -> None:
-    for option, layer in parse_overrides(overrides):
-        for key in filter(scope.is_key, flatten(layer)):
-            if scope.settled(key):
-                raise UsageError(
-                    f"{option}: {key} belongs to the training and cannot change here; what can: hardware.*, drift.*, "
-                    "model.name, task.validation_file, task.max_eval_samples, train.per_device_eval_batch_size"
-                )
-            if not scope.shown_over_drift(key):
-                only = "; it acts in training only" if scope.affects(key, "training") else ""
-                raise UsageError(f"{option}: {key} would change nothing here{only}")
-
-
-def _adapters(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:
-    """The adapters that `--adapter` names: by default the first one, with `all` every one."""
-    all_names = checkpoint.adapters or [FIRST_ADAPTER]
-    adapters = [each for name in names or [FIRST_ADAPTER] for each in (all_names if name == ALL else [name])]
-    return list(dict.fromkeys(adapters))
-
-
 def _folder(subject: Subject, output: Path | None, several: bool) -> Path:
     """The folder for a subject's measurements."""
     if output is None:
@@ -298,9 +200,8 @@ def _write(evaluation: DriftEvaluation, output: Path | None) -> None:
     if len(evaluation.groups) == 1:
         group = evaluation.measured[0].subject.group
         assert group is not None
-        (fuller,) = methods(evaluation.measured, stored=True)
-        alike = len({(tuple(one.chips), tuple(one.conditions)) for one in fuller.results}) == 1
-        write_seeds(fuller if alike else evaluation.groups[0], group if output is None else output)
+        stored = [one.stored for one in evaluation.measured]
+        write_seeds(with_what_is_stored(evaluation.groups[0], stored), group if output is None else output)
         return
     if output is None or len(evaluation.measured) < 2:
         return

@@ -81,6 +81,25 @@ class Evaluation:
         return self.result.converters_only
 
 
+def check_evaluation(subject: Subject, folder: Path, keep: bool, overwrite: bool) -> None:
+    """Check what can be checked of an evaluation before it begins; arguments as for `evaluate`.
+
+    Raises:
+        CheckpointError: the adapter is damaged or another one.
+        UsageError: the folder's measurements belong to other conditions, or it cannot be written.
+        BusyError: another process is adding to them.
+    """
+    hardware = subject.config.hardware
+    store.verify_adapter(subject.checkpoint, subject.adapter)
+    require_learned_ranges(hardware, subject.checkpoint.input_ranges(subject.adapter, hardware))
+    if keep:
+        check_writable(folder)
+    if keep and not overwrite:
+        MeasurementLog(folder / MEASUREMENTS, subject.key()).check()
+    if keep and is_main():
+        check_free(folder)
+
+
 def evaluate(
     subject: Subject,
     folder: Path,
@@ -103,21 +122,14 @@ def evaluate(
 
     Raises:
         CheckpointError: the adapter or the base is damaged or another one.
-        UsageError: the folder's measurements belong to other conditions, another process is adding to them, the
-            device is not defined at a time, or the training data of a recalibration have changed.
+        UsageError: the folder's measurements belong to other conditions, another process is adding to them, or the
+            device is not defined at a time.
     """
     config = subject.config
     drifts = [drift for drift in (config.drift, also) if with_chips and drift is not None]
     for drift in drifts:
         check_times(config.hardware, drift.times)
-    store.verify_adapter(subject.checkpoint, subject.adapter)
-    if any(drift.recalibrate is not None for drift in drifts):
-        subject.check_training_data()
-    require_learned_ranges(config.hardware, subject.checkpoint.input_ranges(subject.adapter, config.hardware))
-    if keep:
-        check_writable(folder)
-    if keep and is_main():
-        check_free(folder)
+    check_evaluation(subject, folder, keep, overwrite)
     log = MeasurementLog(folder / MEASUREMENTS, subject.key())
     over_chips = [measurement for drift in drifts for measurement in drift_measurements(drift)]
     measurements = list(dict.fromkeys([*without_chips(config.drift.draws), *over_chips]))

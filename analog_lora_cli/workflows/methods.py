@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,10 @@ def check_methods(plan: Sequence[Subject]) -> None:
         if one.group is None:
             continue
         first = firsts.setdefault(one.group, one)
-        other = [
-            line for line in differences(first.config, one.config) if not line.startswith(("train.seed:", "reference."))
-        ]
+        own = ["train.seed:", "reference."]
+        if one.config.hardware.fragile is not None:
+            own.append("hardware.digital_layers:")  # Each training has measured its own.
+        other = [line for line in differences(first.config, one.config) if not line.startswith(tuple(own))]
         if other:
             raise UsageError(
                 f"{one.group}: {first.checkpoint.folder.name} and {one.checkpoint.folder.name} are not trainings of "
@@ -40,19 +42,14 @@ def check_methods(plan: Sequence[Subject]) -> None:
             )
 
 
-def methods(measured: Sequence[Evaluation], stored: bool = False) -> list[SeedGroup]:
-    """The methods: evaluations by the folder of `train --seeds` that they belong to; empty if there are none.
-
-    Args:
-        measured: the evaluations.
-        stored: with all that is stored, where it is the same chips and times for all.
-    """
+def methods(measured: Sequence[Evaluation]) -> list[SeedGroup]:
+    """The methods: evaluations by the folder of `train --seeds` that they belong to; empty if there are none."""
     from analog_lora_cli.evaluation.training_seeds import SeedGroup
 
     by_folder: dict[Path, list[DriftResult]] = {}
     for one in measured:
         if one.subject.group is not None:
-            by_folder.setdefault(one.subject.group, []).append(one.stored if stored else one.result)
+            by_folder.setdefault(one.subject.group, []).append(one.result)
     if any(len(results) < 2 for results in by_folder.values()):
         return []  # One training stands for itself, not for its method.
     names = [folder.resolve().name for folder in by_folder]
@@ -60,3 +57,14 @@ def methods(measured: Sequence[Evaluation], stored: bool = False) -> list[SeedGr
     return [
         SeedGroup(folder.resolve().name if distinct else str(folder), results) for folder, results in by_folder.items()
     ]
+
+
+def with_what_is_stored(group: SeedGroup, stored: Sequence[DriftResult]) -> SeedGroup:
+    """A method with all that is stored of its trainings, where that is the same chips and conditions for all of them.
+
+    Args:
+        group: what was asked for.
+        stored: the stored results of the same trainings.
+    """
+    alike = len({(tuple(one.chips), tuple(one.conditions)) for one in stored}) == 1
+    return replace(group, results=stored) if alike else group

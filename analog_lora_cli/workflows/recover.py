@@ -130,11 +130,13 @@ def measure_recovery(
         return Recovery(adaptation, after, cost)
     old = Subject(checkpoint, config, adaptation.start, f" in the place of {adaptation.name}")
     before = evaluate(old, folder / "before", observer, also=also)
-    own_config = checkpoint.config_of(adaptation.start).model_copy(update={"drift": config.drift})
+    start_config = checkpoint.config_of(adaptation.start)
+    # With the same samples and metrics, so that the hardware alone makes the difference.
+    own_config = config.model_copy(update={"hardware": start_config.hardware})
     own = replace(old, config=own_config, note=" on the hardware that it was trained for")
     # Of another task there is no result on the old hardware to compare with.
-    known = own.config.task.name == config.task.name and own.conditions() != old.conditions()
-    original = evaluate(own, own.own_folder, observer) if known else None
+    known = start_config.task.name == config.task.name and own.hardware() != old.hardware()
+    original = evaluate(own, folder / "old-hardware", observer) if known else None
     return Recovery(adaptation, after, cost, before, original)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from analog_lora_cli.config.noise_levels import noise_level
 from analog_lora_cli.config.times import seconds
-from analog_lora_cli.evaluation.drift_json import drift_json
+from analog_lora_cli.evaluation.drift_json import drift_json, recalibrated_rows
 from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference
 from analog_lora_cli.evaluation.log import Measurements
 from analog_lora_cli.evaluation.measurement import DIGITAL
@@ -127,6 +127,7 @@ def write_seeds(group: SeedGroup, folder: Path) -> None:
             "format": SEEDS_FORMAT,
             "metric": first.metric,
             "unit": first.headline.unit,
+            "sample_set": first.headline.sample_set,
             "higher_is_better": first.headline.higher_is_better,
             "training_seeds": group.training_seeds,
             "chips": first.chips,
@@ -139,6 +140,7 @@ def write_seeds(group: SeedGroup, folder: Path) -> None:
                 {"label": label, "seconds": seconds(label), "metrics": _of_all_metrics(group, label)}
                 for label in group.times
             ],
+            **recalibrated_rows(first, lambda label: {"metrics": _of_all_metrics(group, label)}),
             "gaussian": [
                 {"label": label, "level": noise_level(label), "metrics": _of_all_metrics(group, label)}
                 for label in group.levels

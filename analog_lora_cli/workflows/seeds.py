@@ -16,6 +16,7 @@ from analog_lora_cli.storage import checkpoint as store
 from analog_lora_cli.storage.layout import CONFIG, SEEDS_JSON
 from analog_lora_cli.storage.locks import check_free
 from analog_lora_cli.storage.seed_folders import seed_folder
+from analog_lora_cli.workflows.methods import with_what_is_stored
 from analog_lora_cli.workflows.observer import RunObserver, SilentObserver
 from analog_lora_cli.workflows.results import write_seeds
 from analog_lora_cli.workflows.train import RunResult, settled, train
@@ -92,7 +93,7 @@ def train_seeds(
             busy.append(own_folder)
     result = SeedRuns(folder, runs, busy)
     if result.group is not None and is_main():
-        write_seeds(result.group, folder)
+        write_seeds(with_what_is_stored(result.group, [run.stored for run in runs]), folder)
     return result
 
 
@@ -111,7 +112,8 @@ def _check(folder: Path, plan: list[tuple[Path, Config]], resume: bool, overwrit
     with processes.together():
         for own_folder, own in plan:
             if not busy[own_folder]:
-                store.check_output(own_folder, own, resume, overwrite)
+                known = store.with_measured_layers(own_folder, own) if resume else own
+                store.check_output(own_folder, known, resume, overwrite)
         processes.wait_for_all()
 
 

@@ -130,11 +130,13 @@ def check_comparable(subjects: list[Subject]) -> None:
         UsageError: the conditions differ; the message names the first differences.
     """
     first = flatten(subjects[0].conditions())
+    ignored = set(scope.keys("clipping"))
+    if all(one.config.hardware.fragile is not None for one in subjects):
+        ignored.add("hardware.digital_layers")  # Each training has measured its own.
     for other in subjects[1:]:
         conditions = flatten(other.conditions())
-        clipping = set(scope.keys("clipping"))
         keys = sorted(
-            key for key in (first.keys() | conditions.keys()) - clipping if first.get(key) != conditions.get(key)
+            key for key in (first.keys() | conditions.keys()) - ignored if first.get(key) != conditions.get(key)
         )
         if keys:
             shown = "; ".join(f"{key}: {first.get(key)!r} and {conditions.get(key)!r}" for key in keys[:3])

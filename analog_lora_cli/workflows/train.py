@@ -50,6 +50,8 @@ class RunResult:
     folder: Path
     result: DriftResult
     """The measurements; without chips and times if none were asked for."""
+    stored: DriftResult
+    """The same, with what drift.json held before."""
     metrics: dict[str, Any]
     """The content of metrics.json."""
 
@@ -167,6 +169,7 @@ def prepare(
     """
     base = load_base(config, base_checkpoint)
     features = make_objective(config.objective, base.task).training_data(base.processor)
+    base.task.note_training_data()
     # An error in the validation data must come before the training, not after it.
     device = processes.own_device()
     evaluator = Evaluator(base.task, base.processor, config.train.per_device_eval_batch_size, device)
@@ -281,4 +284,4 @@ def _evaluate(config: Config, folder: Path, observer: RunObserver, drift: bool) 
         if evaluation.drift is not None:
             write_drift(evaluation.stored, subject.own_folder, subject.name)
             report_drift(config, folder, subject.own_folder, subject.name)
-    return RunResult(folder, evaluation.result, metrics)
+    return RunResult(folder, evaluation.result, evaluation.stored, metrics)

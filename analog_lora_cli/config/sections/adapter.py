@@ -50,6 +50,9 @@ class AdapterSection(Section):
     in the paper's repository: it is random and frozen, on tiles like every other linear layer, and gets an adapter if
     it is a target. Null is the only choice for a language model: its head is pretrained, digital and frozen."""
 
+    adds_to_loss: ClassVar[bool] = False
+    """Whether it needs a term in the model's own loss."""
+
     computes_with_weights: ClassVar[bool] = False
     """Whether the adapter needs the base's weights, not only their product."""
 
@@ -120,6 +123,7 @@ class DoraSection(LowRankSection):
 class AdaLoraSection(LowRankSection):
     """AdaLoRA: the rank is spread over the layers while training."""
 
+    adds_to_loss = True
     refuses_correction = "begins with more directions than it keeps, and spreads them while training"
 
     variant: Annotated[Literal["adalora"], Affects("architecture", "training")] = "adalora"

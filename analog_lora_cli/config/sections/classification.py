@@ -43,6 +43,10 @@ class RegressionSection(LabelledTextSection):
     """Numbers for texts. Files are CSV, TSV, JSON, JSONL, Parquet or Arrow with columns of any name."""
 
     @property
+    def smooths_labels(self) -> bool:
+        return False
+
+    @property
     def compares(self) -> Compared:
         """See `MeasuredSection`."""
         return "numbers"

@@ -55,6 +55,11 @@ class DistillationSection(ObjectiveSection):
             )
         if self.teacher == SELF and self.weight == 1:
             yield "objective.weight: 1 with teacher self leaves no labels to learn from: use less than 1"
+        if not config.train.counts_tokens_of_all:
+            yield (
+                "train.average_tokens_across_devices: false does not go with objective distillation, whose parts are "
+                "shares of the tokens of all processes; leave it out"
+            )
         if self.teacher == PRETRAINED and not (config.task.pretrained_head and config.has_adapter):
             yield (
                 "objective.teacher: pretrained needs a pretrained head and an adapter that can be left out; with task "

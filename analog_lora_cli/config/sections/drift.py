@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from analog_lora_cli.config.effects import Affects, Unit
 from analog_lora_cli.config.noise_levels import level_label, noise_level
@@ -71,6 +71,13 @@ class DriftConfig(Section):
     recalibrate_at: Annotated[DriftTime | None, Affects("chips")] = None
     """Measure each chip at the times after this one also with the recalibration of this time: how long does one hold?
     Null: without."""
+
+    @model_validator(mode="after")
+    def _keys_of_recalibration(self) -> DriftConfig:
+        for key in ("recalibration_tokens", "recalibration_reads", "recalibrate_at"):
+            if self.recalibrate is None and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} has an effect with recalibrate only; set that to a rank, or leave the key out")
+        return self
 
     @property
     def recalibration(self) -> Recalibration | None:

@@ -138,10 +138,10 @@ class GrpoSection(ObjectiveSection):
                 f"adapter.dropout: {adapter.dropout} with objective grpo: a completion would be written under one mask "
                 "and trained on under another, which its loss cannot see; use 0"
             )
-        if config.has_adapter and adapter.variant == "adalora":
+        if config.has_adapter and adapter.adds_to_loss:
             yield (
-                "adapter.variant: adalora needs a term in the model's own loss, which objective grpo does not compute; "
-                "use lora, rslora, dora, vera or lora+"
+                f"adapter.variant: {adapter.variant} needs a term in the model's own loss, which objective grpo does "
+                "not compute; use lora, rslora, dora, vera or lora+"
             )
         if self.beta and not config.has_adapter:
             yield (

@@ -54,7 +54,9 @@ class HardwareConfig(ImperfectionKeys, MemoryKeys, TrainingNoiseKeys, ConverterK
 
     def shares_ranges(self, other: HardwareConfig) -> bool:
         """Whether input ranges that were calibrated or learned for `other` are those of this hardware."""
-        keys = ("input_range", "input_range_rule", "range_parameter", "input_range_samples", "tile_rows")
+        keys = (
+            "input_range", "input_range_rule", "range_parameter", "input_range_samples", "tile_rows", "input_rotation",
+        )  # fmt: skip
         return all(getattr(self, key) == getattr(other, key) for key in keys)
 
     @property

@@ -107,7 +107,11 @@ class ClassesSection(LabelledSection):
         if smoothing and (self.multi_label or self.class_weights != "none"):
             key = "multi_label: true" if self.multi_label else "class_weights"
             return f"train.label_smoothing_factor: {smoothing} does not go with task.{key}; leave one of them out"
-        return None
+        return super().conflict(config)
+
+    @property
+    def own_loss(self) -> str | None:
+        return None if self.class_weights == "none" else "task.class_weights"
 
     def same_head(self, other: TaskSection) -> bool:
         """Whether the other task has the same classes too, and as many for a sample."""

@@ -23,7 +23,9 @@ class ModelConfig(Section):
     revision: Annotated[str | None, Affects("mapping", "programming", "training")] = None
     """Branch, tag or commit on the hub; null takes the default branch. Only for what lies on the hub."""
 
-    dtype: Annotated[Literal["float32", "bfloat16"], Affects("mapping", "programming", "training")] = "float32"
+    dtype: Annotated[Literal["float32", "bfloat16"], Affects("mapping", "programming", "architecture", "training")] = (
+        "float32"
+    )
     """Type that the pretrained weights are kept and computed with outside the tiles: `bfloat16` takes half the memory.
     Adapters, the task's head, and everything on the tiles are in float32 all the same: DACs, products, noise, ADCs and
     sums over tiles. With `method: full` and aihwkit's own tiles float32 only."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.registry import TASKS
 from analog_lora_cli.config.sections.own_data import OwnDataSection, check_different
-
-if TYPE_CHECKING:
-    from analog_lora_cli.config.schema import Config
 
 AnswerForm = Literal["index", "number", "letter", "text", "name"]
 
@@ -47,12 +44,13 @@ class MultipleChoiceSection(OwnDataSection):
         context = [] if self.context_column is None else [self.context_column]
         return [*context, self.question_column, *self.choice_columns, self.label_column]
 
-    def conflict(self, config: Config) -> str | None:
-        """See `TaskSection`."""
-        smoothing = config.train.label_smoothing
-        if smoothing:
-            return f"train.label_smoothing_factor: {smoothing} does not go with task {self.name}; leave it out"
-        return None
+    @property
+    def smooths_labels(self) -> bool:
+        return False
+
+    @property
+    def own_loss(self) -> str:
+        return f"task {self.name}"
 
     @model_validator(mode="after")
     def _columns_differ(self) -> MultipleChoiceSection:

@@ -52,6 +52,16 @@ class TaskSection(Section):
         return None
 
     @property
+    def smooths_labels(self) -> bool:
+        """Whether its labels are classes that the Trainer's label smoothing can act on."""
+        return True
+
+    @property
+    def own_loss(self) -> str | None:
+        """What gives the task a loss of its own, as a configuration names it; None: the model's own loss is trained."""
+        return None
+
+    @property
     def own_code(self) -> list[str]:
         """Modules of others whose code the metrics run."""
         return []
@@ -62,6 +72,9 @@ class TaskSection(Section):
         Args:
             config: the complete configuration.
         """
+        smoothing = config.train.label_smoothing
+        if smoothing and not self.smooths_labels:
+            return f"train.label_smoothing_factor: {smoothing} does not go with task {self.name}; leave it out"
         return None
 
     def same_head(self, other: TaskSection) -> bool:
@@ -95,6 +108,10 @@ class SquadSection(TokenSection):
     max_answer_length: Annotated[int, Affects("score"), Unit("tokens")] = Field(default=30, ge=1)
     """Longest answer."""
 
+    @property
+    def smooths_labels(self) -> bool:
+        return False
+
     @model_validator(mode="after")
     def _windows_advance(self) -> SquadSection:
         if self.doc_stride >= self.max_length:
@@ -117,6 +134,10 @@ class GlueSection(TokenSection):
 
     name: Annotated[GlueName, Affects("architecture", "score", "training")]
     """A GLUE task. Its files are CSV, JSON or JSONL with GLUE's column names."""
+
+    @property
+    def smooths_labels(self) -> bool:
+        return self.name != "stsb"
 
 
 TASKS.register(["squad"], SquadSection)

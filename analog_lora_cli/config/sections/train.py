@@ -68,6 +68,11 @@ class TrainConfig(Section):
     nothing by default."""
 
     @property
+    def counts_tokens_of_all(self) -> bool:
+        """TrainingArguments' `average_tokens_across_devices`, true by default."""
+        return bool((self.model_extra or {}).get("average_tokens_across_devices", True))
+
+    @property
     def label_smoothing(self) -> float:
         """TrainingArguments' `label_smoothing_factor`, which has no default of our own; 0: none."""
         return float((self.model_extra or {}).get("label_smoothing_factor") or 0.0)

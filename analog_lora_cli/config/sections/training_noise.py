@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from analog_lora_cli.config.effects import Affects
 from analog_lora_cli.config.section import Section
@@ -25,7 +25,17 @@ class TrainingNoiseKeys(Section):
     the cost of `gaussian`; for `pcm` and device files), and compensates the expected drift of each tile."""
 
     weight_noise_ramp: Annotated[float, Affects("training")] = Field(default=0.0, ge=0, le=1)
-    """Share of the training steps over which the weight noise grows linearly from 0 to its value; 0: constant."""
+    """Share of the training steps over which the weight noise grows linearly from 0 to its value; 0: constant. With
+    `device-gaussian` the deviations grow, the mean change by drift is there from the first step; not for `device`."""
+
+    @model_validator(mode="after")
+    def _whole_devices(self) -> TrainingNoiseKeys:
+        if self.weight_noise_type == "device" and self.weight_noise_ramp:
+            raise ValueError(
+                f"weight_noise_ramp: {self.weight_noise_ramp:g} does not go with weight_noise_type device, whose chips "
+                "have all of their errors in each step: use 0, or device-gaussian"
+            )
+        return self
 
     @property
     def weight_noise_size(self) -> float:

@@ -126,7 +126,7 @@ class AihwkitLinear(AnalogLinear):
         from aihwkit.nn import AnalogLinear as Layer
 
         simulated = Layer(self.in_features, self.out_features, bias=False, rpu_config=rpu_config(hardware))
-        simulated.requires_grad_(False)
+        simulated.requires_grad_(False).to(self.weight.device)
         # Outside the module tree, because its state dict holds pickles.
         object.__setattr__(self, "simulated", simulated)
         super().set_hardware(hardware)

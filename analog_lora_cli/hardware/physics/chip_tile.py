@@ -64,8 +64,10 @@ class ChipTile:
         """
         held = self.devices(seconds, number).weight if self.faults.stuck else self._programmed.read(seconds, number)
         weight = less_references(held, self.hardware.references)
+        gain_O = self.faults.gain
         read_out = TileReadOut(
-            self.target,
+            # Nothing is expected of a dead column, whose ADC counts nothing.
+            self.target if gain_O is None else self.target * (gain_O != 0)[:, None],
             self.before_any_read,
             self.as_converted(weight),
             self.faults.offset,
@@ -73,9 +75,9 @@ class ChipTile:
             self._noise("read-out", float(seconds), number),
         )
         factor = self.compensation.factor(read_out)
-        if self.faults.gain is not None and isinstance(factor, Tensor):
+        if gain_O is not None and isinstance(factor, Tensor):
             # The ratio of two read-outs of nothing would be any number.
-            factor = torch.where(self.faults.gain == 0, 1.0, factor)
+            factor = torch.where(gain_O == 0, 1.0, factor)
         return weight, factor
 
     def devices(self, seconds: float, number: int) -> TileConductances:

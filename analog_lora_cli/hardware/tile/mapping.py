@@ -108,7 +108,7 @@ def clip_weight_(weight: Tensor, grid: TileGrid, sigma: float, scope: str, scale
         scale_O = None if scales is None else scales[tile.columns]
         bounds = _tile_bounds(tile_OI, sigma, scale_O).tensor_split(len(blocks)) if scope == "tile" else None
         for number, block in enumerate(blocks):
-            exact = block.double()
+            exact = block.to(torch.float64, copy=True)
             bound = (_column_std(exact) * sigma if bounds is None else bounds[number]).to(block.dtype)
             # A column whose weights are all equal has no spread to clip at.
             bound.masked_fill_(~(bound > 0), torch.inf)
@@ -141,5 +141,5 @@ def _tile_bounds(tile_OI: Tensor, sigma: float, scale_O: Tensor | None) -> Tenso
 
 def _square(matrix: Tensor) -> Tensor:
     """The sum of squares, without another matrix."""
-    flat = matrix.view(-1)
+    flat = matrix.reshape(-1)
     return flat.dot(flat)

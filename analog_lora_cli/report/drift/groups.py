@@ -9,13 +9,13 @@ from rich.table import Table
 from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference
 from analog_lora_cli.evaluation.statistics import interval_of
 from analog_lora_cli.evaluation.training_seeds import SeedGroup
-from analog_lora_cli.report.drift.table import noise_lines
+from analog_lora_cli.report.drift.table import noise_lines, recalibration_lines
 from analog_lora_cli.runtime import console
 from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.workflows.evaluate import Evaluation
 
-COLUMNS = 7
-"""Most conditions beside each other, so that a table fits 80 columns."""
+COLUMNS, LONG_COLUMNS = 7, 4
+"""Most conditions beside each other, so that a table fits 80 columns: of a word, and of longer names."""
 INTERVAL = "±: half of the 95 % interval"
 
 Result = DriftResult | SeedGroup
@@ -78,10 +78,14 @@ def _groups(result: Result) -> dict[str, list[Metric]]:
 
 def _conditions(result: Result) -> Iterator[tuple[list[str], list[str]]]:
     """The conditions of each table, and what is to be said about them."""
-    kinds: list[tuple[list[str], list[str]]] = [(result.times, []), (result.levels, noise_lines(result))]
-    for labels, caption in kinds:
-        for start in range(0, len(labels), COLUMNS):
-            yield labels[start : start + COLUMNS], caption
+    kinds: list[tuple[list[str], list[str], int]] = [
+        (result.times, [], COLUMNS),
+        (result.recalibrated, recalibration_lines(result), LONG_COLUMNS),
+        (result.levels, noise_lines(result), COLUMNS),
+    ]
+    for labels, caption, columns in kinds:
+        for start in range(0, len(labels), columns):
+            yield labels[start : start + columns], caption
     if not result.times:
         yield [], []
 

@@ -53,7 +53,7 @@ def condition_names(result: DriftResult | SeedGroup) -> list[str]:
     return [f"noise {label}" if label in result.levels else label for label in result.conditions]
 
 
-def recalibration_lines(result: DriftResult) -> list[str]:
+def recalibration_lines(result: DriftResult | SeedGroup) -> list[str]:
     """What the rows after a recalibration are and cost, for a caption; nothing without them."""
     settings, costs = result.recalibration, result.calibrations
     if settings is None or not costs:

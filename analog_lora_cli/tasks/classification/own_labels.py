@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from analog_lora_cli.config.metrics import Compared
 from analog_lora_cli.config.sections.labelled import ClassesSection, LabelledSection
 from analog_lora_cli.config.sections.task import TaskSection
-from analog_lora_cli.tasks.base import Processor
 from analog_lora_cli.tasks.chosen_metrics import ChosenMetrics
 from analog_lora_cli.tasks.classification.answers import Classes, ClassSet, OneClass, Weights
 from analog_lora_cli.tasks.classification.class_weights import (
@@ -27,7 +28,6 @@ from analog_lora_cli.tasks.data.source import SplitSource
 from analog_lora_cli.tasks.scores import Column
 
 if TYPE_CHECKING:
-    import datasets
     from torch import Tensor
     from transformers.utils import ModelOutput
 
@@ -103,13 +103,12 @@ class OwnClasses(OwnLabels):
         check_weights(self.config.class_weights, self.names)
         return self.config.model_copy(update={"labels": self.names})
 
-    def train_features(self, processor: Processor) -> datasets.Dataset:
-        labels = self.labels("train")
+    def note_training_data(self) -> None:
+        labels = self._training_labels()
         counts = self.answers.counts(labels)
         warn_of_rare_classes(self.names, counts, len(labels), self._weights is not None)
         if self._weights is not None:
             show_weights(self.names, counts, self._weights)
-        return super().train_features(processor)
 
     def batch_loss(self, result: ModelOutput, inputs: Mapping[str, Tensor]) -> Tensor | None:
         """The loss with `task.class_weights`; None without."""
@@ -142,8 +141,12 @@ class OwnClasses(OwnLabels):
     def _weights(self) -> Weights | None:
         """Weight of each class in the training loss; None: all have the same."""
         return class_weights(
-            self.config.class_weights, self.names, lambda: self.answers.balanced_weights(self.labels("train"))
+            self.config.class_weights, self.names, lambda: self.answers.balanced_weights(self._training_labels())
         )
+
+    def _training_labels(self) -> Column:
+        labels = self.labels("train")
+        return labels[np.array(self.training_subset(len(labels)), dtype=np.intp)]
 
     def _classes(self, value: object, where: str) -> list[str]:
         if self.config.multi_label:
