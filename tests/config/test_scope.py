@@ -67,7 +67,7 @@ def test_what_is_no_key(key: str) -> None:
 
 
 def test_what_may_change_for_a_stored_adapter() -> None:
-    settled = {"method", "task.name", "task.max_length", "adapter.rank", "train.seed"}
+    settled = {"method", "model.dtype", "task.name", "task.max_length", "adapter.rank", "train.seed"}
     free = {"model.name", "hardware.adc_bits", "hardware.kernels", "task.n_best", "task.validation_file", "drift.chips"}
     assert all(map(scope.settled, settled)) and not any(map(scope.settled, free))
     assert all(map(scope.shown_over_drift, free))

@@ -445,3 +445,18 @@ def test_an_adaptation_killed_at_any_point_resumes_to_the_same_adapter(checkpoin
     for content in results:
         del content["cost"]["seconds"]
     assert results[0] == results[1]
+
+
+def test_old_and_new_hardware_are_measured_on_the_same_samples(sst2_checkpoint: Path) -> None:
+    sets = ["hardware.adc_bits=6", "task.max_eval_samples=5", "train.max_steps=1", "drift.chips=1"]
+    assert adapt(sst2_checkpoint, "--adapter", "six", "--from", "default", sets=sets) == 0
+    results = json.loads((sst2_checkpoint / "drift/six/adaptation.json").read_text())["results"]
+    assert results.keys() == {"old hardware", "before", "after"}
+    assert all(one["samples"]["validation"]["samples"] == 5 for one in results.values())
+
+
+def test_other_samples_are_no_other_hardware(sst2_checkpoint: Path) -> None:
+    sets = ["task.max_eval_samples=5", "train.max_steps=1", "drift.chips=1"]
+    assert adapt(sst2_checkpoint, "--adapter", "few", "--from", "default", sets=sets) == 0
+    report = json.loads((sst2_checkpoint / "drift/few/adaptation.json").read_text())
+    assert report["results"].keys() == {"before", "after"}

@@ -18,6 +18,7 @@ from analog_lora_cli.config.recalibration import Recalibration
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.errors import UsageError
 from analog_lora_cli.evaluation.log import MeasurementLog
+from analog_lora_cli.evaluation.stored_result import read_drift
 from analog_lora_cli.models.build import build_from
 from analog_lora_cli.models.recalibration import Recalibrator
 from analog_lora_cli.models.tiling import put_on_tiles
@@ -29,7 +30,7 @@ from analog_lora_cli.workflows.observer import SilentObserver
 from analog_lora_cli.workflows.train import train as run_training
 
 MakeConfig = Callable[..., Config]
-SMALL = ["--set", "drift.recalibration_tokens=128", "--set", "drift.recalibration_reads=2", "--set", "drift.draws=1"]
+SMALL = ["--set", "drift.recalibration_tokens=128", "--set", "drift.recalibration_reads=2"]
 YEAR = 31536000.0
 
 
@@ -54,7 +55,8 @@ def checkpoints(trained: Path, tmp_path: Path) -> Path:
 
 
 def evaluate(folder: Path, *arguments: object) -> int:
-    return main(["evaluate-drift", str(folder), *map(str, arguments), *SMALL, "--quiet"])
+    settings = ["--set", "drift.draws=1", *(SMALL if "--recalibrate" in arguments else [])]
+    return main(["evaluate-drift", str(folder), *map(str, arguments), *settings, "--quiet"])
 
 
 def result(folder: Path) -> dict[str, Any]:
@@ -125,6 +127,8 @@ def test_a_calibration_is_used_until_later(checkpoints: Path, capsys: pytest.Cap
     assert evaluate(run, *options) == 0
     table = capsys.readouterr().out
     assert max(map(len, table.splitlines())) <= 80
+    stored = read_drift(run / "drift/default/drift.json", "run")
+    assert [row.label for row in stored.further][-2:] == ["1d recalibrated at 0s", "1y recalibrated at 0s"]
     assert "1y recalibrated at 0s" in table and "rank 4 beside each layer" in table and "128 training" in table
     content = result(run)
     assert [row["label"] for row in content["recalibrated"]] == ["0s", "1d", "1y"]
@@ -144,6 +148,23 @@ def test_other_training_data_are_refused(checkpoints: Path, tmp_path: Path, make
     with pytest.raises(UsageError, match="has changed since the training of r"):
         evaluate_drift(tmp_path / "r", chips=1, times="0s", recalibrate=2)
     assert sorted(tmp_path.rglob("*")) == before
+    run_training(make_config(train={"max_steps": 1}), tmp_path / "first", SilentObserver(), drift=False)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match="has changed since the training of r"):
+        evaluate_drift([tmp_path / "first", tmp_path / "r"], chips=1, times="0s", recalibrate=2, output=tmp_path / "o")
+    assert sorted(tmp_path.rglob("*")) == before, "the first is not measured before the second is refused"
+
+
+def test_another_adapter_of_other_text_is_measured_before_and_after(checkpoints: Path, tmp_path: Path) -> None:
+    run = checkpoints / "sst2"
+    own = read_checkpoint(run).config.task.train_file
+    Path(tmp_path / "mine.csv").write_text(Path(str(own)).read_text() + "the good,1\n")
+    sets = [f"task.train_file={tmp_path / 'mine.csv'}", "train.max_steps=1", "drift.recalibrate=2", "drift.chips=1"]
+    sets += ["drift.times=[1y]", *(text for text in SMALL if text != "--set")]
+    options = [part for text in sets for part in ("--set", text)]
+    assert main(["adapt", str(run), "--adapter", "mine", "--from", "default", *options, "--quiet"]) == 0
+    report = json.loads((run / "drift/mine/adaptation.json").read_text())
+    assert all(report["results"][name]["recalibrated"] for name in ("before", "after"))
 
 
 def adapt(folder: Path, *arguments: object, **settings: object) -> int:

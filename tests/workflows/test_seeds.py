@@ -9,11 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from analog_lora_cli.cli import main
 from analog_lora_cli.config.load import dump_config
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.evaluation.stored_result import read_seeds
+from analog_lora_cli.storage.files import file_sha256
 from analog_lora_cli.storage.locks import locked
+from analog_lora_cli.storage.manifest import read_manifest, write_manifest
+from analog_lora_cli.workflows.drift import evaluate_drift
+from analog_lora_cli.workflows.drift_request import DriftRequest
 from analog_lora_cli.workflows.seeds import train_seeds
 from analog_lora_cli.workflows.train import train
 
@@ -161,3 +167,32 @@ def test_three_methods_are_readable(two_methods: Path, tmp_path: Path, capsys: p
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80 and sum(line.startswith(" 1y ") for line in lines) == 2
     assert not any("nan" in line for line in lines)
+
+
+def test_each_training_measures_its_own_fragile_layers(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(
+        hardware={"layers": "auto:1"}, train={"max_steps": 1}, drift={"chips": 1, "times": ["0s"], "draws": 1}
+    )
+    train_seeds(config, tmp_path / "runs", 2)
+    again = train_seeds(config, tmp_path / "runs", 2, resume=True)
+    assert again.group is not None and len(again.runs) == 2
+    for name, layer in (("seed-0", "query"), ("seed-1", "key")):  # As if they had found different ones.
+        text = (tmp_path / "runs" / name / "analora.yaml").read_text()
+        stored = yaml.safe_load(text)
+        stored["hardware"]["digital_layers"] = [f"bert.encoder.layer.0.attention.self.{layer}"]
+        (tmp_path / "runs" / name / "analora.yaml").write_text(yaml.safe_dump(stored))
+        manifest = read_manifest(tmp_path / "runs" / name)
+        manifest["files"]["analora.yaml"] = file_sha256(tmp_path / "runs" / name / "analora.yaml")
+        write_manifest(tmp_path / "runs" / name, manifest)
+    assert len(DriftRequest(checkpoints=[tmp_path / "runs"]).plan()) == 2
+
+
+def test_recalibrated_rows_are_stored(two_methods: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(two_methods / "lora", tmp_path / "lora")
+    small = ["drift.recalibration_tokens=64", "drift.recalibration_reads=2"]
+    evaluate_drift(folder, recalibrate=2, times="0s,1y", chips=1, overrides=small)
+    stored = read_seeds(folder / "seeds.json", "lora")
+    assert [row.label for row in stored.further] == ["0s recalibrated", "1y recalibrated"]
+    runs = [json.loads((folder / f"seed-{seed}/drift/default/drift.json").read_text()) for seed in range(2)]
+    own = [run["recalibrated"][1]["metrics"]["accuracy"]["mean"] for run in runs]
+    assert stored.further[1].values == pytest.approx(own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from rich.table import Table
 
@@ -14,8 +15,8 @@ from analog_lora_cli.runtime import console
 from analog_lora_cli.tasks.metric import Metric
 from analog_lora_cli.workflows.evaluate import Evaluation
 
-COLUMNS, LONG_COLUMNS = 7, 4
-"""Most conditions beside each other, so that a table fits 80 columns: of a word, and of longer names."""
+COLUMNS = 7
+"""Most conditions beside each other, so that a table fits 80 columns."""
 INTERVAL = "±: half of the 95 % interval"
 
 Result = DriftResult | SeedGroup
@@ -39,9 +40,9 @@ def group_tables(result: Result, name: str) -> list[Table]:
         return [(result.digital[metric.name], None), (exact[metric.name], None)]
 
     return [
-        _table(f"{name}: {group}", metrics, ["digital", "tiles"], labels, without_chips, at, caption)
+        _table(f"{name}: {group}", metrics, ["digital", "tiles"], conditions, without_chips, at)
         for group, metrics in _groups(result).items()
-        for labels, caption in _conditions(result)
+        for conditions in _conditions(result)
     ]
 
 
@@ -61,9 +62,9 @@ def _differences(first: DriftResult, other: DriftResult, name: str) -> list[Tabl
         return [(other.digital[metric.name] - first.digital[metric.name], None)]
 
     return [
-        _table(f"{name}: {group}", metrics, ["digital"], labels, digital, at, caption, sign="+")
+        _table(f"{name}: {group}", metrics, ["digital"], conditions, digital, at, sign="+")
         for group, metrics in _groups(first).items()
-        for labels, caption in _conditions(first)
+        for conditions in _conditions(first)
     ]
 
 
@@ -76,40 +77,56 @@ def _groups(result: Result) -> dict[str, list[Metric]]:
     return groups
 
 
-def _conditions(result: Result) -> Iterator[tuple[list[str], list[str]]]:
-    """The conditions of each table, and what is to be said about them."""
-    kinds: list[tuple[list[str], list[str], int]] = [
-        (result.times, [], COLUMNS),
-        (result.recalibrated, recalibration_lines(result), LONG_COLUMNS),
-        (result.levels, noise_lines(result), COLUMNS),
+@dataclass(frozen=True)
+class _Conditions:
+    """The conditions of one table."""
+
+    labels: Sequence[str] = ()
+    caption: Sequence[str] = ()
+    """What is to be said about them."""
+    kind: str = ""
+    """What all have in common: a part of each label that the title says once."""
+
+    @property
+    def headings(self) -> list[str]:
+        return [label.replace(f" {self.kind}", "") if self.kind else label for label in self.labels]
+
+
+def _conditions(result: Result) -> Iterator[_Conditions]:
+    """The conditions of each table."""
+    kinds = [
+        _Conditions(result.times),
+        _Conditions(result.recalibrated, recalibration_lines(result), "recalibrated"),
+        _Conditions(result.levels, noise_lines(result)),
     ]
-    for labels, caption, columns in kinds:
-        for start in range(0, len(labels), columns):
-            yield labels[start : start + columns], caption
+    for kind in kinds:
+        for start in range(0, len(kind.labels), COLUMNS):
+            yield replace(kind, labels=kind.labels[start : start + COLUMNS])
     if not result.times:
-        yield [], []
+        yield _Conditions()
 
 
 def _table(
     title: str,
     metrics: Sequence[Metric],
     firsts: Sequence[str],
-    labels: Sequence[str],
+    conditions: _Conditions,
     without_chips: Callable[[Metric], list[Cell]],
     at: Callable[[Metric, str], Cell],
-    caption: Sequence[str],
     sign: str = "",
 ) -> Table:
-    rows = [[*without_chips(metric), *(at(metric, label) for label in labels)] for metric in metrics]
+    rows = [[*without_chips(metric), *(at(metric, label) for label in conditions.labels)] for metric in metrics]
     known = any(interval is not None for row in rows for _, interval in row)
     lines = [
         *([INTERVAL] if known else []),
         *(["tiles: with converters only, no chip"] if "tiles" in firsts else []),
         *sorted({f"{metric.unit}: {metric.direction}" for metric in metrics if metric.unit}),
         *sorted({f"{_name(metric)}: {metric.direction}" for metric in metrics if not metric.unit}),
-        *caption,
+        *conditions.caption,
     ]
-    table = console.table(title, "", *firsts, *labels, caption="\n".join(lines), padding=(0, 1, 0, 0))
+    title = f"{title}, {conditions.kind}" if conditions.kind else title
+    headings = ("", *firsts, *conditions.headings)
+    table = console.table(title, *headings, caption="\n".join(lines), padding=(0, 1, 0, 0))
     table.columns[0].no_wrap = True
     for metric, row in zip(metrics, rows, strict=True):
         digits = 1 if metric.unit == "%" else 2

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from analog_lora_cli.config.recalibration import Recalibration
 from analog_lora_cli.config.times import seconds
 from analog_lora_cli.evaluation.drift_result import DriftResult, paired_difference
 from analog_lora_cli.evaluation.measurement import DIGITAL, Measurement
@@ -25,10 +27,17 @@ LOSS = Metric("loss", unit="", higher_is_better=False)
 METRICS = [LOSS, Metric("average", group="benchmarks", average_of=tuple(OWN)), *OWN]
 
 
-def measured(seed: int = 0, questions: int = 400) -> DriftResult:
+CALIBRATED = Recalibration(rank=4, tokens=128, reads=2)
+
+
+def measured(seed: int = 0, questions: int = 400, recalibrated: Sequence[str] = ()) -> DriftResult:
     """Four chips; a question of either benchmark is answered rightly with a probability of 0.6."""
     draw = np.random.default_rng(seed)
     chips = [Measurement("chip", chip, seconds(time)) for chip, time in itertools.product(range(4), TIMES)]
+    chips += [
+        Measurement("recalibrated", chip, seconds(time), recalibration=CALIBRATED, calibrated=seconds(time))
+        for chip, time in itertools.product(range(4), recalibrated)
+    ]
     noise = [Measurement("gaussian", chip, level=0.03) for chip in range(4)]
     right = {name: draw.random(questions) < 0.6 for name in NAMES}
     samples = {}
@@ -66,6 +75,17 @@ def test_a_row_for_each_benchmark_and_their_average_fits(of: object, width: int)
         assert row[0] == name and len(row) == 1 + 2 + len(TIMES)
         assert row[-1] == f"{result.summary(name, '10y')['mean']:.1f}"
     assert text.count("acc_norm") == 2 * len(NAMES) and "3%" in text and "±" in text
+
+
+@pytest.mark.parametrize("of", [lambda one: one, lambda one: SeedGroup("method", [one, one])])
+def test_recalibrated_benchmarks_have_a_table(of: object) -> None:
+    result = of(measured(recalibrated=TIMES))  # type: ignore[operator]
+    lines = shown(result, 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.split() == ["digital", "tiles", *TIMES] for line in lines) == 2
+    assert sum(line.strip().endswith("benchmarks, recalibrated") for line in lines) == 1
+    rows = [line.split() for line in lines if line.lstrip().startswith("hellaswag")]
+    assert rows[1][-1] == f"{result.summary('hellaswag', '10y recalibrated')['mean']:.1f}"
 
 
 def test_the_average_has_the_interval_of_independent_benchmarks() -> None:

@@ -84,11 +84,11 @@ def test_the_classes_are_listed_with_their_weights(
     tokenizer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write(tmp_path / "data.json", ROWS + [{"remark": "a", "topic": "slow"}] * 3)
-    task(file, file, class_weights="balanced").train_features(tokenizer)
+    task(file, file, class_weights="balanced").note_training_data()
     err = " ".join(capsys.readouterr().err.split())
     assert "weights of the classes: cold 0.525 (30 samples), fast 1.58 (10 samples), slow 5.25 (3 samples)" in err
     assert "few of the 63 training samples are of slow (3)" in err and "class_weights: balanced" not in err
-    task(file, file).train_features(tokenizer)
+    task(file, file).note_training_data()
     assert "task.class_weights: balanced gives them more weight" in " ".join(capsys.readouterr().err.split())
 
 

@@ -136,11 +136,19 @@ def test_no_data_named() -> None:
 
 def test_rare_classes_are_named(tokenizer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path / "data.csv", [*ROWS, {"remark": "a", "topic": "slow"}] * 3)
-    task(file, file).train_features(tokenizer)
+    task(file, file).note_training_data()
     assert "few of the 123 training samples are of slow (3)" in " ".join(capsys.readouterr().err.split())
-    file = write(tmp_path / "balanced.csv", ROWS)
+    task(file, file, max_train_samples=60).note_training_data()
+    assert "few of the 60 training samples" in " ".join(capsys.readouterr().err.split()), "of those that are drawn"
     task(file, file).train_features(tokenizer)
+    file = write(tmp_path / "balanced.csv", ROWS)
+    task(file, file).note_training_data()
     assert capsys.readouterr().err == ""
+
+
+def test_of_two_classes_always_the_second_may_be_the_best_guess(tmp_path: Path) -> None:
+    file = write(tmp_path / "two.csv", [{"remark": "a", "topic": name} for name in ["no"] * 7 + ["yes"] * 3])
+    assert task(file, file, metrics=["f1"]).baseline_score() == pytest.approx({"f1": 100 * 0.6 / 1.3})
 
 
 @pytest.mark.parametrize(
