@@ -281,6 +281,13 @@ def test_input_ranges_that_do_not_fit_together(overrides: list[str], message: st
     assert [message in problem for problem in problems(*(f"hardware.{one}" for one in overrides))] == [True]
 
 
+@pytest.mark.parametrize("key", ["recalibrate_at=1d", "recalibration_tokens=64", "recalibration_reads=2"])
+def test_keys_of_a_recalibration_need_one(key: str) -> None:
+    (problem,) = problems(f"drift.{key}")
+    assert f"{key.partition('=')[0]} has an effect with recalibrate only" in problem
+    load_config(overrides=[f"drift.{key}", "drift.recalibrate=8"])
+
+
 def test_learned_ranges_need_tiles_in_training() -> None:
     (problem,) = problems("hardware.input_range=learned", "method=digital")
     assert problem.startswith("hardware.input_range: learned is trained on tiles, and method digital has none")
