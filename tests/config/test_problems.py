@@ -288,6 +288,33 @@ def test_keys_of_a_recalibration_need_one(key: str) -> None:
     load_config(overrides=[f"drift.{key}", "drift.recalibrate=8"])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["task.name=classification", "task.class_weights=balanced"], "own loss, which task.class_weights replaces"),
+        (["task.name=multiple_choice"], "own loss, which task multiple_choice replaces"),
+        (["task.name=sst2", "train.label_smoothing_factor=0.1"], "which train.label_smoothing_factor replaces"),
+    ],
+)
+def test_adalora_needs_the_models_own_loss(overrides: list[str], message: str) -> None:
+    load_config(overrides=[*overrides, "adapter.variant=lora"])
+    load_config(overrides=[*overrides, "method=full"])
+    (problem,) = problems(*overrides, "adapter.variant=adalora")
+    assert problem.startswith("adapter.variant: adalora needs a term") and message in problem
+
+
+@pytest.mark.parametrize("task", ["squad", "squad_v2", "stsb", "regression"])
+def test_only_classes_are_smoothed(task: str) -> None:
+    (problem,) = problems(f"task.name={task}", "train.label_smoothing_factor=0.1")
+    assert problem.startswith(f"train.label_smoothing_factor: 0.1 does not go with task {task}; leave it out")
+
+
+def test_whole_devices_have_no_ramp() -> None:
+    load_config(overrides=["hardware.weight_noise_type=device-gaussian", "hardware.weight_noise_ramp=0.5"])
+    (problem,) = problems("hardware.weight_noise_type=device", "hardware.weight_noise_ramp=0.5")
+    assert "weight_noise_ramp: 0.5 does not go with weight_noise_type device" in problem
+
+
 def test_learned_ranges_need_tiles_in_training() -> None:
     (problem,) = problems("hardware.input_range=learned", "method=digital")
     assert problem.startswith("hardware.input_range: learned is trained on tiles, and method digital has none")

@@ -48,6 +48,16 @@ def test_layers_measured_apart_have_the_same_scores(make_config: MakeConfig, mon
     assert fragile_layers(load_base(config), 3) == pytest.approx(together)
 
 
+def test_shares_do_not_depend_on_the_batches(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """9 sequences: 8 and a last one, or each alone."""
+    config = make_config(task={"max_train_samples": 9}, hardware={"layers": "auto:11", "output_noise": 0.0})
+    shares = []
+    for size in (8, 1):
+        monkeypatch.setattr("analog_lora_cli.models.training_inputs._BATCH", size)
+        shares.append(fragile_layers(load_base(config), 11))
+    assert shares[0] == pytest.approx(shares[1], rel=1e-3)
+
+
 def test_the_loss_is_the_one_that_is_trained(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_base(make_config(hardware={"layers": "auto:2"}))
     monkeypatch.setattr(type(loaded.task), "batch_loss", lambda task, result, inputs: 0 * result["loss"])

@@ -63,5 +63,17 @@ def test_plain_peft_adds_the_adapter_and_the_correction(
     )
 
 
+def test_a_layer_that_adalora_has_cut_is_left_out(make_config: Callable[..., Config]) -> None:
+    loaded = with_adapter(load_base(make_config(adapter={"variant": "adalora", "rank": 3, "targets": ["query"]})))
+    cut, kept = (f"bert.encoder.layer.{number}.attention.self.query" for number in (0, 1))
+    with torch.no_grad():
+        for name, parameter in loaded.plain.named_parameters():
+            if "lora_E" in name:
+                parameter.fill_(0.0 if cut in name else 1.0)
+    adapter = RecalibratedAdapter.of(loaded, "adalora", {kept: Correction(torch.randn(2, 32), torch.randn(32, 2))})
+    assert set(adapter.config.target_modules or []) == set(adapter.config.rank_pattern) == {kept}
+    assert not [name for name in adapter.tensors if cut in name]
+
+
 def test_every_variant_has_factors_or_a_reason() -> None:
     assert all((variant.factors is None) == bool(variant.no_sum) for variant in VARIANTS.values())

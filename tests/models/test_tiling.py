@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from analog_lora_cli.config.schema import Config
-from analog_lora_cli.models.build import load_base, with_adapter
+from analog_lora_cli.models.build import build, load_base, with_adapter
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 
 INPUTS = {"input_ids": torch.tensor([[2, 7, 3, 8, 9, 3]]), "attention_mask": torch.ones(1, 6, dtype=torch.long)}
@@ -57,3 +57,14 @@ def test_exact_weights_are_those_that_were_mapped(model: AnalogModel) -> None:
     assert not torch.equal(outputs(model), changed)
     assert model.analog_sha256() == model.mapped
     assert model.mapped.keys() == model.layers.keys() == {layer.name for layer in model.placement.analog}
+
+
+def test_dora_begins_as_its_clipped_base(make_config: Callable[..., Config]) -> None:
+    adapter = {"variant": "dora", "dropout": 0.0, "targets": ["query", "dense"]}
+    model = build(load_base(make_config(hardware={"clip_sigma": 1.0}, adapter=adapter))).analog
+    assert model is not None
+    model.loaded.module.eval()
+    with model.digital():
+        adapted = outputs(model)
+        with model.loaded.module.disable_adapter():
+            torch.testing.assert_close(adapted, outputs(model))

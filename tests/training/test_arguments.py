@@ -24,3 +24,10 @@ def test_reentrant_checkpointing_needs_no_tiles(make_config: Callable[..., Confi
     with pytest.raises(ConfigError, match=r"gradient_checkpointing_kwargs: use_reentrant true .*method digital"):
         training_arguments(make_config(train=train), tmp_path)
     assert training_arguments(make_config(method="digital", train=train), tmp_path).gradient_checkpointing_kwargs
+
+
+def test_devices_of_any_age_need_data_of_every_age(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    few = {"device": "reram-wan2022"}
+    training_arguments(make_config(hardware={**few, "weight_noise_type": "gaussian"}), tmp_path)
+    with pytest.raises(ConfigError, match=r"weight_noise_type: device .*reram-wan2022 is known at 1 s, 86400 s"):
+        training_arguments(make_config(hardware={**few, "weight_noise_type": "device"}), tmp_path)

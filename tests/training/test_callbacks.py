@@ -163,6 +163,19 @@ def test_lora_plus_trains_b_faster(make_config: MakeConfig, tmp_path: Path) -> N
     assert {rate for name, rate in named.items() if "lora_B" in name} == {0.008}
 
 
+def test_lora_plus_trains_input_ranges_at_the_base_rate(make_config: MakeConfig, tmp_path: Path) -> None:
+    adapter = {"variant": "lora+", "lora_plus_ratio": 8.0}
+    config = make_config(adapter=adapter, hardware={"input_range": "learned"}, train={"learning_rate": 0.001})
+    model = build(load_base(config))
+    optimizer = additions(model, training_arguments(config, tmp_path), None).optimizer
+    assert optimizer is not None
+    rates = [(id(p), group["lr"]) for group in optimizer.param_groups for p in group["params"]]
+    named = {name: dict(rates)[id(p)] for name, p in model.loaded.module.named_parameters() if p.requires_grad}
+    assert len(rates) == len(named)
+    assert {rate for name, rate in named.items() if name.endswith(".input_range")} == {0.001}
+    assert {rate for name, rate in named.items() if "lora_B" in name} == {0.008}
+
+
 def test_gradient_checkpointing_computes_layers_again_with_their_own_noise(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -229,3 +229,9 @@ def test_settings_without_effect_are_refused(changes: dict[str, Any], message: s
         make_config(objective={**DISTILLED, **changes})
     with pytest.raises(ValueError, match="method digital has none"):
         make_config(method="digital", objective=DISTILLED)
+
+
+def test_tokens_are_counted_over_all_processes(make_config: MakeConfig) -> None:
+    make_config(objective=DISTILLED, train={"average_tokens_across_devices": True})
+    with pytest.raises(ValueError, match=r"train\.average_tokens_across_devices: false does not go"):
+        make_config(objective=DISTILLED, train={"average_tokens_across_devices": False})

@@ -101,6 +101,21 @@ def test_a_dead_column_keeps_the_factor_1() -> None:
     assert (factor[dead] == 1).all() and (factor[~dead] > 1.5).all()
 
 
+@pytest.mark.parametrize("kind", ["least-squares", "global-exact"])
+def test_dead_columns_leave_the_factor_of_the_others_alone(kind: str) -> None:
+    """Expected of them, their products would make the factor of a tile a quarter larger."""
+    found = []
+    for dead_columns in (0.0, 0.2):
+        hardware = HardwareConfig(drift_compensation=kind, dead_columns=dead_columns)  # type: ignore[arg-type]
+        layer = AnalogLinear(weights("gaussian", 64), None, hardware, "layer")
+        Chip(0, {"layer": layer}, hardware).age(0.0)
+        assert layer.state is not None
+        alive = (layer.state.weight != 0).any(dim=1)
+        assert (int(alive.sum()) < len(alive)) == bool(dead_columns)
+        found.append(float(layer.state.compensation[0][alive].mean()))
+    assert found[1] == pytest.approx(found[0], abs=0.05)
+
+
 @pytest.mark.parametrize("kind", ["least-squares", "least-squares-per-column"])
 def test_aihwkits_tiles_take_the_same_factors(kind: str) -> None:
     pytest.importorskip("aihwkit")

@@ -87,6 +87,15 @@ def test_columns_without_spread_stay() -> None:
         assert done == clip(torch.zeros(3, 4), WHOLE, 0.0, scope)[1]
 
 
+@pytest.mark.parametrize("scope", ["column", "tile"])
+def test_weights_in_double_precision_are_clipped_as_others(scope: str) -> None:
+    weight = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+    clipped, done = clip(weight.double(), WHOLE, 1.0, scope)
+    expected, single = clip(weight, WHOLE, 1.0, scope)
+    torch.testing.assert_close(clipped.float(), expected)
+    assert done.clipped == single.clipped > 0 and done.change == pytest.approx(single.change, rel=1e-5)
+
+
 def test_zero_switches_clipping_off() -> None:
     weight = torch.randn(3, 4)
     clipped, done = clip(weight, WHOLE, 0.0, "column")

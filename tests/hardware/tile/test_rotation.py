@@ -141,6 +141,13 @@ def test_ranges_are_of_rotated_inputs(make_config: Callable[..., Config]) -> Non
     assert largest[0] == pytest.approx(float(layer.input_range.max()), rel=0.3)
 
 
+def test_ranges_of_unrotated_inputs_are_not_those_of_rotated_ones() -> None:
+    plain = HardwareConfig(input_range="static")
+    rotated, coarser = (plain.model_copy(update=one) for one in ({"input_rotation": "hadamard"}, {"adc_bits": 6}))
+    assert plain.shares_ranges(coarser)
+    assert not plain.shares_ranges(rotated) and not rotated.shares_ranges(plain)
+
+
 def test_recalibration_corrects_in_the_models_own_inputs(config: Config) -> None:
     """A correction of a rotated chip, as a plain adapter has it, brings the product nearer to the exact one."""
     hardware = config.hardware.model_copy(update={"input_rotation": "hadamard"})
@@ -193,6 +200,7 @@ def test_exports(make_config: Callable[..., Config], tmp_path: Path) -> None:
     [
         ({"method": "full"}, "input_rotation with method full"),
         ({"adapter": {"variant": "dora", "dropout": 0.0}}, "input_rotation with adapter.variant dora"),
+        ({"method": "digital", "adapter": {"variant": "dora"}}, "input_rotation with adapter.variant dora"),
     ],
 )
 def test_refused(make_config: Callable[..., Config], changes: dict[str, object], message: str) -> None:
