@@ -87,8 +87,9 @@ def test_ranking_by_the_drop() -> None:
     assert ranking(tasks, ["worse", "better"]) == ["better", "worse"]
 
 
-def test_shipped_plan_is_valid() -> None:
-    plan = read_plan(Path(__file__).parent / "recipes" / "encoders.yaml")
+@pytest.mark.parametrize("name", ["encoders", "finalists"])
+def test_shipped_plans_are_valid(name: str) -> None:
+    plan = read_plan(Path(__file__).parent / "recipes" / f"{name}.yaml")
     factors = {"quickstart": 1, "sst2": 1, "stsb": 2}
     for round_ in plan.rounds:
         for task in plan.tasks:
