@@ -19,7 +19,7 @@ def run(request: ExportRequest) -> None:
 
     imports_done()
     exported = export(request, console.note)
-    table = console.table(f"{request.output}: {request.format}", "file", "size")
+    table = console.table(escape(f"{request.output}: {request.format}"), "file", "size")
     for name, size in exported.files.items():
         table.add_row(escape(name), _size(size))
     console.results().print(table)

@@ -199,7 +199,10 @@ ErrorTokens = Annotated[
 ]
 Pack = Annotated[bool, _measurement("--pack", metavar="", help="Let small layers share tiles; shows the saving.")]
 
-RunFolder = Annotated[Path | None, _result("--output", metavar="DIR", help="Checkpoint folder; default: runs/PRESET.")]
+RunFolder = Annotated[
+    Path | None,
+    _result("--output", metavar="DIR", help="Checkpoint folder; default: runs/ and the name of preset or file."),
+]
 DriftFolder = Annotated[
     Path | None,
     _result("--output", metavar="DIR", help="Folder for the result; default: drift/ADAPTER in each checkpoint."),

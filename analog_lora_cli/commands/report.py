@@ -13,7 +13,7 @@ def run(request: ReportRequest) -> None:
     if request.markdown == STDOUT and request.latex == STDOUT:
         raise UsageError("--markdown - and --latex -: only one of them can go to stdout")
     request.check()
-    console.note("[dim]reading results ...[/dim]")
+    console.stage("reading results ...")
     report = collect(request)
 
     from analog_lora_cli.report.html.page import render

@@ -38,7 +38,7 @@ MEANINGS: dict[Effect, Meaning] = {
         ("train", "adapt", "inspect-tiles"),
     ),
     "training": Meaning("what the training gives, how long it takes, what it logs", ("train", "adapt")),
-    "cost": Meaning("what a deployment costs: devices and time", ("inspect-tiles",)),
+    "cost": Meaning("what a deployment costs: devices, time and energy", ("inspect-tiles", "report")),
     "numerics": Meaning("how a result is computed: the same one up to rounding", (*_MEASURE, "inspect-tiles")),
     "report": Meaning("only what is shown beside a result", _MEASURE),
 }

@@ -155,9 +155,11 @@ def inspection_shows(key: str, statistics: bool, errors: bool) -> str | None:
     Raises:
         KeyError: no configuration has this key.
     """
+    if affects(key, "cost"):
+        return ""
     if affects(key, "read", "data", "numerics"):
         return "" if errors else "--errors"
-    if affects(key, "mapping", "architecture", "cost"):
+    if affects(key, "mapping", "architecture"):
         return ""
     if affects(key, "clipping", "programming"):
         return "" if statistics or errors else "--statistics or --errors"

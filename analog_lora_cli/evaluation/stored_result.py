@@ -65,6 +65,8 @@ class StoredResult:
     baseline: float | None
     """The metric of answers that ignore the input; None: unknown."""
     reference: dict[str, Any] | None
+    hardware: dict[str, Any] | None = None
+    """The hardware that was measured; None: unknown."""
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -128,6 +130,7 @@ def read_drift(file: Path, name: str) -> StoredResult:
         samples=content["samples"],
         baseline=content["baseline"].get(own),
         reference=content["reference"],
+        hardware=content["hardware"],
     )  # fmt: skip
 
 

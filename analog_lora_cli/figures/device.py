@@ -75,7 +75,7 @@ def _draw_law(axes: Axes, fit: DeviceFit, points: Points, law: Law, label: str, 
 
 
 def _draw_decay(axes: Axes, fit: DeviceFit, measurements: Measurements) -> None:
-    """Mean of the reads of some levels over time, in ten bins, and the fit's mean."""
+    """Mean of the reads of some levels over time, in bins of equal width in log time, and the fit's mean."""
     constants = fit.constants
     levels = fit.drift_mean.g_uS
     chosen = levels[np.unique(np.linspace(0, len(levels) - 1, _LEVELS).round().astype(int))]

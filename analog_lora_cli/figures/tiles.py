@@ -110,13 +110,12 @@ def _rounded(values: list[float]) -> tuple[float, float]:
 
 
 def _title(inspection: Inspection) -> str:
-    hardware = inspection.config.hardware
-    size = f" of {hardware.tile_rows}x{hardware.tile_columns}" if hardware.tile_rows and hardware.tile_columns else ""
     used = inspection.utilisation(inspection.placement.analog) * inspection.tiles / inspection.arrays
     what = "shared arrays" if inspection.packed is not None else "tiles"
     layers = len(inspection.placement.analog)
     return (
-        f"{inspection.source.name}: {layers} layers on {inspection.arrays} {what}{size}, {used:.1%} of the cells used"
+        f"{inspection.source.name}: {layers} layers on {inspection.arrays} {what}{inspection.tile_size}, "
+        f"{used:.1%} of the cells used"
     )
 
 

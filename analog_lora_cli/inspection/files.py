@@ -6,6 +6,7 @@ import csv
 import io
 from collections import Counter
 from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
 from analog_lora_cli.hardware.tile.mapping import tile_dtype
@@ -171,7 +172,8 @@ def _energy(inspection: Inspection) -> dict[str, Any]:
         "constants": energy.origins(inspection.config.energy),
         **{name: _components(part) for name, part in parts.items()},
         "digital_share": model.digital_share,
-        "tile_tops_per_watt": model.tile_tops_per_watt,
+        # JSON knows no infinity, of tiles that cost nothing.
+        "tile_tops_per_watt": model.tile_tops_per_watt if isfinite(model.tile_tops_per_watt) else None,
     }
 
 

@@ -90,6 +90,12 @@ class Inspection:
         return sum(map(len, self.blocks.values()))
 
     @property
+    def tile_size(self) -> str:
+        """Size of a tile for headings, ` of 512x512`; empty where a tile is as large as a layer."""
+        rows, columns = self.config.hardware.tile_rows, self.config.hardware.tile_columns
+        return f" of {rows}x{columns}" if rows and columns else ""
+
+    @property
     def arrays(self) -> int:
         """Arrays that are needed: fewer than tiles where layers share them."""
         if self.packed is None:

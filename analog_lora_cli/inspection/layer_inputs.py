@@ -11,7 +11,7 @@ from analog_lora_cli.evaluation.evaluator import Evaluator
 from analog_lora_cli.hardware.seeds import derive_seed, seed_generator
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.models.tiling import AnalogModel
-from analog_lora_cli.models.training_inputs import token_mask
+from analog_lora_cli.models.training_inputs import digital_inputs
 
 SEQUENCES = 8
 """Validation sequences that are run to record inputs: the longest of the first few samples."""
@@ -33,7 +33,8 @@ def recorded_inputs(model: AnalogModel, tokens: int) -> dict[str, Tensor]:
 
     Args:
         model: with its processor; its task's `max_eval_samples` limits how many samples are read.
-        tokens: as many of the tokens that are not padding, evenly spaced over the sequences.
+        tokens: as many of the tokens that are not padding, evenly spaced over the sequences, and over the calls of a
+            layer that is called more than once.
 
     Returns:
         (tokens, in_features) by layer, as they arrive at its DACs; fewer tokens where a layer sees only one in a
@@ -41,15 +42,17 @@ def recorded_inputs(model: AnalogModel, tokens: int) -> dict[str, Tensor]:
     """
     evaluator = Evaluator(model.loaded.task, model.loaded.processor, SEQUENCES, torch.device("cpu"))
     batch = next(evaluator.batches())
-    mask = token_mask(batch)
-    inputs: dict[str, Tensor] = {}
+    calls: dict[str, list[Tensor]] = {}
 
     def record(name: str, x: Tensor) -> None:
-        rows = (x if mask is None or x.dim() != 3 else x[mask]).reshape(-1, x.shape[-1])
-        spaced = torch.linspace(0, len(rows) - 1, min(tokens, len(rows))).round().long()
-        inputs[name] = model.layers[name].at_tiles(rows[spaced].float()).clone()
+        rows = _spaced(x.reshape(-1, x.shape[-1]), tokens)
+        calls.setdefault(name, []).append(rows.to(torch.float32, copy=True))
 
     model.loaded.module.eval()
-    with model.digital(), model.inputs_to(record):
-        model.loaded.module(**batch)
-    return inputs
+    digital_inputs(model, [batch], record)
+    return {name: model.layers[name].at_tiles(_spaced(torch.cat(parts), tokens)) for name, parts in calls.items()}
+
+
+def _spaced(rows: Tensor, count: int) -> Tensor:
+    """Some rows at even distances; all if there are no more."""
+    return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows))).round().long()]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
+from analog_lora_cli.config.load import load_config
 from analog_lora_cli.config.schema import Config
 from analog_lora_cli.config.sections.causal import TextSection
+from analog_lora_cli.errors import ConfigError
 from analog_lora_cli.inspection.shape_cache import config_file, read_shapes, shape_key
 from analog_lora_cli.runtime.libraries import prepare_libraries
 
@@ -19,17 +22,30 @@ def with_own_task(config: Config) -> Config:
 
     Raises:
         UsageError: the model's folder does not exist.
+        ConfigError: it is a language model, which a key does not fit.
     """
     file = config_file(config)
     if file is None:
         return config
-    as_text = Config.model_validate({**config.model_dump(mode="json"), "task": TextSection().model_dump(mode="json")})
     names, kind = _architecture(file)
     if names:
-        return as_text if str(names[0]).endswith(WRITERS) else config
+        return _as_text(config) if str(names[0]).endswith(WRITERS) else config
     # transformers, whose import takes seconds, is asked only about models that were not inspected before.
-    seen = next((one for one in (as_text, config) if read_shapes(shape_key(one)) is not None), None)
-    return seen or (as_text if _writes_text(kind) else config)
+    with suppress(ConfigError):
+        if read_shapes(shape_key(as_text := _as_text(config))) is not None:
+            return as_text
+    if read_shapes(shape_key(config)) is not None:
+        return config
+    return _as_text(config) if _writes_text(kind) else config
+
+
+def _as_text(config: Config) -> Config:
+    """The configuration with task `text`.
+
+    Raises:
+        ConfigError: it has a key that does not fit a language model.
+    """
+    return load_config(base={**config.model_dump(mode="json"), "task": TextSection().model_dump(mode="json")})
 
 
 def _architecture(file: Path) -> tuple[list[object], str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from analog_lora_cli.config.schema import Config
+from analog_lora_cli.errors import UsageError
 from analog_lora_cli.inspection.attention import AttentionShape
 from analog_lora_cli.models.loading import model_source
 from analog_lora_cli.models.modules import ModuleFacts
@@ -81,12 +82,18 @@ def config_file(config: Config) -> Path | None:
     """config.json of the model; None where it is not on this machine.
 
     Raises:
-        UsageError: the model's folder does not exist.
+        UsageError: the model's folder does not exist, or the name can be none on the hub.
     """
     source = model_source(config.model)
     if Path(source).is_dir():
         return Path(source) / "config.json"
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    file = try_to_load_from_cache(source, "config.json", revision=config.model.revision)
+    try:
+        file = try_to_load_from_cache(source, "config.json", revision=config.model.revision)
+    except HFValidationError:
+        raise UsageError(
+            f"model.name: {source}: neither a folder nor a name on the hub, which has the form USER/NAME"
+        ) from None
     return Path(file) if isinstance(file, str) else None

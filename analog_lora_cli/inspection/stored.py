@@ -28,7 +28,7 @@ def stored_inspection(checkpoint: Checkpoint, name: str) -> Inspection | None:
     placement = Placement([PlacedLayer(**entry) for entry in entries])
     if not placement.analog:
         return None
-    ranks = {layer.name: config.adapter.rank for layer in placement.analog if layer.adapter_parameters}
+    ranks = {layer.name: config.adapter.rank for layer in placement.layers if layer.adapter_parameters}
     hardware = config.hardware
     return Inspection(
         Source(name, config, checkpoint),

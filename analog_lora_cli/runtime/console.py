@@ -37,9 +37,14 @@ def results() -> Console:
 
 
 def note(text: str | Table | Text) -> None:
-    """Print a note, unless `--quiet` is on."""
+    """Print a note, unless `--quiet` is on; text as it is, without markup, because it may hold a user's names."""
     if not _quiet:
-        messages().print(text)
+        messages().print(Text(text) if isinstance(text, str) else text)
+
+
+def stage(text: str) -> None:
+    """Print a note on what begins now, less prominent than others."""
+    note(Text(text, style="dim"))
 
 
 def is_quiet() -> bool:

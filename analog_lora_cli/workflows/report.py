@@ -99,6 +99,9 @@ def collect(request: ReportRequest) -> Report:
     runs: dict[str, RunContent] = {}
     for folder, read in zip(folders, kinds, strict=True):
         for run in read(folder, _name(folder, folders)):
+            other = runs.get(run.name)
+            if other is not None and other.main.hardware != run.main.hardware:
+                run = run.renamed(f"{folder.resolve().name}/{run.name}")
             runs.setdefault(run.name, run)  # What a comparison is of may be given beside it.
     names = list(runs)
     title = names[0] if len(names) == 1 else f"{len(names)} runs: {', '.join(names)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,11 @@ class RunContent:
     def main(self) -> StoredResult:
         """The result that stands for the run."""
         return self.results[0]
+
+    def renamed(self, name: str) -> RunContent:
+        """The same run under another name."""
+        results = (replace(one, name=name + one.name.removeprefix(self.name)) for one in self.results)
+        return replace(self, name=name, results=tuple(results))
 
     @property
     def curves(self) -> list[tuple[str, list[dict[str, float]]]]:

@@ -74,6 +74,12 @@ def test_an_encoder_trains_and_adapts_without_further_keys(
     assert cli.main(["train", "--preset", "glue-sst2-lora", "--output", str(run), "--quiet", *settings(*given)]) == 0
     first = json.loads((run / "drift" / "default" / "drift.json").read_text())
     assert first["metric"] == "accuracy" and len(first["chips"]) == 1
+    if kind == "deberta-v2":  # Its layers see positions too, which have no padding.
+        errors = ["--errors", "--tokens", "4", "--chips", "1", "--json", str(tmp_path / "tiles.json"), "--quiet"]
+        assert cli.main(["inspect-tiles", str(run), *errors]) == 0
+        assert all(
+            layer["errors"] for layer in json.loads((tmp_path / "tiles.json").read_text())["layers"] if layer["tiles"]
+        )
 
     files = [f"task.train_file={cola}", f"task.validation_file={cola}"]
     further = ["adapt", str(run), "--preset", "glue-cola-lora", "--adapter", "cola", "--quiet", "--no-drift"]

@@ -13,7 +13,7 @@ from analog_lora_cli.config.section import Section
 class ConverterKeys(Section):
     """Converters of a tile."""
 
-    dac_bits: Annotated[int, Affects("read", "training"), Unit("bits")] = Field(default=8, ge=0, le=16)
+    dac_bits: Annotated[int, Affects("read", "training", "cost"), Unit("bits")] = Field(default=8, ge=0, le=16)
     """Resolution of the input converter: 2^bits - 1 levels over [-1, 1]; 0: ideal, 1 is not possible."""
 
     input_range: Annotated[Literal["dynamic", "static", "learned"], Affects("read", "training")] = "dynamic"
@@ -42,7 +42,7 @@ class ConverterKeys(Section):
     """Pull on a learned range: gradient relative to the range, where more than 95 % of the inputs lie within (aihwkit's
     `decay` and `input_min_percentage`)."""
 
-    adc_bits: Annotated[int, Affects("read", "training"), Unit("bits")] = Field(default=8, ge=0, le=16)
+    adc_bits: Annotated[int, Affects("read", "training", "cost"), Unit("bits")] = Field(default=8, ge=0, le=16)
     """Resolution of the output converter: 2^bits - 1 levels over [-adc_bound, adc_bound]; 0: ideal."""
 
     adc_bound: Annotated[float, Affects("read", "training"), Unit("tile units")] = Field(default=12.0, ge=0)

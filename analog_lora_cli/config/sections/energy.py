@@ -14,7 +14,7 @@ Source = Literal["published", "fitted", "assumed"]
 
 class EnergyConfig(Section):
     """Energy of a token: operations are counted, each has a constant price. Lengths of inputs and the size of numbers
-    are those of `latency`. Nothing but `inspect-tiles` depends on these constants."""
+    are those of `latency`. Nothing but `inspect-tiles` and `report` depends on these constants."""
 
     read_fj_per_device: Annotated[float, Affects("cost"), Unit("fJ")] = Field(default=12.8, ge=0)
     """Energy in fJ that a device takes in a product, averaged over conductances and inputs: 5 uS at 0.2 V for 64 ns,

@@ -1,4 +1,4 @@
-"""Constants of the timing model of `hardware.latency`: what a tile and the digital cluster beside it take."""
+"""The `latency` section, constants of the timing model: what a tile and the digital cluster beside it take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Origin = Literal["paper", "fitted", "assumed"]
 
 class LatencyConfig(Section):
     """A tile integrates one token after the other; a digital cluster computes the adapter of a batch of tokens while
-    the tile works on the next batch. Nothing but `inspect-tiles` depends on these constants."""
+    the tile works on the next batch. Nothing but `inspect-tiles` and `report` depends on these constants."""
 
     integration_times_ns: Annotated[
         list[Annotated[float, Field(gt=0)]], Field(min_length=1), Affects("cost"), Unit("ns")

@@ -44,9 +44,16 @@ def render(report: Report) -> str:
         report=report,
         comparisons=[(label, results, drift_chart(results)) for label, results in alike],
         runs=[_RunView(run, index) for index, run in enumerate(report.runs)],
-        compare_command=analora("evaluate-drift", *(run.folder for run in report.runs), "--output", "comparison"),
+        compare_command=_compare_command(report),
     )
     return page
+
+
+def _compare_command(report: Report) -> str | None:
+    """The command that compares the runs; None where one of them holds results alone, which cannot be measured."""
+    if any(run.checkpoint is None for run in report.runs):
+        return None
+    return analora("evaluate-drift", *(run.folder for run in report.runs), "--output", "comparison")
 
 
 class _RunView:

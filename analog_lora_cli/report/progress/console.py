@@ -46,7 +46,7 @@ class ConsoleObserver:
     def stage(self, text: str) -> None:
         """Print the beginning of a stage."""
         run_log.record("stage", text)
-        console.note(f"[dim]{text} ...[/dim]")
+        console.stage(f"{text} ...")
         self._measured.clear()
 
     def built(self, model: TrainingModel) -> None:
@@ -60,9 +60,9 @@ class ConsoleObserver:
     def expected(self, measurements: int, seconds: float) -> None:
         """Print how long the measurements will take."""
         if seconds > SHORT:
-            console.note(
-                f"[dim]the {measurements} measurements after the training will take {duration(seconds)} or more, "
-                "by the time of the digital model[/dim]"
+            console.stage(
+                f"the {measurements} measurements after the training will take {duration(seconds)} or more, by the "
+                "time of the digital model"
             )
 
     def measured(self, count: int, total: int, measurement: Measurement, metrics: dict[str, float]) -> None:
@@ -80,7 +80,7 @@ class ConsoleObserver:
             # The second is the first on tiles, and so costs what most of the others do.
             left = (self._measured[1] - self._measured[0]) * (total - count) / world_size()
             if left > SHORT:
-                console.note(f"[dim]about {duration(left)} for the other {total - count} measurements[/dim]")
+                console.stage(f"about {duration(left)} for the other {total - count} measurements")
         if count == total:
             self._close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 
 from analog_lora_cli.inspection.grouping import name_note, row_name, rows_of
@@ -14,7 +15,7 @@ def tile_table(inspection: Inspection, show_all: bool) -> Table:
     """Each kind of layer on its tiles."""
     layers = len(inspection.placement.analog)
     table = console.table(
-        f"{inspection.source.name}: {layers} layers on {inspection.tiles} tiles{_size(inspection)}",
+        f"{escape(inspection.source.name)}: {layers} layers on {inspection.tiles} tiles{inspection.tile_size}",
         "layers", "n", "shape", "tiles", "devices", "used", "rank", "adapter",
         caption=f"{name_note(inspection.placement)}shape: outputs x inputs; tiles: rows x columns of each layer;\n"
         "used: cells of its tiles that hold a weight; devices, adapter: of all n",
@@ -57,12 +58,6 @@ def digital_table(inspection: Inspection) -> Table:
     return table
 
 
-def _size(inspection: Inspection) -> str:
-    hardware = inspection.config.hardware
-    limited = hardware.tile_rows and hardware.tile_columns
-    return f" of {hardware.tile_rows}x{hardware.tile_columns}" if limited else ""
-
-
 def totals_table(inspection: Inspection) -> Table:
     """The sums over all layers."""
     layers, analog = inspection.placement.layers, inspection.placement.analog
@@ -71,7 +66,7 @@ def totals_table(inspection: Inspection) -> Table:
     cells = inspection.cells(analog)
     table = console.table("Totals", "", "", left=2, show_header=False)
     table.add_row(
-        "tiles", f"{inspection.tiles}{_size(inspection)}, {inspection.utilisation(analog):.1%} of their cells used"
+        "tiles", f"{inspection.tiles}{inspection.tile_size}, {inspection.utilisation(analog):.1%} of their cells used"
     )
     hardware = inspection.config.hardware
     if inspection.packed is not None:

@@ -182,6 +182,18 @@ def test_a_comparison_shows_its_paired_differences(seeds: Path, tmp_path: Path) 
     assert "Results alone" in page(tmp_path / "both").text
 
 
+def test_results_of_other_hardware_are_results_of_their_own(seeds: Path, tmp_path: Path) -> None:
+    runs = [seeds / "seed-0", seeds / "seed-1"]
+    for bits in (8, 6):
+        overrides = [f"hardware.adc_bits={bits}", "hardware.drift_compensation=least-squares"]
+        evaluate_drift(runs, output=tmp_path / f"cmp{bits}", times="1y", chips=1, overrides=overrides)
+    found = page(tmp_path / "cmp8", tmp_path / "cmp6")
+    assert all(name in found.text for name in ("seed-0", "seed-1", "cmp6/seed-0", "cmp6/seed-1"))
+    assert "--output comparison" not in found.text, "folders of results alone cannot be measured"
+    evaluate_drift(runs, output=tmp_path / "same", times="1y", chips=1)
+    assert "same/seed-0" not in page(*runs, tmp_path / "same").text
+
+
 def test_errors_by_layer_are_shown_once_they_are_measured(seeds: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(seeds / "seed-0", run)
