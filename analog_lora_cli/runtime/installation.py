@@ -134,7 +134,7 @@ def check_torchvision() -> Finding:
     return Finding(
         "torchvision",
         NOTE,
-        f"{installed} is broken ({reason}); this tool reads images with Pillow and hides it",
+        f"{installed} is broken ({reason}); this tool uses Pillow and hides it",
         "only for other programs: install the build that belongs to this torch, or pip uninstall torchvision",
     )
 

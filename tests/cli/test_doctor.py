@@ -47,7 +47,7 @@ def test_a_broken_torchvision_and_an_unreachable_hub_are_notes(tmp_path: Path) -
     assert done.returncode == 0, done.stdout + done.stderr
     text = " ".join(done.stdout.split())
     for part in (
-        "is broken (RuntimeError: operator torchvision::nms does not exist); this tool needs no images and hides it",
+        "is broken (RuntimeError: operator torchvision::nms does not exist); this tool uses Pillow and hides it",
         "-> only for other programs: install the build that belongs to this torch, or pip uninstall torchvision",
         "hub note http://127.0.0.1:9 cannot be reached",
         "task.train_file and task.validation_file",
