@@ -12,7 +12,6 @@ from analog_lora_cli.evaluation.text import interval_text, number_text
 from analog_lora_cli.export.description import Description
 from analog_lora_cli.export.source import Source
 from analog_lora_cli.models.gguf import is_gguf
-from analog_lora_cli.storage.sealed import read_sealed
 
 BROKEN_TORCHVISION = (
     "If this fails with `operator torchvision::nms does not exist`, the installed torchvision belongs to another build "
@@ -60,10 +59,11 @@ def _drift(source: Source) -> str:
     """The results over drift as a table, if there are any."""
     if not source.drift_file.is_file():
         return ""
-    return _drift_table(source, read_drift(source.drift_file, ""), read_sealed(source.drift_file)["hardware"])
+    return _drift_table(source, read_drift(source.drift_file, ""))
 
 
-def _drift_table(source: Source, result: StoredResult, measured_hardware: dict[str, Any]) -> str:
+def _drift_table(source: Source, result: StoredResult) -> str:
+    assert result.hardware is not None
     rows = [
         f"| {row.label} | {row.mean:.2f} | {number_text(row.std)} | {interval_text(row.interval)} | "
         f"{number_text(row.worst)} |"
@@ -71,7 +71,7 @@ def _drift_table(source: Source, result: StoredResult, measured_hardware: dict[s
     ]
     hardware = flatten(scope.project(source.config.hardware, *scope.MEASUREMENT))
     measured = flatten(
-        {key: value for key, value in measured_hardware.items() if scope.affects(f"hardware.{key}", *scope.MEASUREMENT)}
+        {key: value for key, value in result.hardware.items() if scope.affects(f"hardware.{key}", *scope.MEASUREMENT)}
     )
     other = [f"`{key}: {value}`" for key, value in measured.items() if hardware.get(key) != value]
     changed = f" Measured with other hardware than trained for: {', '.join(other)}." if other else ""
@@ -79,7 +79,7 @@ def _drift_table(source: Source, result: StoredResult, measured_hardware: dict[s
     return f"""\
 ## Over drift
 
-{result.metric.label} on {len(result.chips)} simulated chips ({measured_hardware["device"]}), by time after \
+{result.metric.label} on {len(result.chips)} simulated chips ({result.hardware["device"]}), by time after \
 programming ({result.metric.direction}). digital: the same weights without analog hardware; converters only: on \
 tiles, with exact weights; std and worst: over the chips; interval: 95 %, over chips and samples where their scores \
 are known, for one training seed.{changed}{warnings}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from analog_lora_cli.hardware.tile.rotation import input_rotation
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 from analog_lora_cli.models.fingerprints import tensor_sha256
 from analog_lora_cli.models.loaded import LoadedModel
-from analog_lora_cli.models.modules import inputs_to, module_facts, weight_modules
+from analog_lora_cli.models.modules import module_facts, weight_modules
 from analog_lora_cli.models.placement import Placement, decide, placement_of
 
 
@@ -84,14 +84,6 @@ class AnalogModel:
         finally:
             for name, layer in self.layers.items():
                 layer.state = before[name]
-
-    def inputs_to(self, receive: Callable[[str, Tensor], None]) -> AbstractContextManager[None]:
-        """Hand the input of each layer to a function whenever the layer computes inside the block.
-
-        Args:
-            receive: function of the layer's name and its input, (..., in_features).
-        """
-        return inputs_to(self.layers, receive)
 
     def program(self, seed: int) -> Chip:
         """A chip with this model's layers on it; valid until their weights change."""

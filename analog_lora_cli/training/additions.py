@@ -75,11 +75,10 @@ def _lora_plus(model: PeftModel, arguments: TrainingArguments, ratio: float) -> 
     options["weight_decay"] = arguments.weight_decay
     optimizer: Optimizer = create_loraplus_optimizer(model, cls, loraplus_lr_ratio=ratio, **options)
     # PEFT counts every vector as a B, learned input ranges too.
-    ranges = [parameter for name, parameter in model.named_parameters() if name.endswith(".input_range")]
+    ranges = {id(parameter) for name, parameter in model.named_parameters() if name.endswith(".input_range")}
     for group in list(optimizer.param_groups):
-        own = [parameter for parameter in group["params"] if any(parameter is one for one in ranges)]
+        own = [parameter for parameter in group["params"] if id(parameter) in ranges]
         if own:
-            group["params"] = [parameter for parameter in group["params"] if all(parameter is not one for one in own)]
-            settings = {name: value for name, value in group.items() if name != "params"}
-            optimizer.add_param_group({**settings, "params": own, "lr": arguments.learning_rate})
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in ranges]
+            optimizer.add_param_group({**group, "params": own, "lr": arguments.learning_rate})
     return optimizer

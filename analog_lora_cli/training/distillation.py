@@ -19,7 +19,7 @@ from analog_lora_cli.runtime.ranks import world_size
 from analog_lora_cli.storage.checkpoint import Checkpoint, read_checkpoint, verify_adapter
 from analog_lora_cli.storage.layout import FIRST_ADAPTER
 from analog_lora_cli.tasks import Task
-from analog_lora_cli.training.objective import BatchLoss
+from analog_lora_cli.training.supervised import BatchLoss
 from analog_lora_cli.training.teachers import make_teacher
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
     from analog_lora_cli.models.build import TrainingModel
-    from analog_lora_cli.training.objective import Loss
     from analog_lora_cli.training.resumable import ResumableTrainer
+    from analog_lora_cli.training.supervised import Loss
     from analog_lora_cli.training.teachers import Teacher
 
 

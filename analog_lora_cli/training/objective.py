@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from transformers import TrainingArguments
@@ -11,21 +11,15 @@ from transformers import TrainingArguments
 from analog_lora_cli.config.sections.objective import ObjectiveSection
 from analog_lora_cli.hardware.tile.training_noise import NoiseScope
 from analog_lora_cli.tasks import Task
-from analog_lora_cli.training.supervised import SupervisedTrainer
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from torch import Tensor, nn
     from torch.optim import Optimizer
     from transformers import TrainerCallback
-    from transformers.utils import ModelOutput
 
     from analog_lora_cli.models.build import TrainingModel
     from analog_lora_cli.tasks.base import Processor
     from analog_lora_cli.training.resumable import ResumableTrainer
-
-    Loss = tuple[Tensor, ModelOutput]
-    """Scalar to minimize, and what the model returned."""
 
 
 class Objective(ABC):
@@ -90,52 +84,3 @@ class Objective(ABC):
         Raises:
             UsageError, DataError: the data do not suit the objective.
         """
-
-
-class BatchLoss(Objective):
-    """The base of objectives that are a loss of a batch of the task's training features."""
-
-    normalizes_by_items: bool
-    """Whether the loss is a sum over items (say, tokens) divided by `num_items_in_batch`, the number of items of the
-    whole optimizer step. Otherwise it is the mean over a batch, and the Trainer averages over accumulated batches."""
-
-    @abstractmethod
-    def compute_loss(
-        self,
-        own_loss: Callable[..., Loss],
-        model: nn.Module,
-        inputs: dict[str, Tensor],
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Loss:
-        """Compute the loss of a batch.
-
-        Args:
-            own_loss: the Trainer's own `compute_loss` with outputs: the loss of the labels, see `Task.batch_loss`.
-            model: the model, possibly wrapped for several processes.
-            inputs: batch of the collator, on the model's device.
-            num_items_in_batch: items of the whole optimizer step; None where the loss is a mean.
-        """
-
-    def arguments(self, values: dict[str, Any]) -> TrainingArguments:
-        return TrainingArguments(**values)
-
-    def training_data(self, processor: Processor) -> Dataset:
-        return self.task.train_features(processor)
-
-    def trainer(
-        self,
-        model: TrainingModel,
-        data: Dataset,
-        arguments: TrainingArguments,
-        callbacks: Sequence[TrainerCallback],
-        optimizer: Optimizer | None,
-    ) -> ResumableTrainer:
-        return SupervisedTrainer(
-            model=model.loaded.module,
-            args=arguments,
-            train_dataset=data,
-            data_collator=self.task.collator(model.loaded.processor),
-            callbacks=list(callbacks),
-            optimizers=(optimizer, None),
-            objective=self,
-        )

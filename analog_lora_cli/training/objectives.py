@@ -11,13 +11,14 @@ from analog_lora_cli.hardware.tile.training_noise import NoiseScope
 from analog_lora_cli.tasks import Task
 from analog_lora_cli.training.distillation import Distillation
 from analog_lora_cli.training.grpo.objective import Grpo
-from analog_lora_cli.training.objective import BatchLoss, Objective
+from analog_lora_cli.training.objective import Objective
 from analog_lora_cli.training.recalibration import ClosedForm
+from analog_lora_cli.training.supervised import BatchLoss
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from analog_lora_cli.training.objective import Loss
+    from analog_lora_cli.training.supervised import Loss
 
 
 class Supervised(BatchLoss):

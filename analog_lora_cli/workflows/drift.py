@@ -144,10 +144,11 @@ def carry_out(request: DriftRequest, observer: EvaluationObserver | None = None)
         if len(subjects) > 1 and not deployment:
             check_comparable(subjects)
         folders = [_folder(subject, request.output, len(subjects) > 1) for subject in subjects]
-        # All of them, before hours of measurements of the first.
-        for subject, folder in zip(subjects, folders, strict=True):
+        for subject in subjects:
             if subject.config.drift.recalibrate is not None:
                 subject.check_training_data()
+        # The others too before hours of measurements of the first, which `evaluate` checks at once.
+        for subject, folder in zip(subjects[1:], folders[1:], strict=True):
             check_evaluation(subject, folder, request.writes, request.overwrite)
         measured = [
             evaluate(subject, folder, observer, overwrite=request.overwrite, keep=request.writes)

@@ -25,10 +25,8 @@ def check_methods(plan: Sequence[Subject]) -> None:
         if one.group is None:
             continue
         first = firsts.setdefault(one.group, one)
-        own = ["train.seed:", "reference."]
-        if one.config.hardware.fragile is not None:
-            own.append("hardware.digital_layers:")  # Each training has measured its own.
-        other = [line for line in differences(first.config, one.config) if not line.startswith(tuple(own))]
+        own = ("train.seed:", "reference.", *(f"hardware.{key}:" for key in one.config.hardware.measured_keys))
+        other = [line for line in differences(first.config, one.config) if not line.startswith(own)]
         if other:
             raise UsageError(
                 f"{one.group}: {first.checkpoint.folder.name} and {one.checkpoint.folder.name} are not trainings of "

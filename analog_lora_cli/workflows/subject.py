@@ -130,9 +130,8 @@ def check_comparable(subjects: list[Subject]) -> None:
         UsageError: the conditions differ; the message names the first differences.
     """
     first = flatten(subjects[0].conditions())
-    ignored = set(scope.keys("clipping"))
-    if all(one.config.hardware.fragile is not None for one in subjects):
-        ignored.add("hardware.digital_layers")  # Each training has measured its own.
+    measured = frozenset.intersection(*(one.config.hardware.measured_keys for one in subjects))
+    ignored = {*scope.keys("clipping"), *(f"hardware.{key}" for key in measured)}
     for other in subjects[1:]:
         conditions = flatten(other.conditions())
         keys = sorted(

@@ -20,9 +20,8 @@ from analog_lora_cli.tasks import Task, make_task
 from analog_lora_cli.training import objectives
 from analog_lora_cli.training.arguments import training_arguments
 from analog_lora_cli.training.callbacks.progress import TrainingObserver
-from analog_lora_cli.training.objective import BatchLoss
 from analog_lora_cli.training.objectives import Supervised, make_objective, register
-from analog_lora_cli.training.supervised import SupervisedTrainer
+from analog_lora_cli.training.supervised import BatchLoss, SupervisedTrainer
 from analog_lora_cli.training.train import train
 from analog_lora_cli.workflows.train import prepare
 from tests.training.conftest import OneLayer

@@ -88,6 +88,11 @@ class PlacementKeys(Section):
         return self.fragile if self.digital_layers is None else None
 
     @property
+    def measured_keys(self) -> frozenset[str]:
+        """Keys that each training measures for itself, so that two of one method may differ in them."""
+        return frozenset() if self.fragile is None else frozenset({"digital_layers"})
+
+    @property
     def named_layers(self) -> list[str] | None:
         """Names of the layers to put onto tiles; None: all that are not named otherwise."""
         return None if isinstance(self.layers, str) else self.layers

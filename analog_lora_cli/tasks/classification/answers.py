@@ -126,8 +126,8 @@ class OneClass(Classes):
 
     def constants(self, gold: Column) -> list[Column]:
         """The most frequent class; of two also the second, whose f1 it is that counts."""
-        most = [int(self.counts(gold).argmax())]
-        return [np.array(one) for one in (range(self.width) if self.width == 2 else most)]
+        classes = range(2) if self.width == 2 else [self.counts(gold).argmax()]
+        return [np.array(one) for one in classes]
 
 
 @dataclass(frozen=True)

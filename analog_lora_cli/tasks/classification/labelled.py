@@ -85,15 +85,19 @@ class Labelled(Task):
 
     def train_features(self, processor: Processor) -> datasets.Dataset:
         self.chosen.load()
-        labels = self.labels("train")
-        # As arrays: a million rows as Python numbers would take tens of megabytes.
-        rows = np.array(self.training_subset(len(labels)), dtype=np.intp)
-        labels = labels[rows]
+        rows, labels = self.training_labels()
         inputs = self.inputs("train", rows, processor)
         del rows
         return mapped_features(
             {**one, "labels": self.answers.feature(label)} for one, label in zip(inputs, labels, strict=True)
         )
+
+    def training_labels(self) -> tuple[Rows, Column]:
+        """Indices of the training samples that are drawn, see `training_subset`, and their labels."""
+        labels = self.labels("train")
+        # As arrays: a million rows as Python numbers would take tens of megabytes.
+        rows = np.array(self.training_subset(len(labels)), dtype=np.intp)
+        return rows, labels[rows]
 
     def eval_sets(self, processor: Processor) -> list[EvalSet]:
         sets = []

@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from analog_lora_cli.config.metrics import Compared
 from analog_lora_cli.config.sections.labelled import ClassesSection, LabelledSection
 from analog_lora_cli.config.sections.task import TaskSection
@@ -104,7 +102,7 @@ class OwnClasses(OwnLabels):
         return self.config.model_copy(update={"labels": self.names})
 
     def note_training_data(self) -> None:
-        labels = self._training_labels()
+        _, labels = self.training_labels()
         counts = self.answers.counts(labels)
         warn_of_rare_classes(self.names, counts, len(labels), self._weights is not None)
         if self._weights is not None:
@@ -141,12 +139,8 @@ class OwnClasses(OwnLabels):
     def _weights(self) -> Weights | None:
         """Weight of each class in the training loss; None: all have the same."""
         return class_weights(
-            self.config.class_weights, self.names, lambda: self.answers.balanced_weights(self._training_labels())
+            self.config.class_weights, self.names, lambda: self.answers.balanced_weights(self.training_labels()[1])
         )
-
-    def _training_labels(self) -> Column:
-        labels = self.labels("train")
-        return labels[np.array(self.training_subset(len(labels)), dtype=np.intp)]
 
     def _classes(self, value: object, where: str) -> list[str]:
         if self.config.multi_label:

@@ -20,6 +20,7 @@ from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.rotation import HadamardRotation, block_size, rotation_additions
 from analog_lora_cli.models.build import load_base, with_adapter
 from analog_lora_cli.models.input_ranges import set_input_ranges
+from analog_lora_cli.models.modules import inputs_to
 from analog_lora_cli.models.recalibration import Recalibrator
 from analog_lora_cli.models.tiling import AnalogModel, put_on_tiles
 from analog_lora_cli.workflows.observer import SilentObserver
@@ -132,8 +133,9 @@ def test_ranges_are_of_rotated_inputs(make_config: Callable[..., Config]) -> Non
     with (
         torch.no_grad(),
         model.digital(),
-        model.inputs_to(
-            lambda name_, x: largest.append(float(layer.at_tiles(x).abs().max())) if name_ == name else None
+        inputs_to(
+            model.layers,
+            lambda name_, x: largest.append(float(layer.at_tiles(x).abs().max())) if name_ == name else None,
         ),
     ):
         model.loaded.module(**features)
@@ -157,7 +159,7 @@ def test_recalibration_corrects_in_the_models_own_inputs(config: Config) -> None
     layer = model.layers[name]
     recorded: dict[str, Tensor] = {}
     batch = Recalibrator(model, Recalibration(rank=8, tokens=512, reads=1)).batches[0]
-    with torch.no_grad(), model.digital(), model.inputs_to(lambda own, x: recorded.update({own: x})):
+    with torch.no_grad(), model.digital(), inputs_to(model.layers, lambda own, x: recorded.update({own: x})):
         model.loaded.module(**batch)
     x = recorded[name]
     exact = functional.linear(x, layer.model_weight, layer.bias)
