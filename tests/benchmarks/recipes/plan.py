@@ -30,6 +30,8 @@ class TaskPlan(Strict):
     validation_file: str | None = None
     steps_factor: int = Field(default=1, ge=1)
     """Factor on the steps of each round, for a task that learns nothing in fewer."""
+    metric: str | None = None
+    """Metric to compare, better in the same direction as the task's headline metric; None: that one."""
 
 
 class Round(Strict):

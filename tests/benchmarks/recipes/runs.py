@@ -25,6 +25,8 @@ class Run:
     seed: int
     folder: Path
     config: Config
+    metric: str | None = None
+    """See `TaskPlan.metric`."""
 
     @property
     def drift_json(self) -> Path:
@@ -47,7 +49,7 @@ class Run:
     def outcome(self) -> Outcome:
         """Read the result of a finished run."""
         found = json.loads(self.drift_json.read_text(encoding="utf-8"))
-        metric, sign = found["metric"], 1.0 if found["higher_is_better"] else -1.0
+        metric, sign = self.metric or found["metric"], 1.0 if found["higher_is_better"] else -1.0
         training = json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))["train"]
 
         def values(group: list[dict[str, Any]] | None) -> dict[float, list[float]]:
@@ -70,7 +72,7 @@ class Outcome:
     """Result of one run; larger is better."""
 
     digital: float
-    """The task's headline metric of the adapter without tiles."""
+    """The task's headline metric, or that of its plan, of the adapter without tiles."""
     by_time: dict[float, list[float]]
     """That of each chip, by seconds after programming."""
     recalibrated: dict[float, list[float]]
@@ -92,7 +94,14 @@ def runs(plan: Plan, number: int, recipes: list[str], data: Path | None, output:
     """
     round_ = plan.rounds[number]
     return [
-        Run(task, recipe, seed, output / f"round-{number + 1}" / task / recipe / f"seed-{seed}", config)
+        Run(
+            task,
+            recipe,
+            seed,
+            output / f"round-{number + 1}" / task / recipe / f"seed-{seed}",
+            config,
+            plan.tasks[task].metric,
+        )
         for seed, task, recipe, config in _configurations(plan, round_, recipes, data)
     ]
 
