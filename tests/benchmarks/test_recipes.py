@@ -90,7 +90,7 @@ def test_ranking_by_the_drop() -> None:
 @pytest.mark.parametrize("name", ["encoders", "finalists"])
 def test_shipped_plans_are_valid(name: str) -> None:
     plan = read_plan(Path(__file__).parent / "recipes" / f"{name}.yaml")
-    factors = {"quickstart": 1, "sst2": 1, "stsb": 2}
+    factors = {"quickstart": 1, "sst2": 1, "stsb": 2, "instructions": 1}
     for round_ in plan.rounds:
         for task in plan.tasks:
             for recipe in plan.recipes:
