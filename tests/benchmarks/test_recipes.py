@@ -87,7 +87,7 @@ def test_ranking_by_the_drop() -> None:
     assert ranking(tasks, ["worse", "better"]) == ["better", "worse"]
 
 
-@pytest.mark.parametrize("name", ["encoders", "finalists"])
+@pytest.mark.parametrize("name", ["encoders", "finalists", "instructions"])
 def test_shipped_plans_are_valid(name: str) -> None:
     plan = read_plan(Path(__file__).parent / "recipes" / f"{name}.yaml")
     factors = {"quickstart": 1, "sst2": 1, "stsb": 2, "instructions": 1}
