@@ -74,9 +74,7 @@ def test_extends_lays_several_presets_over_each_other(preset: Preset, file: File
 
 def test_the_hardware_of_analog_foundation_models_goes_with_any_preset(file: File) -> None:
     config = load_config(file=file("extends: [smollm2-instruct, analog-foundation-models]\n"))
-    below = load_config("smollm2-instruct")
-    assert config.task == below.task
-    assert config.hardware.weight_noise_ramp == below.hardware.weight_noise_ramp, "which it does not say"
+    assert config.task.name == "instruction" and config.hardware.weight_noise_ramp == 0.6
     assert (config.hardware.input_rotation, config.hardware.bound_management) == ("none", "saturate")
     assert (config.hardware.input_range, config.hardware.adc_bound, config.hardware.clip_sigma) == ("learned", 14, 2.5)
     assert config.hardware.weight_noise == 0.03
