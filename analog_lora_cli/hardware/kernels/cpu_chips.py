@@ -31,20 +31,19 @@ _inner = numba.njit(fastmath={"contract"}, error_model="numpy", nogil=True)
 """Decorator of a loop over the cells of one column, in a function of its own: so the compiler vectorizes it."""
 
 
-@_inner  # type: ignore[untyped-decorator]
-def _pairs(first: np.uint64, one_I: Floats, other_I: Floats) -> None:
-    for index in range(len(other_I)):
-        one, other = normal_pair(mix(first + np.uint64(index) * _GAMMA))
-        one_I[index] = one
-        other_I[index] = other
+# No slices inside of loops: numba counts the references to an array, atomically, for each slice that it makes.
 
 
 @_inner  # type: ignore[untyped-decorator]
 def _fill(key: np.uint64, first: int, half: int, normal_I: Floats) -> None:
     """The normals of the cells of neighbouring columns, see `counter.cell_normals`."""
-    for index in range(len(normal_I) // (2 * half)):
-        counter, cells = key + np.uint64((first + index) * half) * _GAMMA, 2 * half * index
-        _pairs(counter, normal_I[cells : cells + half], normal_I[cells + half : cells + 2 * half])
+    half = max(half, 1)  # Never less; so the compiler sees that no index is negative.
+    for column in range(len(normal_I) // (2 * half)):
+        counter, cells = key + np.uint64((first + column) * half) * _GAMMA, 2 * half * column
+        for index in range(half):
+            one, other = normal_pair(mix(counter + np.uint64(index) * _GAMMA))
+            normal_I[cells + index] = one
+            normal_I[cells + half + index] = other
 
 
 @numba.njit(inline="always")  # type: ignore[untyped-decorator]
@@ -146,33 +145,31 @@ def _read(
 
 
 @numba.njit(fastmath={"contract", "reassoc"}, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
-def _sum_of_run(weight_N: Floats, one_N: Floats, other_N: Floats, count: int, converter_P: Floats) -> np.float32:
-    """Sum of the magnitudes of the first outputs of a run; exact in any order where they are whole ADC steps."""
-    unit, noise, rounds, limit = converter_P[0], converter_P[1], converter_P[2] > 0, converter_P[3]
-    total = _F(0)
-    if rounds:
-        for index in range(RUN):
-            output = min(np.rint(abs(weight_N[index] * unit + noise * (one_N[index] + other_N[index]))), limit)
-            total += output if index < count else _F(0)
-    else:
-        for index in range(RUN):
-            output = min(abs(weight_N[index] * unit + noise * (one_N[index] + other_N[index])), limit)
-            total += output if index < count else _F(0)
-    return total
-
-
-@_inner  # type: ignore[untyped-decorator]
 def _read_out(
-    weight_I: Floats, column: int, rows: int, counter: np.uint64, table_KN: Floats, converter_P: Floats
+    weight_I: Floats, start: int, column: int, rows: int, counter: np.uint64, table_KN: Floats, converter_P: Floats
 ) -> float:
-    """Sum of the magnitudes of one column's outputs, in steps of the ADC; RUN numbers more than its weights exist."""
+    """Sum of the magnitudes of one column's outputs, in steps of the ADC; RUN numbers more than its weights exist.
+
+    The sums of a run are exact in any order where they are whole steps.
+    """
+    unit, noise, rounds, limit = converter_P[0], converter_P[1], converter_P[2] > 0, converter_P[3]
+    start = max(start, 0)
     runs, total = (rows + RUN - 1) // RUN, 0.0
     for run in range(runs):
         run_counter = counter + np.uint64(column * runs + run) * _GAMMA
         fetch_run(table_KN, run_counter + np.uint64(AHEAD) * _GAMMA)
         bits = mix(run_counter)
-        one_N, other_N, first = table_KN[bits & _PICK], table_KN[(bits >> _S32) & _PICK], run * RUN
-        total += _sum_of_run(weight_I[first : first + RUN], one_N, other_N, min(RUN, rows - first), converter_P)
+        row_1, row_2 = bits & _PICK, (bits >> _S32) & _PICK
+        first, count, of_run = start + run * RUN, min(RUN, rows - run * RUN), _F(0)
+        if rounds:
+            for index in range(RUN):
+                noisy = weight_I[first + index] * unit + noise * (table_KN[row_1, index] + table_KN[row_2, index])
+                of_run += min(np.rint(abs(noisy)), limit) if index < count else _F(0)
+        else:
+            for index in range(RUN):
+                noisy = weight_I[first + index] * unit + noise * (table_KN[row_1, index] + table_KN[row_2, index])
+                of_run += min(abs(noisy), limit) if index < count else _F(0)
+        total += of_run
     return total
 
 
@@ -241,7 +238,7 @@ def age(
         first, count = number * block, min(block, columns - number * block)
         work_4I = np.zeros((4, length + RUN), np.float32)
         target_I, one_I, other_I = work_4I[0, :length], work_4I[1, :length], work_4I[2, :length]
-        programmed_I = work_4I[3, :length]
+        programmed_I = work_4I[3]
         for index in range(count):
             weight_I = weight_OI[first_O + first + index, first_I : first_I + rows]
             _quotients(weight_I, _safe(scale_O[first + index]), target_I[index * width : index * width + rows])
@@ -257,13 +254,13 @@ def age(
             held_OI[column] = programmed_I[cells : cells + rows]
             after_O[column] = largest_magnitude(held_OI[column])
             if len(table_KN):
-                sums_2O[0, column] = _read_out(work_4I[3, cells:], column, rows, counters_2[0], table_KN, converter_P)
+                sums_2O[0, column] = _read_out(programmed_I, cells, column, rows, counters_2[0], table_KN, converter_P)
     scale_now = total / max(after_O.max(), _TINY)
     for number in prange(blocks):
         first, count = number * block, min(block, columns - number * block)
         work_5I = np.zeros((5, length + RUN), np.float32)
         target_I, programmed_I, normal_I = work_5I[0, :length], work_5I[1, :length], work_5I[2, :length]
-        decay_I, read_I = work_5I[3, :length], work_5I[4, :length]
+        decay_I, read_I = work_5I[3, :length], work_5I[4]
         decay_I[:] = _F(1)
         for index in range(count):
             weight_I, cells = weight_OI[first_O + first + index, first_I : first_I + rows], index * width
@@ -281,6 +278,6 @@ def age(
         for index in range(count):
             column, cells = first + index, index * width
             if len(table_KN):
-                sums_2O[1, column] = _read_out(work_5I[4, cells:], column, rows, counters_2[1], table_KN, converter_P)
+                sums_2O[1, column] = _read_out(read_I, cells, column, rows, counters_2[1], table_KN, converter_P)
             held_OI[column] = read_I[cells : cells + rows]
             _scaled(held_OI[column], scale_O[column], read_OI[out_O + column, out_I : out_I + rows])
