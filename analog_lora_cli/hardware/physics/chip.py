@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -59,8 +59,7 @@ class Chip:
         """
         for name, layer in self.layers.items():
             state = self._blank_state(layer)
-            for _ in self._age(name, layer, seconds, read, state):
-                pass
+            self._age(name, layer, seconds, read, state)
             layer.state = state
 
     @torch.no_grad()
@@ -113,12 +112,13 @@ class Chip:
             for each tile, rows of tiles first.
         """
         layer = self.layers[name]
-        weights = self._age(name, layer, seconds, read, self._blank_state(layer))
-        conductances = []
-        for place, weight in zip(layer.grid, weights, strict=True):
-            devices = self._tile(name, layer, place).devices(seconds, read)
-            conductances.append(replace(devices, weight=weight))
-        return conductances
+        state = self._blank_state(layer)
+        weight_OI = torch.empty_like(state.weight)
+        self._age(name, layer, seconds, read, state, weight_OI)
+        return [
+            replace(self._tile(name, layer, place).devices(seconds, read), weight=weight_OI[place.weights].contiguous())
+            for place in layer.grid
+        ]
 
     def adc(self, name: str) -> list[tuple[Tensor | None, Tensor | None]]:
         """Gains and offsets of a layer's ADCs, (columns,) of each tile, see `TileFaults`."""
@@ -126,18 +126,27 @@ class Chip:
         faults = [self._tile(name, layer, place).faults for place in layer.grid]
         return [(one.gain, one.offset) for one in faults]
 
-    def _age(self, name: str, layer: MappedLayer, seconds: float, read: int, state: TileState) -> Iterator[Tensor]:
-        """Write a layer at a time into its state; yields each tile's weights in tile units, without ADC gains."""
+    def _age(
+        self,
+        name: str,
+        layer: MappedLayer,
+        seconds: float,
+        read: int,
+        state: TileState,
+        tile_units_OI: Tensor | None = None,
+    ) -> None:
+        """Write a layer at a time into its state, and its weights in tile units, without ADC gains, where asked for."""
         if self._loops is not None and for_loops(layer):
             keys = [self._key(name, place) for place in layer.grid]
-            yield from self._loops.age(keys, layer, seconds, read, state)
+            self._loops.age(keys, layer, seconds, read, state, tile_units_OI)
             return
         for place in layer.grid:
             tile = self._tile(name, layer, place)
             weight, factor = tile.read(seconds, read)
             _set(state, layer, place, tile.as_converted(weight), tile.faults.offset)
             state.compensation[place.columns] = factor
-            yield weight
+            if tile_units_OI is not None:
+                tile_units_OI[place.weights] = weight
 
     def _tile(self, name: str, layer: MappedLayer, place: TileSlice) -> ChipTile:
         target = tile_weight(layer, place)

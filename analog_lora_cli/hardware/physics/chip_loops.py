@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.arrays import as_array
-from analog_lora_cli.hardware.kernels.counter import pairs_of_column
 from analog_lora_cli.hardware.kernels.random import PooledNormal, run_table
 from analog_lora_cli.hardware.physics.cells import CellModel, TileKey
 from analog_lora_cli.hardware.physics.compensation import DriftCompensation, TileReadOut
@@ -26,7 +24,7 @@ _NO_TABLE, _NO_CONVERTER = np.empty((0, 0), dtype=np.float32), np.empty(4, dtype
 
 @dataclass(frozen=True)
 class ChipLoops:
-    """Computes what `ChipTile` does, to the last bits, in one pass over a tile."""
+    """Computes what `ChipTile` does, to the last bits, in two passes over a tile."""
 
     cells: PcmCells
     compensation: DriftCompensation
@@ -39,12 +37,15 @@ class ChipLoops:
         return None if hardware.has_faults or compensation.converters.effects.active else cls(cells, compensation)
 
     def age(
-        self, keys: Sequence[TileKey], layer: MappedLayer, seconds: float, number: int, state: TileState
-    ) -> Iterator[Tensor]:
-        """Write a layer as read at a time into its state, tile by tile.
-
-        What can be prepared for all tiles is: a loop over a tile leaves nothing else in a processor's caches, so that
-        Python code between two of them takes three times as long as on its own.
+        self,
+        keys: Sequence[TileKey],
+        layer: MappedLayer,
+        seconds: float,
+        number: int,
+        state: TileState,
+        tile_units_OI: Tensor | None = None,
+    ) -> None:
+        """Write a layer as read at a time into its state.
 
         Args:
             keys: the layer's tiles, in the order of its grid.
@@ -52,43 +53,41 @@ class ChipLoops:
             seconds: time after programming.
             number: number of the reading.
             state: state of the layer, in float32.
-
-        Yields:
-            (columns, rows) of each tile: the weights as read, in tile units.
+            tile_units_OI: output: the weights as read, in tile units, float32; None: not needed.
         """
         from analog_lora_cli.hardware.kernels import cpu_chips
 
-        moment = (float(seconds), number)
-        seeds = [self._seeds(key, moment) for key in keys]
-        noises = [(key.seed("baseline"), key.seed("read-out", *moment)) for key in keys]
+        moment, grid = (float(seconds), number), layer.grid
         read_out, laws, pairs = self.compensation.in_loops, self.cells.laws, self.cells.pairs
-        significance_K = np.array(pairs.significance, np.float32)
-        noise_P, law_P = laws.noise_in_microsiemens, laws.packed(seconds)
-        table_KN = _NO_TABLE if read_out is None else run_table(torch.float32).numpy()
-        converter_P = _NO_CONVERTER if read_out is None else read_out.converter_P
-        g_max, log2_age = np.float32(pairs.g_max), np.float32(np.log2(laws.drift_ratio(seconds)))
+        if read_out is None and tile_units_OI is None:
+            tile_units_OI = torch.empty_like(state.weight)
+        seeds = np.array([self._seeds(key, moment) for key in keys], np.uint64)
+        noises = [(key.seed("baseline"), key.seed("read-out", *moment)) for key in keys]
         scale_RO, read_OI, factor_RO = map(as_array, (layer.column_scale, state.weight, state.compensation))
-        for place, keys_4K, tile_noises in zip(layer.grid, seeds, noises, strict=True):
-            rows, columns = place.size
-            weight, first_O, first_I = _float32_weight(layer, place)
-            held, sums_2O = torch.empty(columns, rows), np.empty((2, columns))
-            cpu_chips.age(
-                as_array(weight), first_O, first_I, scale_RO[place.columns], keys_4K,
-                np.array(tile_noises, np.uint64), table_KN, significance_K, noise_P, law_P, converter_P, g_max,
-                log2_age, pairs_of_column(rows), as_array(held), read_OI, place.outputs[0], place.inputs[0], sums_2O,
-            )  # fmt: skip
+        shape, sums_2RO = (len(grid.rows), len(grid.columns)), np.empty((2, *scale_RO.shape))
+        weight = layer.weight.detach().float().contiguous()
+        cpu_chips.age(
+            as_array(weight), grid.edges, grid.column_edges, scale_RO, seeds.reshape(*shape, *seeds.shape[1:]),
+            np.array(noises, np.uint64).reshape(*shape, 2),
+            _NO_TABLE if read_out is None else run_table(torch.float32).numpy(),
+            np.array(pairs.significance, np.float32), laws.noise_in_microsiemens, laws.packed(seconds),
+            _NO_CONVERTER if read_out is None else read_out.converter_P,
+            np.float32(pairs.g_max), np.float32(np.log2(laws.drift_ratio(seconds))),
+            read_OI, _NO_TABLE if tile_units_OI is None else as_array(tile_units_OI), sums_2RO,
+        )  # fmt: skip
+        for place, tile_noises in zip(grid, noises, strict=True):
             if read_out is None:
-                factor_RO[place.columns] = self._factor(layer, place, held, tile_noises)
+                assert tile_units_OI is not None
+                factor_RO[place.columns] = self._factor(layer, place, tile_units_OI[place.weights], tile_noises)
             else:
-                factor_RO[place.columns] = read_out.factor(*(sums_2O / rows))
-            yield held
+                before_O, now_O = sums_2RO[(slice(None), *place.columns)] / place.size[0]
+                factor_RO[place.columns] = read_out.factor(before_O, now_O)
 
-    def _seeds(self, key: TileKey, moment: tuple[float, int]) -> NDArray[np.uint64]:
+    def _seeds(self, key: TileKey, moment: tuple[float, int]) -> list[list[int]]:
         """(4, pairs), see `cpu_chips.age`."""
         count = len(self.cells.pairs.significance)
         programming = [key.of_pairs(count, f"program {sign}") for sign in "+-"]
-        seeds = [*programming, key.of_pairs(count, "drift"), key.of_pairs(count, "read", *moment)]
-        return np.array(seeds, dtype=np.uint64)
+        return [*programming, key.of_pairs(count, "drift"), key.of_pairs(count, "read", *moment)]
 
     def _factor(self, layer: MappedLayer, place: TileSlice, held: Tensor, noises: tuple[int, int]) -> Tensor | float:
         """The factor of a compensation whose read-outs are no loop's, and that looks at no programmed weights."""
@@ -100,11 +99,3 @@ class ChipLoops:
 def for_loops(layer: MappedLayer) -> bool:
     """Whether loops can compute a layer: on the CPU, in float32."""
     return layer.weight.device.type == "cpu" and layer.column_scale.dtype == torch.float32
-
-
-def _float32_weight(layer: MappedLayer, place: TileSlice) -> tuple[Tensor, int, int]:
-    """A matrix in float32 that holds the tile, and the tile's first output and input in it."""
-    weight = layer.weight.detach()
-    if weight.dtype == torch.float32 and weight.is_contiguous():
-        return weight, place.outputs[0], place.inputs[0]
-    return weight[place.weights].float().contiguous(), 0, 0

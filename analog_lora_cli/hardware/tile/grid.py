@@ -76,7 +76,12 @@ class TileGrid:
     @cached_property
     def edges(self) -> NDArray[np.int64]:
         """(rows of tiles + 1,): first input of each row of tiles, and the number of inputs."""
-        return np.array([start for start, _ in self.rows] + [self.rows[-1][1]], dtype=np.int64)
+        return _edges(self.rows)
+
+    @cached_property
+    def column_edges(self) -> NDArray[np.int64]:
+        """(columns of tiles + 1,): first output of each column of tiles, and the number of outputs."""
+        return _edges(self.columns)
 
     def __iter__(self) -> Iterator[TileSlice]:
         for row, inputs in enumerate(self.rows):
@@ -85,3 +90,7 @@ class TileGrid:
 
     def __len__(self) -> int:
         return len(self.rows) * len(self.columns)
+
+
+def _edges(spans: list[Span]) -> NDArray[np.int64]:
+    return np.array([start for start, _ in spans] + [spans[-1][1]], dtype=np.int64)
