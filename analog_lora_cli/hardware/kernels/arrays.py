@@ -17,4 +17,5 @@ def as_array(tensor: Tensor) -> NDArray[np.float32]:
     """
     assert tensor.dtype == torch.float32 and tensor.is_contiguous() and tensor.device.type == "cpu"
     memory = (ctypes.c_float * tensor.numel()).from_address(tensor.data_ptr())
-    return np.ctypeslib.as_array(memory).reshape(tensor.shape)
+    array: NDArray[np.float32] = np.frombuffer(memoryview(memory), np.float32)
+    return array.reshape(tensor.shape)

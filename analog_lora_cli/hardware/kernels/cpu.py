@@ -120,8 +120,8 @@ def convert_inputs(
 
 
 @kernel(
-    "int64(float32[:, ::1], uint64, float32[:, ::1], float32, boolean, float32, float32[::1], float32[::1], "
-    "float32[::1], float32[::1], float32[:, ::1], uint8[:, ::1])"
+    "int64(float32[:, ::1], uint64, float32[:, ::1], float32, boolean, float32, uint64, float32[:, ::1], "
+    "float32[:, ::1], float32[:, ::1], float32[::1], float32[:, ::1], uint8[:, :, ::1])"
 )
 def convert_outputs(
     product_TO: Floats,
@@ -130,12 +130,13 @@ def convert_outputs(
     noise: np.float32,
     rounds: bool,
     limit: np.float32,
-    weight_scale_O: Floats,
-    output_scale_O: Floats,
-    input_scale_T: Floats,
+    row: np.uint64,
+    weight_scale_RO: Floats,
+    output_scale_RO: Floats,
+    input_scale_RT: Floats,
     bias_O: Floats,
     sum_TO: Floats,
-    saturated_TB: NDArray[np.uint8],
+    saturated_RTB: NDArray[np.uint8],
 ) -> int:
     """Noise, ADC, the digital scale after it, and the digital addition of the rows of tiles.
 
@@ -146,23 +147,24 @@ def convert_outputs(
         noise: standard deviation of the noise in steps of the ADC; 0: none.
         rounds: whether the ADC has levels.
         limit: largest output, in steps of the ADC; infinite: none.
-        weight_scale_O: factor to steps of the ADC.
-        output_scale_O: factor from steps of the ADC.
-        input_scale_T: scale of each token's inputs.
+        row: number of the row of tiles.
+        weight_scale_RO: factor to steps of the ADC.
+        output_scale_RO: factor from steps of the ADC.
+        input_scale_RT: scale of each token's inputs.
         bias_O: digital bias, for the first row of tiles.
         sum_TO: output of the rows of tiles so far, to which y is added; (0, 0): this is the first row of tiles, and
             `product_TO` becomes bias + y.
-        saturated_TB: output: a bit for each output, see `saturation`; (0, 0): not needed.
+        saturated_RTB: output: a bit for each output, see `saturation`; (0, 0, 0): not needed.
 
     Returns:
         tokens with an output beyond the bound or NaN, where bits are needed.
     """
     tokens, columns = product_TO.shape
     runs = (columns + RUN - 1) // RUN
-    first_row, needs_bits = sum_TO.shape[0] == 0, saturated_TB.shape[0] > 0
+    first_row, needs_bits = sum_TO.shape[0] == 0, saturated_RTB.shape[0] > 0
     bound, saturated_tokens = bits_of(limit), 0
     for token in prange(tokens):
-        magnitude, largest = input_scale_T[token], np.int32(0)
+        magnitude, largest = input_scale_RT[row, token], np.int32(0)
         # A run of the noise is the sum of two rows of the table; one hash of the run's number picks both.
         for run in range(runs):
             run_counter, first = counter + np.uint64(token * runs + run) * _GAMMA, run * RUN
@@ -170,7 +172,7 @@ def convert_outputs(
             bits = mix(run_counter)
             row_1, row_2 = bits & _PICK, (bits >> _S32) & _PICK
             for index in range(min(RUN, columns - first)):
-                scaled = product_TO[token, first + index] * weight_scale_O[first + index]
+                scaled = product_TO[token, first + index] * weight_scale_RO[row, first + index]
                 value = scaled + noise * (table_KN[row_1, index] + table_KN[row_2, index])
                 level = np.rint(value)
                 level = level if rounds else value
@@ -178,24 +180,24 @@ def convert_outputs(
                 largest = max(largest, np.int32(bits_of(level) & MAGNITUDE))
                 product_TO[token, first + index] = level
         if needs_bits:
-            for byte in range(saturated_TB.shape[1]):
-                saturated_TB[token, byte] = 0
+            for byte in range(saturated_RTB.shape[2]):
+                saturated_RTB[row, token, byte] = 0
             # Saturation is rare: most tokens end here.
             for index in range(columns if largest > bound else 0):
-                saturated_TB[token, index >> 3] |= (abs(product_TO[token, index]) > limit) << (index & 7)
+                saturated_RTB[row, token, index >> 3] |= (abs(product_TO[token, index]) > limit) << (index & 7)
             saturated_tokens += largest > bound
         if first_row:
             for index in range(columns):
                 value = product_TO[token, index]
                 value = limit if value > limit else value
                 value = -limit if value < -limit else value
-                product_TO[token, index] = bias_O[index] + value * output_scale_O[index] * magnitude
+                product_TO[token, index] = bias_O[index] + value * output_scale_RO[row, index] * magnitude
         else:
             for index in range(columns):
                 value = product_TO[token, index]
                 value = limit if value > limit else value
                 value = -limit if value < -limit else value
-                sum_TO[token, index] += value * output_scale_O[index] * magnitude
+                sum_TO[token, index] += value * output_scale_RO[row, index] * magnitude
     return saturated_tokens
 
 

@@ -107,6 +107,13 @@ def run_table(dtype: torch.dtype) -> Tensor:
     return torch.cat([white, -white]).to(dtype)
 
 
+@lru_cache(maxsize=1)
+def run_array() -> NDArray[np.float32]:
+    """`run_table` in float32, for compiled loops."""
+    array: NDArray[np.float32] = run_table(torch.float32).numpy()
+    return array
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch use one thread: sums and powers cut into pieces for several end in other last bits."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
 from analog_lora_cli.hardware.kernels.arrays import as_array
-from analog_lora_cli.hardware.kernels.random import PooledNormal, run_table
+from analog_lora_cli.hardware.kernels.random import PooledNormal, run_array
 from analog_lora_cli.hardware.physics.cells import CellModel, TileKey
 from analog_lora_cli.hardware.physics.compensation import DriftCompensation, TileReadOut
 from analog_lora_cli.hardware.physics.pcm_cells import PcmCells
@@ -69,7 +69,7 @@ class ChipLoops:
         cpu_chips.age(
             as_array(weight), grid.edges, grid.column_edges, scale_RO, seeds.reshape(*shape, *seeds.shape[1:]),
             np.array(noises, np.uint64).reshape(*shape, 2),
-            _NO_TABLE if read_out is None else run_table(torch.float32).numpy(),
+            _NO_TABLE if read_out is None else run_array(),
             np.array(pairs.significance, np.float32), laws.noise_in_microsiemens, laws.packed(seconds),
             _NO_CONVERTER if read_out is None else read_out.converter_P,
             np.float32(pairs.g_max), np.float32(np.log2(laws.drift_ratio(seconds))),

@@ -23,6 +23,8 @@ from analog_lora_cli.hardware.tile.rotation import HadamardRotation
 from analog_lora_cli.hardware.tile.state import TileState
 from analog_lora_cli.hardware.tile.training_noise import TrainingNoise
 
+_NO_GRADIENT = GradientNeeds()
+
 
 def _refresh_scales(layer: nn.Module, _keys: object) -> None:
     assert isinstance(layer, AnalogLinear)
@@ -159,7 +161,6 @@ class AnalogLinear(nn.Linear):
         """Compute the column scales anew; needed whenever the weights have changed."""
         self.column_scale = column_scales(self.weight.detach(), self.grid)
 
-    @torch.no_grad()
     def digital_scales(self, compensation: Tensor | None) -> DigitalScales:
         """The digital numbers around the tiles.
 
@@ -167,7 +168,8 @@ class AnalogLinear(nn.Linear):
             compensation: (rows of tiles, out_features): drift-compensation factors; None: 1.
         """
         if self._scales is None or self._scales[0] is not self.column_scale or self._scales[1] is not compensation:
-            scales = DigitalScales.of(self.column_scale, compensation, self.converters)
+            with torch.no_grad():
+                scales = DigitalScales.of(self.column_scale, compensation, self.converters)
             self._scales = (self.column_scale, compensation, scales)
         return self._scales[2]
 
@@ -196,7 +198,7 @@ class AnalogLinear(nn.Linear):
             if torch.is_grad_enabled():
                 result = _AnalogProduct.apply(x, self.weight, self.bias, self.input_range, effective, dtype)
             else:
-                result = effective.mvm(x, self.bias, dtype, GradientNeeds()).output.to(dtype or x.dtype)
+                result = effective.mvm(x, self.bias, dtype, _NO_GRADIENT).output.to(dtype or x.dtype)
         return result
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AnalogLinear:
@@ -266,5 +268,5 @@ class _AnalogProduct(torch.autograd.Function):
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:
     device = x.device.type
     # The meta device, on which shapes are computed, has no autocast.
-    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    enabled = device != "meta" and torch.is_autocast_enabled(device)
     return torch.get_autocast_dtype(device) if enabled else None

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
@@ -73,6 +76,11 @@ class Converters:
     def noise_steps(self) -> float:
         """Standard deviation of the noise before the ADC, in its steps."""
         return self.output_noise / self.output_unit
+
+    @cached_property
+    def output_numbers(self) -> tuple[np.float32, bool, np.float32]:
+        """For compiled loops: `noise_steps`, whether the ADC has levels, `limit`."""
+        return np.float32(self.noise_steps), self.adc_step > 0, np.float32(self.limit)
 
     def product_type(self, dtype: torch.dtype | None) -> torch.dtype | None:
         """Type of the products under autocast; None: that of the weights, because `dtype` is too coarse.
@@ -198,6 +206,11 @@ class DigitalScales:
     """(rows of tiles, out_features): factor of the weights; inputs in DAC steps then give outputs in ADC steps."""
     output_scale: Tensor
     """(rows of tiles, out_features): factor of the ADC's result, which is in its steps."""
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Both as numpy's arrays, for compiled loops: on the CPU, in float32."""
+        return self.weight_scale.numpy(), self.output_scale.numpy()
 
     @classmethod
     def of(cls, scales: Tensor, compensation: Tensor | None, converters: Converters) -> DigitalScales:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from analog_lora_cli.hardware.kernels import cpu as kernels
+from analog_lora_cli.hardware.kernels.arrays import as_array
 from analog_lora_cli.hardware.tile.array import TileArray
 
 
@@ -51,7 +52,7 @@ _sharing: set[str] = set()
 too many or too few costs memory or time and changes no number."""
 
 
-def convert_inputs(x: Tensor, x_TI: Tensor, tiles: TileArray) -> ConvertedInputs:
+def convert_inputs(x: Tensor, tiles: TileArray) -> ConvertedInputs:
     """The inputs of a layer after the DAC, the last ones again if tensor and converters are the same.
 
     A tensor that was changed in place since is noticed as autograd notices it, by its version. Tensors of inference
@@ -59,13 +60,12 @@ def convert_inputs(x: Tensor, x_TI: Tensor, tiles: TileArray) -> ConvertedInputs
     where an earlier forward pass has shown that the next layer takes it too.
 
     Args:
-        x: tensor that the layer was called with.
-        x_TI: the same, (tokens, in_features), in float32.
+        x: (..., in_features), the tensor that the layer was called with.
         tiles: tiles of the layer.
     """
     constants_R = tiles.input_scale.constants(len(tiles.grid.rows)).numpy()
     if x.is_inference():
-        return _convert(x_TI, tiles, constants_R)
+        return _convert(x, tiles, constants_R)
     key = (
         x._version,
         x.data_ptr(),
@@ -82,7 +82,7 @@ def convert_inputs(x: Tensor, x_TI: Tensor, tiles: TileArray) -> ConvertedInputs
         if last.converted is not None:
             return last.converted
     _last.conversion = last = None  # Free before the next ones are made.
-    converted = _convert(x_TI, tiles, constants_R)
+    converted = _convert(x, tiles, constants_R)
     kept = converted if shared or tiles.name in _sharing else None
     _last.conversion = _Conversion(weakref.ref(x, _drop), key, tiles.name, kept)
     return converted
@@ -94,9 +94,10 @@ def _drop(dead: weakref.ref[Tensor]) -> None:
         _last.conversion = None
 
 
-def _convert(x_TI: Tensor, tiles: TileArray, constants_R: kernels.Floats) -> ConvertedInputs:
-    x_TI = x_TI.detach().contiguous()
-    levels_TI, scale_RT = torch.empty_like(x_TI), x_TI.new_empty(len(tiles.grid.rows), len(x_TI))
+def _convert(x: Tensor, tiles: TileArray, constants_R: kernels.Floats) -> ConvertedInputs:
+    x = x.to(torch.float32).contiguous()
+    x_TI = as_array(x).reshape(-1, x.shape[-1])
+    levels_TI, scale_RT = torch.empty(x_TI.shape), torch.empty(len(tiles.grid.rows), len(x_TI))
     step = np.float32(tiles.converters.dac_step)
-    kernels.convert_inputs(x_TI.numpy(), tiles.grid.edges, step, constants_R, levels_TI.numpy(), scale_RT.numpy())
+    kernels.convert_inputs(x_TI, tiles.grid.edges, step, constants_R, levels_TI.numpy(), scale_RT.numpy())
     return ConvertedInputs(levels_TI, scale_RT)

@@ -5,19 +5,21 @@ Axes by suffix: T tokens, I inputs (of all rows of tiles, or of one), O outputs,
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from analog_lora_cli.hardware.kernels import cpu as kernels
 from analog_lora_cli.hardware.kernels.arrays import as_array
-from analog_lora_cli.hardware.kernels.random import PooledNormal, run_table
+from analog_lora_cli.hardware.kernels.random import PooledNormal, run_array
 from analog_lora_cli.hardware.tile.array import GradientNeeds, MvmResult, TileArray
 from analog_lora_cli.hardware.tile.cpu_inputs import convert_inputs
 from analog_lora_cli.hardware.tile.mvm import TorchBackend
 from analog_lora_cli.hardware.tile.saturation import bytes_of
 
-_NO_BITS = np.empty((0, 0), dtype=np.uint8)
+_NO_BITS = np.empty((0, 0, 0), dtype=np.uint8)
 _NO_SUM = np.empty((0, 0), dtype=np.float32)
 
 
@@ -34,7 +36,7 @@ class CpuBackend(TorchBackend):
         arguments = (
             as_array(exact_OI),
             np.uint64(counter),
-            run_table(torch.float32).numpy(),
+            run_array(),
             np.float32(strength),
             tiles.column_scale.numpy(),
             tiles.grid.edges,
@@ -58,10 +60,9 @@ class CpuBackend(TorchBackend):
         """See `TorchBackend`."""
         if not tiles.plain or tiles.adc_offset is not None or dtype not in (None, torch.float32):
             return super().multiply(x, weight_OI, tiles, bias, needs, dtype)
-        x_TI = x.reshape(-1, x.shape[-1]).to(torch.float32)
-        converted = convert_inputs(x, x_TI, tiles)
+        converted = convert_inputs(x, tiles)
         # In its final shape: see `TorchBackend.multiply`.
-        result = torch.empty(*x.shape[:-1], len(weight_OI))
+        result = torch.empty(*x.shape[:-1], weight_OI.shape[0])
         saturated_RTB = _multiply_rows(converted.levels_TI, converted.scale_RT, weight_OI, tiles, bias, needs, result)
         inputs = None
         if needs.inputs:
@@ -71,6 +72,11 @@ class CpuBackend(TorchBackend):
                 torch.mul(converted.levels_TI[:, start:stop], scale_T1, out=inputs[:, start:stop])
             inputs = inputs[None]
         return MvmResult(result, saturated_RTB, inputs)
+
+
+@lru_cache(maxsize=64)
+def _zeros(outputs: int) -> Tensor:
+    return torch.zeros(outputs)
 
 
 def _multiply_rows(
@@ -83,31 +89,28 @@ def _multiply_rows(
     result: Tensor,
 ) -> Tensor | None:
     """The product of each row of tiles, added up in `result`; returns the bits of saturated outputs."""
-    converters, scales, rows = tiles.converters, tiles.scales, tiles.grid.rows
-    y_TO = result.view(-1, result.shape[-1])
+    tokens, rows, outputs = levels_TI.shape[0], tiles.grid.rows, weight_OI.shape[0]
+    noise, rounds, limit = tiles.converters.output_numbers
+    saturated_RTB = None
+    if needs.saturation and limit < float("inf"):
+        saturated_RTB = torch.empty(len(rows), tokens, bytes_of(outputs), dtype=torch.uint8)
+    bits = _NO_BITS if saturated_RTB is None else saturated_RTB.numpy()
     normals = PooledNormal(tiles.noise.output_seed, result.device)
-    bias_O = result.new_zeros(len(weight_OI)) if bias is None else bias.detach().to(torch.float32).contiguous()
-    limit = converters.limit
-    shape = len(rows), len(y_TO), bytes_of(y_TO.shape[1])
-    saturated_RTB = torch.empty(shape, dtype=torch.uint8) if needs.saturation and limit < float("inf") else None
-    product_TO, sums, saturated_tokens = y_TO, _NO_SUM, 0
+    bias_O = _zeros(outputs) if bias is None else bias.to(torch.float32).contiguous()
+    arrays = *tiles.scales.arrays, scale_RT.numpy(), as_array(bias_O)
+    y_TO = result.view(tokens, outputs)
+    product_TO, product, sums, saturated_tokens = y_TO, y_TO.numpy(), _NO_SUM, 0
     for row, (start, stop) in enumerate(rows):
-        torch.mm(levels_TI[:, start:stop], weight_OI[:, start:stop].t(), out=product_TO)
+        part_TI, part_OI = levels_TI, weight_OI
+        if len(rows) > 1:
+            part_TI, part_OI = levels_TI[:, start:stop], weight_OI[:, start:stop]
+        torch.mm(part_TI, part_OI.t(), out=product_TO)
+        counter = np.uint64(normals.reserve(tokens, outputs) if noise else 0)
         saturated_tokens += kernels.convert_outputs(
-            product_TO.numpy(),
-            np.uint64(normals.reserve(*product_TO.shape) if converters.output_noise else 0),
-            run_table(torch.float32).numpy(),
-            np.float32(converters.noise_steps),
-            converters.adc_step > 0,
-            np.float32(limit),
-            scales.weight_scale[row].numpy(),
-            scales.output_scale[row].numpy(),
-            scale_RT[row].numpy(),
-            as_array(bias_O),
-            sums,
-            _NO_BITS if saturated_RTB is None else saturated_RTB[row].numpy(),
+            product, counter, run_array(), noise, rounds, limit, np.uint64(row), *arrays, sums, bits
         )
         # The first row of tiles is computed where the sum will be: no pass over the outputs of its own.
         if row == 0 and len(rows) > 1:
-            product_TO, sums = torch.empty_like(y_TO), y_TO.numpy()
+            sums, product_TO = product, torch.empty(tokens, outputs)
+            product = product_TO.numpy()
     return saturated_RTB if saturated_tokens else None

@@ -45,16 +45,16 @@ class EffectiveWeights:
     @property
     def tiles(self) -> TileArray:
         """The tiles as they are in this forward pass."""
-        layer, state = self.layer, self.state
+        layer, state, column_scale = self.layer, self.state, self.layer.column_scale
         weight_OI = layer.weight.detach() if state is None else state.weight
         compensation, adc_offset = (None, None) if state is None else (state.compensation, state.adc_offset)
         moments = None if state is None else state.moments
         return TileArray(
-            weight=weight_OI.to(layer.column_scale.dtype),
+            weight=weight_OI.to(column_scale.dtype),
             grid=layer.grid,
             converters=layer.converters,
             scales=layer.digital_scales(compensation),
-            column_scale=layer.column_scale,
+            column_scale=column_scale,
             noise=self.noise,
             input_scale=self.input_scale,
             compensation=compensation,

@@ -38,6 +38,10 @@ class LayerNoise:
     """Seed of the noise before the ADC; None: torch's default generator decides."""
 
 
+NO_NOISE = LayerNoise()
+"""That of a layer in evaluation."""
+
+
 @dataclass(frozen=True)
 class Moment:
     """A moment of a training between two calls of layers."""
@@ -151,7 +155,7 @@ class TrainingNoise:
             output_seed = derive_seed(self.seed, self.step, self.forward_pass, "output", name, self.rank, *call)
             self._calls[name] += 1
         if not (training or self._rollout):
-            return LayerNoise(output_seed=output_seed)
+            return LayerNoise(output_seed=output_seed) if training else NO_NOISE
         return replace(self.of_weights(draw, name, hardware), output_seed=output_seed)
 
     def of_weights(self, draw: NoiseDraw, name: str, hardware: HardwareConfig) -> LayerNoise:

@@ -22,7 +22,7 @@ from analog_lora_cli.errors import ConfigError
 from analog_lora_cli.hardware.kernels import choice
 from analog_lora_cli.hardware.kernels import cpu as cpu_kernels
 from analog_lora_cli.hardware.kernels.choice import fits_kernels, kernels_in_use
-from analog_lora_cli.hardware.kernels.random import PooledNormal, run_table
+from analog_lora_cli.hardware.kernels.random import PooledNormal, run_array
 from analog_lora_cli.hardware.tile.analog_linear import AnalogLinear
 from analog_lora_cli.hardware.tile.array import TileArray
 from analog_lora_cli.hardware.tile.converters import Converters, DigitalScales
@@ -107,26 +107,30 @@ def test_outputs_are_converted_as_by_torch(
     tokens: int, columns: int, rounds: bool, noise: float, limit: float, first_row: bool, seed: int
 ) -> None:
     product = numbers(tokens, columns, seed=seed, special=seed % 2 == 1)
-    into, after, bias = (numbers(columns, seed=seed + number).abs() * 9 for number in (1, 2, 3))
-    factor, found = numbers(tokens, seed=seed + 4).abs(), product.clone()
-    saturated = torch.full((tokens, bytes_of(columns)), 255, dtype=torch.uint8)
+    row, rows = seed % 3, 3
+    into, after = (numbers(rows, columns, seed=seed + number).abs() * 9 for number in (1, 2))
+    bias, factor, found = numbers(columns, seed=seed + 3), numbers(rows, tokens, seed=seed + 4).abs(), product.clone()
+    saturated = torch.full((rows, tokens, bytes_of(columns)), 255, dtype=torch.uint8)
     sums = torch.empty(0, 0) if first_row else numbers(tokens, columns, seed=seed + 5)
     before = bias if first_row else sums.clone()
     count = cpu_kernels.convert_outputs(
         found.numpy(),
         np.uint64(PooledNormal(seed, CPU).reserve(tokens, columns)),
-        run_table(torch.float32).numpy(),
+        run_array(),
         np.float32(noise),
         rounds,
         np.float32(limit),
+        np.uint64(row),
         *(each.numpy() for each in (into, after, factor, bias, sums, saturated)),
     )
-    expected = product * into + np.float32(noise) * PooledNormal(seed, CPU).draw(tokens, columns)
+    expected = product * into[row] + np.float32(noise) * PooledNormal(seed, CPU).draw(tokens, columns)
     expected = expected.round() if rounds else expected
     over = expected.abs() > limit
-    assert torch.equal(saturated, pack(over))
+    assert torch.equal(saturated[row], pack(over))
+    assert bool((saturated[[other for other in range(rows) if other != row]] == 255).all())
     assert int(over.any(dim=1).sum()) <= count <= int((over | expected.isnan()).any(dim=1).sum())
-    assert same_bits(found if first_row else sums, before + expected.clamp(-limit, limit) * after * factor[:, None])
+    outputs = expected.clamp(-limit, limit) * after[row] * factor[row, :, None]
+    assert same_bits(found if first_row else sums, before + outputs)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 63), (64, 65), (33, 700)])
