@@ -31,7 +31,7 @@ class CpuBackend(TorchBackend):
         exact_OI, strength = tiles.weight, tiles.noise.strength
         if strength == 0 and tiles.moments is None:
             return exact_OI
-        exact_OI, noisy_OI = exact_OI.contiguous(), exact_OI.new_empty(exact_OI.shape)
+        exact_OI, noisy_OI = exact_OI.contiguous(), torch.empty(exact_OI.shape)
         counter = PooledNormal(tiles.noise.weight_seed, exact_OI.device).reserve(*exact_OI.shape)
         arguments = (
             as_array(exact_OI),

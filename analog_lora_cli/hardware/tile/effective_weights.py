@@ -16,7 +16,7 @@ from analog_lora_cli.hardware.tile.backends import backend_for
 from analog_lora_cli.hardware.tile.input_scale import InputScale
 from analog_lora_cli.hardware.tile.saturation import partial_gradient
 from analog_lora_cli.hardware.tile.state import TileLayer, TileState
-from analog_lora_cli.hardware.tile.training_noise import LayerNoise
+from analog_lora_cli.hardware.tile.training_noise import NO_NOISE, LayerNoise
 
 
 @dataclass(frozen=True)
@@ -127,5 +127,5 @@ class EffectiveWeights:
 def present_noise(layer: TileLayer) -> LayerNoise:
     """The noise of a layer in its next call in the present forward pass; counts the call."""
     if layer.noise is None:
-        return LayerNoise()
+        return NO_NOISE
     return layer.noise.of_layer(layer.name, layer.hardware, layer.training)

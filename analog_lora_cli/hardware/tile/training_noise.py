@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from analog_lora_cli.config.sections.hardware import HardwareConfig
@@ -156,7 +156,8 @@ class TrainingNoise:
             self._calls[name] += 1
         if not (training or self._rollout):
             return LayerNoise(output_seed=output_seed) if training else NO_NOISE
-        return replace(self.of_weights(draw, name, hardware), output_seed=output_seed)
+        weights = self.of_weights(draw, name, hardware)
+        return LayerNoise(weights.strength, weights.weight_seed, output_seed)
 
     def of_weights(self, draw: NoiseDraw, name: str, hardware: HardwareConfig) -> LayerNoise:
         """The noise of a layer's weights in a draw, without that of its outputs; counts no call.
@@ -167,7 +168,7 @@ class TrainingNoise:
             hardware: hardware of the layer.
         """
         if not hardware.weight_noise_size:
-            return LayerNoise()
+            return NO_NOISE
         seed = derive_seed(self.seed, draw.step, draw.number, "weight", name)
         return LayerNoise(hardware.weight_noise_size * draw.strength, seed)
 
