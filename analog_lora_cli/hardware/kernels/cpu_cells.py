@@ -58,6 +58,7 @@ def largest(weight_OI: Floats, column: int, first: int, rows: int) -> np.float32
 def quotients(
     weight_OI: Floats, column: int, first: int, rows: int, scale: np.float32, start: int, target_I: Floats
 ) -> None:
+    """Divide a column of a tile by its scale: the target weights in tile units, from a cell of the block on."""
     first, start = max(first, 0), max(start, 0)
     for index in range(rows):
         target_I[start + index] = weight_OI[column, first + index] / scale
@@ -65,6 +66,7 @@ def quotients(
 
 @_inner  # type: ignore[untyped-decorator]
 def load(held_OI: Floats, column: int, first: int, rows: int, start: int, cell_I: Floats) -> None:
+    """Copy a column of a tile into the block, from a cell on."""
     first, start = max(first, 0), max(start, 0)
     for index in range(rows):
         cell_I[start + index] = held_OI[column, first + index]
@@ -72,6 +74,7 @@ def load(held_OI: Floats, column: int, first: int, rows: int, start: int, cell_I
 
 @_inner  # type: ignore[untyped-decorator]
 def store(cell_I: Floats, start: int, scale: np.float32, held_OI: Floats, column: int, first: int, rows: int) -> None:
+    """Copy cells of the block into a column of a tile, times a scale."""
     first, start = max(first, 0), max(start, 0)
     for index in range(rows):
         held_OI[column, first + index] = cell_I[start + index] * scale

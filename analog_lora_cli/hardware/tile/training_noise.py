@@ -148,14 +148,14 @@ class TrainingNoise:
             hardware: hardware of the layer.
             training: whether the layer is in training mode; if not, it has weight noise in rollouts only.
         """
+        if not (training or self._rollout):
+            return NO_NOISE
         draw, output_seed = self.draw, None
         if training:
             # The first call has no number.
             call = [self._calls[name]] if name in self._calls else []
             output_seed = derive_seed(self.seed, self.step, self.forward_pass, "output", name, self.rank, *call)
             self._calls[name] += 1
-        if not (training or self._rollout):
-            return LayerNoise(output_seed=output_seed) if training else NO_NOISE
         weights = self.of_weights(draw, name, hardware)
         return LayerNoise(weights.strength, weights.weight_seed, output_seed)
 
